@@ -1,0 +1,1 @@
+"""The PyTorch side: float Transformer, training, quantization, and lowering to a program."""

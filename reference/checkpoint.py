@@ -1,0 +1,77 @@
+"""A trained model on disk: a folder with `model.safetensors` (float16), `config.json` and `vocabulary.model`."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from hwsim.files import write_whole
+from reference.model import Transformer, TransformerConfig
+from reference.tokenizer import Tokenizer
+
+
+def save_checkpoint(folder: Path, config: TransformerConfig, state: dict[str, Tensor]) -> None:
+    """Write weights, rounded to float16, and configuration; the vocabulary is put there by whoever trained it."""
+    half = {name: tensor.detach().to(torch.float16).contiguous() for name, tensor in state.items()}
+    if config.tied:  # one matrix under three names is stored once
+        half = {name: tensor for name, tensor in half.items() if not name.startswith(("target_emb", "generator"))}
+    write_whole(folder / "model.safetensors", save(half))
+    write_whole(folder / "config.json", json.dumps(asdict(config), indent=2) + "\n")
+
+
+def load_checkpoint(folder: Path) -> tuple[Transformer, Tokenizer]:
+    """Load a model in evaluation mode and its tokenizer.
+
+    Raises
+    ------
+    ValueError
+        If a file is missing, damaged or does not fit the others; the message names it.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a model folder (with model.safetensors, config.json, vocabulary.model)")
+    config = _read_config(folder / "config.json")
+    tokenizer = Tokenizer(folder / "vocabulary.model")
+    if tokenizer.vocabulary_size != config.vocabulary_size:
+        raise ValueError(
+            f"{folder / 'vocabulary.model'} has {tokenizer.vocabulary_size} pieces, "
+            f"but the model was trained with {config.vocabulary_size}"
+        )
+    path = folder / "model.safetensors"
+    try:
+        weights = {name: tensor.float() for name, tensor in load(path.read_bytes()).items()}
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from error
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+    if config.tied and "source_embedding.weight" in weights:
+        for name in ("target_embedding.weight", "generator.weight"):
+            weights[name] = weights["source_embedding.weight"]
+    model = Transformer(config)
+    _check_fit(path, model.state_dict(), weights)
+    model.load_state_dict(weights)
+    return model.eval(), tokenizer
+
+
+def _read_config(path: Path) -> TransformerConfig:
+    try:
+        fields: Any = json.loads(path.read_text())
+        return TransformerConfig(**fields)
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a model configuration: {error}") from error
+
+
+def _check_fit(path: Path, wanted: dict[str, Tensor], got: dict[str, Tensor]) -> None:
+    for name in sorted(wanted.keys() ^ got.keys()):
+        raise ValueError(f"{path}: tensor {name} is {'missing' if name in wanted else 'not part of the model'}")
+    for name, tensor in got.items():
+        if tensor.shape != wanted[name].shape:
+            raise ValueError(f"{path}: {name} has shape {tuple(tensor.shape)}, needed {tuple(wanted[name].shape)}")
+        if not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{path}: {name} holds a value that is not finite")

@@ -1,0 +1,94 @@
+"""Parallel text: reading it safely, and the corpus that ships with the project."""
+
+import gzip
+import lzma
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import BinaryIO
+
+_OPENERS: dict[str, Callable[[Path], BinaryIO]] = {
+    ".gz": lambda path: gzip.open(path, "rb"),  # type: ignore[dict-item,return-value]
+    ".xz": lambda path: lzma.open(path, "rb"),  # type: ignore[dict-item,return-value]
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParallelText:
+    """Sentences of two languages, line i of one translating line i of the other."""
+
+    source: tuple[str, ...]
+    target: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.source) != len(self.target):
+            raise ValueError(
+                f"parallel text has {len(self.source)} source lines but {len(self.target)} target lines; "
+                "both files need one sentence a line, in the same order"
+            )
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def head(self, count: int) -> "ParallelText":
+        """The first `count` pairs (all of them if there are fewer)."""
+        return ParallelText(source=self.source[:count], target=self.target[:count])
+
+
+def read_lines(path: Path) -> tuple[str, ...]:
+    """Read a text file, plain or compressed (.gz, .xz), one sentence a line.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, holds no sentence, holds an empty line, is damaged, or has a line that is not UTF-8;
+        the message names file and line.
+    """
+    try:
+        with _OPENERS.get(path.suffix, lambda p: p.open("rb"))(path) as stream:
+            raw = stream.read()
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        raise ValueError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    lines = []
+    for number, line in enumerate(raw.splitlines(), start=1):
+        try:
+            lines.append(line.decode("utf-8").strip())
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}, line {number}: not valid UTF-8 at byte {error.start + 1} of the line") from None
+        if not lines[-1]:
+            raise ValueError(f"{path}, line {number}: empty line; every line must hold a sentence")
+    if not lines:
+        raise ValueError(f"{path} is empty; it must hold one sentence a line")
+    return tuple(lines)
+
+
+def read_parallel(source: Path, target: Path) -> ParallelText:
+    """Read two aligned text files (IWSLT, Multi30k and WMT are published in this form).
+
+    Raises
+    ------
+    ValueError
+        As `read_lines`, and if the line counts differ.
+    """
+    source_lines, target_lines = read_lines(source), read_lines(target)
+    if len(source_lines) != len(target_lines):
+        raise ValueError(
+            f"{source} has {len(source_lines)} lines but {target} has {len(target_lines)}; "
+            "both need one sentence a line, in the same order"
+        )
+    return ParallelText(source=source_lines, target=target_lines)
+
+
+def assets() -> Path:
+    """The folder of the files that ship with the project."""
+    return Path(str(files("reference") / "assets"))
+
+
+def corpus(split: str) -> ParallelText:
+    """One split of the shipped English-German corpus: `train`, `validation` (500) or `test` (1,000 pairs)."""
+    folder = assets() / "corpus"
+    known = sorted({path.name.split(".")[0] for path in folder.glob("*.xz")})
+    if split not in known:
+        raise ValueError(f"unknown split {split!r}; known splits: {', '.join(known)}")
+    return read_parallel(folder / f"{split}.en.xz", folder / f"{split}.de.xz")
