@@ -1,0 +1,1 @@
+"""The golden model: integers only. Public names are listed in the README."""
