@@ -1,0 +1,159 @@
+"""Scalar integer arithmetic shared by every kernel: HALF_EVEN rounding, saturation, wrapping, square root.
+
+Everything is exact in int64 and widens what it is given, so that the compiled and the interpreted function agree.
+The functions that end in `counters` add their events to an int64 array indexed by `hwsim.formats.Counter`.
+"""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from hwsim.formats import Counter
+
+Counters = NDArray[np.int64]
+Integer = int | np.int64
+"""A scalar a kernel works on: an int in compiled code, an int or an np.int64 in interpreted code."""
+
+SATURATION = int(Counter.SATURATION)
+POSITIVE_TIE = int(Counter.POSITIVE_TIE)
+NEGATIVE_TIE = int(Counter.NEGATIVE_TIE)
+DENOMINATOR_CLAMP = int(Counter.DENOMINATOR_CLAMP)
+
+ISQRT_BITS = 52
+"""isqrt takes values below 2^52."""
+_TOP_BIT = 1 << (ISQRT_BITS - 2)
+
+
+@njit(cache=True)
+def is_shift_tie(value: Integer, shift: Integer) -> bool:
+    """Whether value / 2^shift lies halfway between two integers; 0 <= shift <= 62."""
+    half = (np.int64(1) << shift) >> 1
+    rest = np.int64(value) & ((np.int64(1) << shift) - 1)
+    return bool(half != 0 and rest == half)
+
+
+@njit(cache=True)
+def half_even_shift(value: Integer, shift: Integer) -> np.int64:
+    """HALF_EVEN(value / 2^shift), for every int64 value and 0 <= shift <= 62; no intermediate can overflow."""
+    floor = np.int64(value) >> shift
+    rest = np.int64(value) & ((np.int64(1) << shift) - 1)
+    half = (np.int64(1) << shift) >> 1
+    up = rest > half or (half != 0 and rest == half and (floor & 1) == 1)
+    return floor + np.int64(up)
+
+
+@njit(cache=True)
+def is_divide_tie(numerator: Integer, denominator: Integer) -> bool:
+    """Whether numerator / denominator lies halfway between two integers; denominator > 0."""
+    rest = np.int64(numerator) % np.int64(denominator)
+    return bool(rest == np.int64(denominator) - rest)
+
+
+@njit(cache=True)
+def half_even_divide(numerator: Integer, denominator: Integer) -> np.int64:
+    """HALF_EVEN(numerator / denominator), for every int64 numerator and denominator > 0."""
+    floor = np.int64(numerator) // np.int64(denominator)
+    rest = np.int64(numerator) - floor * np.int64(denominator)
+    below, above = rest, np.int64(denominator) - rest
+    return floor + np.int64(below > above or (below == above and (floor & 1) == 1))
+
+
+@njit(cache=True)
+def _quotient_side(numerator: Integer, denominator: Integer, shift: Integer) -> tuple[np.int64, np.int64]:
+    """Floor of numerator / (denominator * 2^shift), and the sign of what is left minus one half.
+
+    The product denominator * 2^shift is never formed: it may exceed 63 bits. With N = high * 2^shift + low and
+    high = floor * denominator + rest, twice what is left is (2 * rest + top) + fraction, in units of 2^shift, where top
+    is the highest bit of low and fraction the others.
+    """
+    high = np.int64(numerator) >> shift
+    low = np.int64(numerator) & ((np.int64(1) << shift) - 1)
+    half = (np.int64(1) << shift) >> 1
+    top = np.int64(half != 0 and low >= half)
+    floor = high // np.int64(denominator)
+    rest = high - floor * np.int64(denominator)
+    side = 2 * rest + top - np.int64(denominator)
+    if side == 0 and low - top * half > 0:
+        side = np.int64(1)
+    return floor, side
+
+
+@njit(cache=True)
+def clamp(value: Integer, lo: Integer, hi: Integer) -> np.int64:
+    """min(max(value, lo), hi)."""
+    return np.int64(min(max(np.int64(value), np.int64(lo)), np.int64(hi)))
+
+
+@njit(cache=True)
+def wrap(value: Integer, bits: Integer) -> np.int64:
+    """The signed number of `bits` bits, 2 <= bits <= 63, that equals an int64 value modulo 2^bits."""
+    return (np.int64(value) << (64 - bits)) >> (64 - bits)
+
+
+@njit(cache=True)
+def isqrt(value: Integer) -> np.int64:
+    """Floor of the square root, exact for 0 <= value < 2^52, one result bit at a time."""
+    rest, root, bit = np.int64(value), np.int64(0), np.int64(_TOP_BIT)
+    while bit > 0:
+        if rest >= root + bit:
+            rest -= root + bit
+            root = (root >> 1) + bit
+        else:
+            root >>= 1
+        bit >>= 2
+    return root
+
+
+@njit(cache=True)
+def count_tie(value: Integer, counters: Counters) -> None:
+    """Count a tie by the sign of the value that was rounded."""
+    if value < 0:
+        counters[NEGATIVE_TIE] += 1
+    else:
+        counters[POSITIVE_TIE] += 1
+
+
+@njit(cache=True)
+def round_shift(value: Integer, shift: Integer, counters: Counters) -> np.int64:
+    """HALF_EVEN(value / 2^shift), ties counted."""
+    if is_shift_tie(value, shift):
+        count_tie(value, counters)
+    return half_even_shift(value, shift)
+
+
+@njit(cache=True)
+def round_ratio(numerator: Integer, denominator: Integer, shift: Integer, counters: Counters) -> np.int64:
+    """HALF_EVEN(numerator / (denominator * 2^shift)), ties counted; 0 < denominator < 2^61, 0 <= shift <= 62."""
+    floor, side = _quotient_side(numerator, denominator, shift)
+    if side == 0:
+        count_tie(numerator, counters)
+    return floor + np.int64(side > 0 or (side == 0 and (floor & 1) == 1))
+
+
+@njit(cache=True)
+def saturate(value: Integer, lo: Integer, hi: Integer, counters: Counters) -> np.int64:
+    """Clamp, counting a value outside [lo, hi]."""
+    if value < lo or value > hi:
+        counters[SATURATION] += 1
+    return clamp(value, lo, hi)
+
+
+@njit(cache=True)
+def raise_to_one(value: Integer, counters: Counters) -> np.int64:
+    """max(1, value), counting a value below 1: the last step of a denominator."""
+    if value < 1:
+        counters[DENOMINATOR_CLAMP] += 1
+        return np.int64(1)
+    return np.int64(value)
+
+
+@njit(cache=True)
+def bounds(values: NDArray[np.signedinteger]) -> tuple[np.int64, np.int64]:
+    """Least and greatest element of a flat array of int32 or int64; (0, 0) for an empty one."""
+    if values.size == 0:
+        return np.int64(0), np.int64(0)
+    least, greatest = np.int64(values[0]), np.int64(values[0])
+    for i in range(values.size):
+        least = min(least, np.int64(values[i]))
+        greatest = max(greatest, np.int64(values[i]))
+    return least, greatest

@@ -1,0 +1,351 @@
+"""The seam: an integer program as a file. Typed operations over named tensors; no arithmetic here.
+
+A program is a manifest (JSON, described by the classes below) and constant arrays, both in one safetensors file: the
+manifest in its metadata, every constant packed at its width. docs/program.md describes the format for other readers.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+import safetensors.numpy
+from msgspec import Meta
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from hwsim.files import write_whole
+from hwsim.formats import Accumulator, IntFormat
+from hwsim.packing import pack, packed_bytes, unpack
+
+FILE_VERSION = 1
+ARITHMETIC = "hwsim-dyadic-1"
+"""The arithmetic of docs/numerics.md that an operation list is written for."""
+
+Multiplier = Annotated[int, Meta(ge=1, le=65535)]
+Shift = Annotated[int, Meta(ge=0, le=62)]
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A record of the manifest: immutable, every field named, unknown fields refused."""
+
+
+class Dimension(Struct):
+    """A symbolic size with its maximum; `terms` are the dimensions whose sum it is, if it is a sum."""
+
+    name: str
+    maximum: Annotated[int, Meta(ge=1)]
+    terms: list[str] = []
+
+
+class TensorInfo(Struct):
+    """An activation, input or state: `dims` are names of dimensions, or fixed sizes.
+
+    `scale` is for the reader: real = scale * (code - zero_point). No arithmetic reads it.
+    """
+
+    name: str
+    format: IntFormat
+    dims: list[str | int]
+    zero_point: int = 0
+    scale: float | None = None
+
+
+class ConstantInfo(Struct):
+    """A constant: weight codes, bias, table, multipliers. Stored packed, `format.bits` bits an element."""
+
+    name: str
+    format: IntFormat
+    shape: list[Annotated[int, Meta(ge=1)]]
+    role: Literal["weight", "bias", "table", "multiplier", "shift"]
+    zero_point: int = 0
+
+
+class Dyadic(Struct, tag="dyadic"):
+    """HALF_EVEN(x * multiplier / 2^shift). A string names a constant with one value per channel."""
+
+    multiplier: Multiplier | str
+    shift: Shift | str
+
+
+Requantization = Dyadic
+"""The tagged union of requantization schemes; one so far."""
+
+
+class Embed(Struct, tag="embed"):
+    """Section 8 of docs/numerics.md: table rows scaled per row (or all alike), positions, one rounding."""
+
+    output: str
+    ids: str
+    position: str
+    table: str
+    positions: str
+    multiplier: Multiplier | str
+    position_multiplier: Multiplier
+    shift: Shift
+
+
+class MatMul(Struct, tag="matmul"):
+    """Section 2: a @ b.T + bias with b (n, k); `transpose_b` when b lies as (k, n). Zero points are the tensors'."""
+
+    output: str
+    a: str
+    b: str
+    transpose_b: bool = False
+    bias: str | None = None
+    accumulator: Accumulator = Accumulator()
+
+
+class ShiftRight(Struct, tag="shift_right"):
+    """Section 3."""
+
+    output: str
+    input: str
+    shift: Shift
+
+
+class Relu(Struct, tag="relu"):
+    """Section 6."""
+
+    output: str
+    input: str
+
+
+class Requantize(Struct, tag="requantize"):
+    """Section 1."""
+
+    output: str
+    input: str
+    requantization: Requantization
+
+
+class SplitHeads(Struct, tag="split_heads"):
+    """(b, n, h*e) to (b, h, n, e)."""
+
+    output: str
+    input: str
+
+
+class MergeHeads(Struct, tag="merge_heads"):
+    """(b, h, n, e) to (b, n, h*e)."""
+
+    output: str
+    input: str
+
+
+class Append(Struct, tag="append"):
+    """A cache with new positions behind it: (b, h, p, e), (b, h, n, e) to (b, h, p+n, e)."""
+
+    output: str
+    past: str
+    input: str
+
+
+class Softmax(Struct, tag="softmax"):
+    """Section 4; `mask` names an input (batch, keys) whose nonzero entries are allowed."""
+
+    numerator: str
+    denominator: str
+    output: str
+    input: str
+    table: str
+    mask: str | None = None
+    denominator_requantization: Requantization
+    output_requantization: Requantization
+
+
+class LayerNorm(Struct, tag="layernorm"):
+    """Section 5."""
+
+    numerator: str
+    denominator: str
+    quotient: str
+    output: str
+    input: str
+    gamma: str
+    beta: str
+    eps: Annotated[int, Meta(ge=0)]
+    numerator_requantization: Requantization
+    denominator_requantization: Requantization
+    quotient_requantization: Requantization
+    output_requantization: Requantization
+
+
+class Add(Struct, tag="add"):
+    """Section 7."""
+
+    output: str
+    a: str
+    b: str
+    a_multiplier: Multiplier
+    b_multiplier: Multiplier
+    shift: Shift
+
+
+Operation = (
+    Embed
+    | MatMul
+    | ShiftRight
+    | Relu
+    | Requantize
+    | SplitHeads
+    | MergeHeads
+    | Append
+    | Softmax
+    | LayerNorm
+    | Add
+)
+
+_WRITTEN = ("numerator", "denominator", "quotient", "output")
+_READ = ("ids", "position", "input", "past", "a", "b", "mask")
+_CONSTANTS = ("table", "positions", "multiplier", "shift", "b", "bias", "gamma", "beta")
+
+
+def written(operation: Operation) -> list[str]:
+    """Names of the tensors that an operation makes, in the order in which it makes them."""
+    return [getattr(operation, field) for field in _WRITTEN if hasattr(operation, field)]
+
+
+class Function(Struct):
+    """An ordered list of operations, with the tensors that come in and go out."""
+
+    name: str
+    inputs: list[str]
+    outputs: list[str]
+    operations: list[Operation]
+
+
+class State(Struct):
+    """A cache of `function`: after a call `present` becomes `past`; it starts empty, and a batch gather reorders it."""
+
+    function: str
+    past: str
+    present: str
+
+
+class Manifest(Struct):
+    """Everything of a program but its constant arrays."""
+
+    version: int = FILE_VERSION
+    arithmetic: str = ARITHMETIC
+    name: str
+    scheme: str
+    tokenizer_sha256: str
+    pad_id: int
+    bos_id: int
+    eos_id: int
+    max_positions: int
+    logit_scale: float
+    dimensions: list[Dimension]
+    tensors: list[TensorInfo]
+    constants: list[ConstantInfo]
+    functions: list[Function]
+    states: list[State]
+
+
+class Program:
+    """A manifest and its constants (int32 or int64 arrays of codes). Made by lowering or by `load`; not changed after.
+
+    Raises
+    ------
+    ValueError
+        If a constant is missing or does not fit its declaration. `hwsim.validate.validate` checks the rest.
+    """
+
+    def __init__(self, manifest: Manifest, constants: dict[str, NDArray[Any]]) -> None:
+        self.manifest = manifest
+        self.constants = constants
+        self.tensors = {info.name: info for info in manifest.tensors}
+        self.constant_info = {info.name: info for info in manifest.constants}
+        self.functions = {function.name: function for function in manifest.functions}
+        self.dimensions = {dimension.name: dimension for dimension in manifest.dimensions}
+        for info in manifest.constants:
+            array = constants.get(info.name)
+            if array is None:
+                raise ValueError(f"constant {info.name} is declared but has no array")
+            if array.shape != tuple(info.shape):
+                raise ValueError(f"constant {info.name} has shape {array.shape}, declared {tuple(info.shape)}")
+            if array.size and not (info.format.min <= array.min() and array.max() <= info.format.max):
+                raise ValueError(f"constant {info.name} leaves its format {info.format}")
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all weight codes, packed at their widths, as they lie in the file."""
+        return sum(
+            packed_bytes(info.shape, info.format.bits) for info in self.manifest.constants if info.role == "weight"
+        )
+
+    def operations(self) -> Iterator[tuple[str, Operation]]:
+        """(function name, operation) in order."""
+        for function in self.manifest.functions:
+            for operation in function.operations:
+                yield function.name, operation
+
+    def constants_of(self, operation: Operation) -> list[str]:
+        """Names of the constants that an operation reads."""
+        fields = [getattr(operation, field) for field in _CONSTANTS if hasattr(operation, field)]
+        for value in msgspec.structs.asdict(operation).values():
+            if isinstance(value, Dyadic):
+                fields += [value.multiplier, value.shift]
+        return [name for name in fields if isinstance(name, str) and name in self.constant_info]
+
+    def inputs_of(self, operation: Operation) -> list[str]:
+        """Names of the tensors that an operation reads."""
+        fields = [getattr(operation, field) for field in _READ if hasattr(operation, field)]
+        return [name for name in fields if name is not None and name not in self.constant_info]
+
+    def save(self, path: Path) -> None:
+        """Write the program as one safetensors file, whole or not at all."""
+        arrays = {info.name: pack(self.constants[info.name], info.format) for info in self.manifest.constants}
+        metadata = {"hwsim": msgspec.json.encode(self.manifest).decode()}
+        write_whole(path, safetensors.numpy.save(arrays, metadata))
+
+
+def load(path: Path | str) -> Program:
+    """Read and fully check a program file.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, truncated, of another version, inconsistent, or not proven safe; names the culprit.
+    """
+    from hwsim.validate import validate
+
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"cannot read program {path}: {error.strerror}") from error
+    try:
+        program = _decode(content)
+        validate(program)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise ValueError(f"{path} is not a valid program: {error}") from error
+    return program
+
+
+def _decode(content: bytes) -> Program:
+    try:
+        arrays = safetensors.numpy.load(content)
+        length = int.from_bytes(content[:8], "little")
+        text = json.loads(content[8 : 8 + length]).get("__metadata__", {}).get("hwsim")
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"not a whole safetensors file ({error})") from error
+    if not isinstance(text, str):
+        raise ValueError("its metadata has no field 'hwsim'; it is some other safetensors file")
+    try:
+        version = json.loads(text).get("version")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"its manifest is not a JSON object ({error})") from error
+    if version != FILE_VERSION:
+        raise ValueError(f"file version {version!r}; this hwsim reads version {FILE_VERSION}")
+    manifest = msgspec.json.decode(text, type=Manifest)
+    constants = {}
+    for info in manifest.constants:
+        packed = arrays.get(info.name)
+        if packed is None or packed.dtype != np.uint8:
+            raise ValueError(f"constant {info.name} has no packed array")
+        constants[info.name] = unpack(packed, info.shape, info.format, info.name)
+    return Program(manifest, constants)

@@ -1,0 +1,101 @@
+"""Every site of a model: what is quantized there, and whether FullyQT asks for it or the integer datapath does."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from reference.model import Transformer
+from reference.quantize.graph import Graph, Kind, Node
+
+
+class SiteSet(str, Enum):
+    """`paper`: quantized in FullyQT (Prato et al., 2020, section 3.2). `datapath`: an integer machine needs it too."""
+
+    PAPER = "paper"
+    DATAPATH = "datapath"
+
+
+class Role(str, Enum):
+    """What a site's format must be, whatever a scheme would like."""
+
+    FREE = "free"
+    """Any format: only matrix products, residual sums and maxima read it."""
+    CENTRED = "centred"
+    """Signed, zero point 0: an operand or result of a division."""
+    POSITIVE = "positive"
+    """Unsigned, zero point 0: never below zero."""
+    WEIGHT = "weight"
+    """Signed, zero point 0."""
+    LOGITS = "logits"
+    """INT32 with one scale."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """One named tensor; `group` is the block that sensitivity tables speak of."""
+
+    name: str
+    set: SiteSet
+    role: Role
+    group: str
+
+
+POSITIONS_WEIGHT = "positions.weight"
+GROUPS = ("feed_forward", "attention", "embedding", "generator", "layernorm", "softmax")
+
+
+def weight_site(node: Node) -> str:
+    """The site of the matrix that a node multiplies with or looks up."""
+    return f"{node.site}.gamma" if node.kind is Kind.LAYERNORM else f"{node.site}.weight"
+
+
+def enumerate_sites(graph: Graph) -> dict[str, Site]:
+    """All sites of a model, activations in execution order, each followed by the weights it is made with.
+
+    Tied embeddings keep three weight sites, so that each use may have its own width; equal ones share their codes.
+    """
+    sites: dict[str, Site] = {}
+    for node in graph.nodes:
+        for name, site_set, role in _sites_of(node):
+            sites.setdefault(name, Site(name=name, set=site_set, role=role, group=_group(name)))
+    return sites
+
+
+def _sites_of(node: Node) -> list[tuple[str, SiteSet, Role]]:
+    """(name, set, role) of everything that one node introduces."""
+    paper, datapath = SiteSet.PAPER, SiteSet.DATAPATH
+    weight = (weight_site(node), paper, Role.WEIGHT)
+    match node.kind:
+        case Kind.EMBED:
+            return [(node.site, paper, Role.FREE), weight, (POSITIONS_WEIGHT, paper, Role.WEIGHT)]
+        case Kind.LINEAR:
+            in_paper = node.site.endswith("feed_forward.output")
+            return [(node.site, paper if in_paper else datapath, Role.FREE), weight]
+        case Kind.LINEAR_RELU:
+            return [(node.site, paper, Role.POSITIVE), weight]
+        case Kind.SCORES | Kind.ADD:
+            return [(node.site, datapath, Role.FREE)]
+        case Kind.CONTEXT:
+            return [(node.site, paper, Role.FREE)]
+        case Kind.SOFTMAX:
+            return [(f"{node.site}.{part}", paper, Role.POSITIVE) for part in ("numerator", "denominator", "output")]
+        case Kind.LAYERNORM:
+            parts = {"numerator": Role.CENTRED, "denominator": Role.POSITIVE, "quotient": Role.CENTRED}
+            inner = [(f"{node.site}.{part}", paper, role) for part, role in parts.items()]
+            return [*inner, (f"{node.site}.output", paper, Role.FREE), weight]
+        case Kind.LOGITS:
+            return [(node.site, datapath, Role.LOGITS), weight]
+        case _:
+            return []
+
+
+def _group(site: str) -> str:
+    """The sensitivity group; the sums of the residual stream belong to the block that they close."""
+    if ".softmax." in site:
+        return "softmax"
+    if ".layernorm." in site:
+        return "layernorm"
+    if "attention" in site:
+        return "attention"
+    if "feed_forward" in site:
+        return "feed_forward"
+    return "generator" if site.startswith("generator") else "embedding"
