@@ -22,7 +22,7 @@ EXACT_LIMIT = 1 << 63
 
 def check_array(name: str, array: NDArray[Any], dtypes: tuple[type[np.generic], ...], ndim: int | None = None) -> None:
     """Refuse an array of another dtype or number of dimensions, or one that is not C-contiguous."""
-    if not isinstance(array, np.ndarray) or array.dtype not in [np.dtype(t) for t in dtypes]:
+    if getattr(array, "dtype", None) not in [np.dtype(t) for t in dtypes]:
         got = getattr(array, "dtype", type(array).__name__)
         raise ValueError(f"{name} is of {got}; allowed: {' or '.join(t.__name__ for t in dtypes)}")
     if ndim is not None and array.ndim != ndim:
@@ -92,6 +92,6 @@ def check_exact(name: str, magnitude: int) -> None:
         raise ValueError(f"{name} could reach {magnitude}; allowed: below 2^63 = {EXACT_LIMIT}")
 
 
-def accumulator_dtype(accumulator: Accumulator) -> type[np.int32] | type[np.int64]:
-    """The dtype that holds an accumulator: int32 up to 32 bits, else int64."""
-    return np.int32 if accumulator.bits <= 32 else np.int64
+def empty_accumulators(shape: tuple[int, ...], accumulator: Accumulator) -> Accumulators:
+    """An array for an accumulator: int32 up to 32 bits, else int64."""
+    return np.empty(shape, np.int32) if accumulator.bits <= 32 else np.empty(shape, np.int64)

@@ -1,7 +1,8 @@
 """Scalar integer arithmetic shared by every kernel: HALF_EVEN rounding, saturation, wrapping, square root.
 
 Everything is exact in int64 and widens what it is given, so that the compiled and the interpreted function agree.
-The functions that end in `counters` add their events to an int64 array indexed by `hwsim.formats.Counter`.
+The functions that end in `counters` add their events to an int64 array indexed by `hwsim.formats.Counter`. They add zero
+rather than branch: around a branch compiled code counts references to the array, atomically, for every element.
 """
 
 import numpy as np
@@ -105,19 +106,9 @@ def isqrt(value: Integer) -> np.int64:
 
 
 @njit(cache=True)
-def count_tie(value: Integer, counters: Counters) -> None:
-    """Count a tie by the sign of the value that was rounded."""
-    if value < 0:
-        counters[NEGATIVE_TIE] += 1
-    else:
-        counters[POSITIVE_TIE] += 1
-
-
-@njit(cache=True)
 def round_shift(value: Integer, shift: Integer, counters: Counters) -> np.int64:
-    """HALF_EVEN(value / 2^shift), ties counted."""
-    if is_shift_tie(value, shift):
-        count_tie(value, counters)
+    """HALF_EVEN(value / 2^shift), ties counted by the sign of the value."""
+    counters[NEGATIVE_TIE if value < 0 else POSITIVE_TIE] += np.int64(is_shift_tie(value, shift))
     return half_even_shift(value, shift)
 
 
@@ -125,26 +116,23 @@ def round_shift(value: Integer, shift: Integer, counters: Counters) -> np.int64:
 def round_ratio(numerator: Integer, denominator: Integer, shift: Integer, counters: Counters) -> np.int64:
     """HALF_EVEN(numerator / (denominator * 2^shift)), ties counted; 0 < denominator < 2^61, 0 <= shift <= 62."""
     floor, side = _quotient_side(numerator, denominator, shift)
-    if side == 0:
-        count_tie(numerator, counters)
+    counters[NEGATIVE_TIE if numerator < 0 else POSITIVE_TIE] += np.int64(side == 0)
     return floor + np.int64(side > 0 or (side == 0 and (floor & 1) == 1))
 
 
 @njit(cache=True)
 def saturate(value: Integer, lo: Integer, hi: Integer, counters: Counters) -> np.int64:
     """Clamp, counting a value outside [lo, hi]."""
-    if value < lo or value > hi:
-        counters[SATURATION] += 1
-    return clamp(value, lo, hi)
+    clamped = clamp(value, lo, hi)
+    counters[SATURATION] += np.int64(clamped != value)
+    return clamped
 
 
 @njit(cache=True)
 def raise_to_one(value: Integer, counters: Counters) -> np.int64:
     """max(1, value), counting a value below 1: the last step of a denominator."""
-    if value < 1:
-        counters[DENOMINATOR_CLAMP] += 1
-        return np.int64(1)
-    return np.int64(value)
+    counters[DENOMINATOR_CLAMP] += np.int64(value < 1)
+    return np.int64(max(np.int64(value), 1))
 
 
 @njit(cache=True)

@@ -28,11 +28,11 @@ Multiplier = Annotated[int, Meta(ge=1, le=65535)]
 Shift = Annotated[int, Meta(ge=0, le=62)]
 
 
-class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A record of the manifest: immutable, every field named, unknown fields refused."""
 
 
-class Dimension(Struct):
+class Dimension(Struct, kw_only=True):
     """A symbolic size with its maximum; `terms` are the dimensions whose sum it is, if it is a sum."""
 
     name: str
@@ -40,7 +40,7 @@ class Dimension(Struct):
     terms: list[str] = []
 
 
-class TensorInfo(Struct):
+class TensorInfo(Struct, kw_only=True):
     """An activation, input or state: `dims` are names of dimensions, or fixed sizes.
 
     `scale` is for the reader: real = scale * (code - zero_point). No arithmetic reads it.
@@ -53,7 +53,7 @@ class TensorInfo(Struct):
     scale: float | None = None
 
 
-class ConstantInfo(Struct):
+class ConstantInfo(Struct, kw_only=True):
     """A constant: weight codes, bias, table, multipliers. Stored packed, `format.bits` bits an element."""
 
     name: str
@@ -63,7 +63,7 @@ class ConstantInfo(Struct):
     zero_point: int = 0
 
 
-class Dyadic(Struct, tag="dyadic"):
+class Dyadic(Struct, tag="dyadic", kw_only=True):
     """HALF_EVEN(x * multiplier / 2^shift). A string names a constant with one value per channel."""
 
     multiplier: Multiplier | str
@@ -74,7 +74,7 @@ Requantization = Dyadic
 """The tagged union of requantization schemes; one so far."""
 
 
-class Embed(Struct, tag="embed"):
+class Embed(Struct, tag="embed", kw_only=True):
     """Section 8 of docs/numerics.md: table rows scaled per row (or all alike), positions, one rounding."""
 
     output: str
@@ -87,7 +87,7 @@ class Embed(Struct, tag="embed"):
     shift: Shift
 
 
-class MatMul(Struct, tag="matmul"):
+class MatMul(Struct, tag="matmul", kw_only=True):
     """Section 2: a @ b.T + bias with b (n, k); `transpose_b` when b lies as (k, n). Zero points are the tensors'."""
 
     output: str
@@ -98,7 +98,7 @@ class MatMul(Struct, tag="matmul"):
     accumulator: Accumulator = Accumulator()
 
 
-class ShiftRight(Struct, tag="shift_right"):
+class ShiftRight(Struct, tag="shift_right", kw_only=True):
     """Section 3."""
 
     output: str
@@ -106,14 +106,14 @@ class ShiftRight(Struct, tag="shift_right"):
     shift: Shift
 
 
-class Relu(Struct, tag="relu"):
+class Relu(Struct, tag="relu", kw_only=True):
     """Section 6."""
 
     output: str
     input: str
 
 
-class Requantize(Struct, tag="requantize"):
+class Requantize(Struct, tag="requantize", kw_only=True):
     """Section 1."""
 
     output: str
@@ -121,21 +121,21 @@ class Requantize(Struct, tag="requantize"):
     requantization: Requantization
 
 
-class SplitHeads(Struct, tag="split_heads"):
+class SplitHeads(Struct, tag="split_heads", kw_only=True):
     """(b, n, h*e) to (b, h, n, e)."""
 
     output: str
     input: str
 
 
-class MergeHeads(Struct, tag="merge_heads"):
+class MergeHeads(Struct, tag="merge_heads", kw_only=True):
     """(b, h, n, e) to (b, n, h*e)."""
 
     output: str
     input: str
 
 
-class Append(Struct, tag="append"):
+class Append(Struct, tag="append", kw_only=True):
     """A cache with new positions behind it: (b, h, p, e), (b, h, n, e) to (b, h, p+n, e)."""
 
     output: str
@@ -143,7 +143,7 @@ class Append(Struct, tag="append"):
     input: str
 
 
-class Softmax(Struct, tag="softmax"):
+class Softmax(Struct, tag="softmax", kw_only=True):
     """Section 4; `mask` names an input (batch, keys) whose nonzero entries are allowed."""
 
     numerator: str
@@ -156,7 +156,7 @@ class Softmax(Struct, tag="softmax"):
     output_requantization: Requantization
 
 
-class LayerNorm(Struct, tag="layernorm"):
+class LayerNorm(Struct, tag="layernorm", kw_only=True):
     """Section 5."""
 
     numerator: str
@@ -173,7 +173,7 @@ class LayerNorm(Struct, tag="layernorm"):
     output_requantization: Requantization
 
 
-class Add(Struct, tag="add"):
+class Add(Struct, tag="add", kw_only=True):
     """Section 7."""
 
     output: str
@@ -208,7 +208,7 @@ def written(operation: Operation) -> list[str]:
     return [getattr(operation, field) for field in _WRITTEN if hasattr(operation, field)]
 
 
-class Function(Struct):
+class Function(Struct, kw_only=True):
     """An ordered list of operations, with the tensors that come in and go out."""
 
     name: str
@@ -217,7 +217,7 @@ class Function(Struct):
     operations: list[Operation]
 
 
-class State(Struct):
+class State(Struct, kw_only=True):
     """A cache of `function`: after a call `present` becomes `past`; it starts empty, and a batch gather reorders it."""
 
     function: str
@@ -225,7 +225,7 @@ class State(Struct):
     present: str
 
 
-class Manifest(Struct):
+class Manifest(Struct, kw_only=True):
     """Everything of a program but its constant arrays."""
 
     version: int = FILE_VERSION

@@ -80,7 +80,9 @@ def split(pairs: list[Pair], seed: int) -> dict[str, list[Pair]]:
         if len(held_out) == VALIDATION_PAIRS + TEST_PAIRS:
             break
     seen_source = {normalised(source) for source, _ in held_out}
-    train = [pair for pair in pairs if normalised(pair[0]) not in seen_source and normalised(pair[1]) not in seen_target]
+    train = [
+        pair for pair in pairs if normalised(pair[0]) not in seen_source and normalised(pair[1]) not in seen_target
+    ]
     return {"train": train, "validation": held_out[:VALIDATION_PAIRS], "test": held_out[VALIDATION_PAIRS:]}
 
 

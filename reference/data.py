@@ -2,16 +2,13 @@
 
 import gzip
 import lzma
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import BinaryIO
 
-_OPENERS: dict[str, Callable[[Path], BinaryIO]] = {
-    ".gz": lambda path: gzip.open(path, "rb"),  # type: ignore[dict-item,return-value]
-    ".xz": lambda path: lzma.open(path, "rb"),  # type: ignore[dict-item,return-value]
-}
+_DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.decompress, ".xz": lzma.decompress}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +43,8 @@ def read_lines(path: Path) -> tuple[str, ...]:
         the message names file and line.
     """
     try:
-        with _OPENERS.get(path.suffix, lambda p: p.open("rb"))(path) as stream:
-            raw = stream.read()
-    except (OSError, EOFError, lzma.LZMAError) as error:
+        raw = _DECOMPRESS.get(path.suffix, bytes)(path.read_bytes())
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise ValueError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     lines = []
     for number, line in enumerate(raw.splitlines(), start=1):

@@ -41,7 +41,7 @@ def greedy(stepper: Stepper, limits: Sequence[int]) -> list[list[int]]:
         best = stepper.step(tokens, parents).argmax(-1).astype(np.int64)
         for row, token in zip(active, best, strict=True):
             outputs[row].append(int(token))
-        keep = np.array([t != EOS and len(outputs[r]) < limits[r] for r, t in zip(active, best, strict=True)])
+        keep = np.array([outputs[r][-1] != EOS and len(outputs[r]) < limits[r] for r in active.tolist()])
         parents, tokens, active = np.flatnonzero(keep), best[keep], active[keep]
     return outputs
 
@@ -58,9 +58,7 @@ def length_penalty(length: int, alpha: float) -> float:
     return float(((5 + length) / 6) ** alpha)
 
 
-def beam(
-    stepper: Stepper, limits: Sequence[int], *, width: int = 4, alpha: float = 0.6
-) -> list[list[int]]:
+def beam(stepper: Stepper, limits: Sequence[int], *, width: int = 4, alpha: float = 0.6) -> list[list[int]]:
     """Beam search, one source sentence after another sharing every step.
 
     A sentence ends when `width` hypotheses are finished and no live one can still overtake the best of them, or at its

@@ -44,7 +44,7 @@ class FloatArithmetic:
         return self._see(site, torch.relu(layer(x)))
 
     def split_heads(self, x: Tensor, n_heads: int) -> Tensor:
-        return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)
+        return x.reshape(*x.shape[:-1], n_heads, -1).transpose(1, 2)
 
     def merge_heads(self, x: Tensor) -> Tensor:
         return x.transpose(1, 2).flatten(-2)

@@ -9,7 +9,7 @@ Dimensions: b batch, s source, t target, h heads, e = d_head, d = d_model, f = d
 
 import math
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -89,7 +89,10 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if name != "tied" and value < 1:
+            kind = bool if name == "tied" else int
+            if type(value) is not kind:
+                raise ValueError(f"{name} is {value!r}; it must be of type {kind.__name__}")
+            if kind is int and value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
         if self.d_model % 2:
             raise ValueError(f"d_model is {self.d_model}; sinusoidal positions need an even number")
@@ -203,6 +206,8 @@ class DecoderLayer(nn.Module):
 class Transformer(nn.Module):
     """The whole model. Weights only; the arithmetic comes as an argument."""
 
+    positions: Tensor
+
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config
@@ -212,9 +217,7 @@ class Transformer(nn.Module):
         if not config.tied:
             self.target_embedding = nn.Embedding(config.vocabulary_size, config.d_model)
             self.generator = nn.Embedding(config.vocabulary_size, config.d_model)
-        self.register_buffer(
-            "positions", sinusoidal_positions(config.max_positions, config.d_model), persistent=False
-        )
+        self.register_buffer("positions", sinusoidal_positions(config.max_positions, config.d_model), persistent=False)
         self.encoder = nn.ModuleList(EncoderLayer(f"encoder.{i}", config) for i in range(config.encoder_layers))
         self.decoder = nn.ModuleList(DecoderLayer(f"decoder.{i}", config) for i in range(config.decoder_layers))
         for parameter in self.parameters():
@@ -229,7 +232,7 @@ class Transformer(nn.Module):
         x = ops.dropout(ops.embed("encoder.embedding", ids, start, self.source_embedding, self.positions))
         for layer in self.encoder:
             x = layer(ops, x, mask)
-        return [layer.cross_attention.remember(ops, x) for layer in self.decoder]
+        return [cast(DecoderLayer, layer).cross_attention.remember(ops, x) for layer in self.decoder]
 
     def decode(
         self,

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import sentencepiece
 
+from hwsim.files import write_whole
+
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 """Special ids; every vocabulary of ours begins with them."""
 
@@ -31,9 +33,7 @@ class Tokenizer:
             self._processor.LoadFromSerializedProto(model)
         except RuntimeError as error:
             raise ValueError(f"{path} is not a sentencepiece model") from error
-        special = tuple(
-            getattr(self._processor, f"{name}_id")() for name in ("pad", "unk", "bos", "eos")
-        )
+        special = tuple(getattr(self._processor, f"{name}_id")() for name in ("pad", "unk", "bos", "eos"))
         if special != (PAD, UNK, BOS, EOS):
             raise ValueError(f"{path} numbers pad, unk, bos, eos as {special}; needed are {(PAD, UNK, BOS, EOS)}")
 
@@ -65,4 +65,4 @@ def train_tokenizer(sentences: Sequence[str], vocabulary_size: int, path: Path) 
         eos_id=EOS,
         minloglevel=2,
     )
-    path.write_bytes(model.getvalue())
+    write_whole(path, model.getvalue())

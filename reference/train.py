@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -109,7 +109,12 @@ class Trainer:
     """Training state between epochs, saved in `folder` after each one."""
 
     def __init__(
-        self, folder: Path, config: TransformerConfig, recipe: TrainingRecipe, train: ParallelText, held_out: ParallelText
+        self,
+        folder: Path,
+        config: TransformerConfig,
+        recipe: TrainingRecipe,
+        train: ParallelText,
+        held_out: ParallelText,
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.folder, self.config, self.recipe = folder, config, recipe
@@ -180,9 +185,9 @@ class Trainer:
     @torch.no_grad()
     def validate(self) -> float:
         """Mean loss per token (nat, no smoothing) of the averaged weights on the held-out text."""
-        model, ops = self.average.module, FloatArithmetic()
+        model, ops = cast(Transformer, self.average.module), FloatArithmetic()
         loss = sum(
-            loss_per_token(teacher_forced(model, ops, b), b.labels, reduction="sum").item() for b in self.held_out
+            float(loss_per_token(teacher_forced(model, ops, b), b.labels, reduction="sum")) for b in self.held_out
         )
         return loss / sum(int((b.labels != PAD).sum()) for b in self.held_out)
 

@@ -1,0 +1,1 @@
+"""Quantization: strict fake-quant functions, calibration and snapping of scales."""

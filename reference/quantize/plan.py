@@ -1,0 +1,383 @@
+"""The quantization plan: every quantizer and every integer constant of a model under a scheme."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from hwsim.formats import IntFormat
+from reference.model import Transformer
+from reference.quantize.calibrate import Range
+from reference.quantize.exact_rows import LayerNormConstants, Rescale
+from reference.quantize.graph import Graph, Kind, Node, trace
+from reference.quantize.scheme import Scheme, SiteSettings
+from reference.quantize.sites import POSITIONS_WEIGHT, Role, Site, enumerate_sites, weight_site
+from reference.quantize.snap import Snapped, snap_down, snap_together, snap_up
+
+LOGIT_BITS = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantizer:
+    """real = scale * (code - zero_point)."""
+
+    format: IntFormat
+    scale: float
+    zero_point: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightQuantizer:
+    """Codes of a parameter: one scale (1,) or one an output row (rows,), float64."""
+
+    format: IntFormat
+    scale: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedConstants:
+    """Section 8; `table` names the weight whose codes are looked up (another node's if shared)."""
+
+    table: str
+    multipliers: Tensor
+    position_multiplier: int
+    shift: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearConstants:
+    """Sections 2 and 1; multipliers and shifts (rows,), or (1,) when the weight has one scale."""
+
+    bias_scale: Tensor
+    multipliers: Tensor
+    shifts: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoresConstants:
+    """Section 3 (`shift` is None where there is no stage of its own), then section 1."""
+
+    shift: int | None
+    requantization: Snapped
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftmaxConstants:
+    """Section 4."""
+
+    table_scale: float
+    denominator: Snapped
+    output: Snapped
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddConstants:
+    """Section 7."""
+
+    multipliers: tuple[int, int]
+    shift: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitsConstants:
+    """Section 9; `table` as in EmbedConstants."""
+
+    table: str
+    multipliers: Tensor
+    shift: int
+
+
+@dataclass(kw_only=True)
+class Plan:
+    """All that strict fake-quant and lowering need besides the float weights. Keys are sites."""
+
+    scheme: Scheme
+    graph: Graph
+    sites: dict[str, Site]
+    settings: dict[str, SiteSettings]
+    quantizers: dict[str, Quantizer] = field(default_factory=dict)
+    weights: dict[str, WeightQuantizer] = field(default_factory=dict)
+    embed: dict[str, EmbedConstants] = field(default_factory=dict)
+    linear: dict[str, LinearConstants] = field(default_factory=dict)
+    scores: dict[str, ScoresConstants] = field(default_factory=dict)
+    context: dict[str, Snapped] = field(default_factory=dict)
+    softmax: dict[str, SoftmaxConstants] = field(default_factory=dict)
+    add: dict[str, AddConstants] = field(default_factory=dict)
+    layernorm: dict[str, LayerNormConstants] = field(default_factory=dict)
+    logits: dict[str, LogitsConstants] = field(default_factory=dict)
+
+    @property
+    def logit_scale(self) -> float:
+        return self.quantizers[self.graph.logits.site].scale
+
+
+def make_plan(model: Transformer, scheme: Scheme, ranges: dict[str, Range]) -> Plan:
+    """Choose and snap every scale of a model.
+
+    Raises
+    ------
+    ValueError
+        If the scheme does not fit the model, a site was not calibrated, or a scale cannot be encoded; names the site.
+    """
+    graph = trace(model)
+    sites = enumerate_sites(graph)
+    plan = Plan(scheme=scheme, graph=graph, sites=sites, settings=scheme.resolve(sites))
+    planner = _Planner(model, plan, ranges)
+    with torch.no_grad():
+        planner.run()
+    return plan
+
+
+class _Planner:
+    """Walks the graph once for residual sums, which tie scales of two producers, then once for everything else."""
+
+    def __init__(self, model: Transformer, plan: Plan, ranges: dict[str, Range]) -> None:
+        self.model, self.plan, self.ranges = model, plan, ranges
+        self.bits = plan.scheme.multiplier_bits
+        self.scale = {name: self._ideal(name) for name, site in plan.sites.items() if self._is_calibrated(site)}
+
+    def run(self) -> None:
+        nodes = self.plan.graph.nodes
+        self._tie_embeddings()
+        for node in nodes:
+            if node.kind is Kind.ADD:
+                self._add(node)
+        steps = {
+            Kind.EMBED: self._embed,
+            Kind.LINEAR: self._linear,
+            Kind.LINEAR_RELU: self._linear,
+            Kind.SCORES: self._scores,
+            Kind.SOFTMAX: self._softmax,
+            Kind.CONTEXT: self._context,
+            Kind.LAYERNORM: self._layernorm,
+            Kind.LOGITS: self._logits,
+        }
+        for node in nodes:
+            if node.kind in steps:
+                steps[node.kind](node)
+        for name, scale in self.scale.items():
+            self.plan.quantizers[name] = Quantizer(
+                format=self.plan.settings[name].format, scale=scale, zero_point=self._zero_point(name, scale)
+            )
+        for name, constants in self.plan.layernorm.items():  # its zero point is known only now
+            zero_point = self.plan.quantizers[f"{name}.output"].zero_point
+            self.plan.layernorm[name] = replace(
+                constants, output=replace(constants.output, zero_point=zero_point)
+            )
+
+    # --- ranges to ideal scales ---------------------------------------------------------------------------------
+
+    @staticmethod
+    def _is_calibrated(site: Site) -> bool:
+        return site.role not in (Role.WEIGHT, Role.LOGITS)
+
+    def _range(self, name: str) -> tuple[float, float]:
+        """The range that a site's codes must hold; it always holds 0."""
+        if name.endswith(("softmax.numerator", "softmax.output")):
+            return 0.0, 1.0  # known without looking
+        if name not in self.ranges:
+            raise ValueError(f"site {name} was not seen in calibration")
+        low, high = self.ranges[name].estimate(self.plan.settings[name].estimator)
+        return min(0.0, low), max(0.0, high)
+
+    def _ideal(self, name: str) -> float:
+        settings, (low, high) = self.plan.settings[name], self._range(name)
+        fmt = settings.format
+        if settings.symmetric:
+            scale = max(high / fmt.max, low / fmt.min if fmt.min else 0.0)
+        else:
+            scale = (high - low) / (fmt.max - fmt.min)
+        if not scale > 0.0:
+            raise ValueError(f"site {name} is always 0 in calibration: it has no scale")
+        if self.plan.scheme.power_of_two:
+            scale = math.ldexp(1.0, math.ceil(math.log2(scale)))
+        return scale
+
+    def _zero_point(self, name: str, scale: float) -> int:
+        settings = self.plan.settings[name]
+        if settings.symmetric:
+            return 0
+        fmt, (low, _) = settings.format, self._range(name)
+        return min(fmt.max, max(fmt.min, round(fmt.min - low / scale)))
+
+    # --- scales that hang together ------------------------------------------------------------------------------
+
+    def _owner(self, node: Node) -> Node:
+        """The first node that uses the same embedding matrix under the same settings: they share codes."""
+        mine = self.plan.settings[weight_site(node)]
+        for other in self.plan.graph.nodes:
+            if other.kind in (Kind.EMBED, Kind.LOGITS) and other.module is node.module:
+                if self.plan.settings[weight_site(other)] == mine:
+                    return other
+        return node
+
+    def _tie_embeddings(self) -> None:
+        """Embedding sums that share codes differ by a power of two, so that one multiplier a row serves both."""
+        first, second = (node for node in self.plan.graph.nodes if node.kind is Kind.EMBED)
+        if self._owner(second) is second:
+            return
+        power = round(math.log2(self.scale[second.site] / self.scale[first.site]))
+        base = max(self.scale[first.site], math.ldexp(self.scale[second.site], -power))
+        self.scale[first.site], self.scale[second.site] = base, math.ldexp(base, power)
+
+    def _add(self, node: Node) -> None:
+        x, y = (symbol.site for symbol in node.inputs)
+        fixed = any(n.kind is Kind.EMBED and n.site == x for n in self.plan.graph.nodes)
+        if fixed:  # the embedding's scale is spoken for: the sum moves
+            ratio = self.scale[x] / self.scale[node.site]
+            snapped = snap_down(node.site, ratio, self.bits)
+            self.scale[node.site] = self.scale[x] / snapped.ratio
+        ratios = [self.scale[site] / self.scale[node.site] for site in (x, y)]
+        multipliers, shift = snap_together(node.site, ratios, self.bits)
+        self.plan.add[node.site] = AddConstants(multipliers=(multipliers[0], multipliers[1]), shift=shift)
+        for site, multiplier in zip((x, y), multipliers, strict=True):
+            if not (fixed and site == x):
+                self.scale[site] = math.ldexp(multiplier, -shift) * self.scale[node.site]
+
+    # --- one step an operation ----------------------------------------------------------------------------------
+
+    def _ideal_weight(self, site: str, weight: Tensor) -> Tensor:
+        """Scale of each row, or of the whole; rows of zeros borrow the largest."""
+        settings = self.plan.settings[site]
+        rows = weight.detach().double().reshape(len(weight), -1)
+        low, high = rows.amin(-1).clamp(max=0), rows.amax(-1).clamp(min=0)
+        if settings.granularity == "per_tensor":
+            low, high = low.amin(0, keepdim=True), high.amax(0, keepdim=True)
+        scale = torch.maximum(high / settings.format.max, low / settings.format.min)
+        if not bool((scale > 0).any()):
+            raise ValueError(f"site {site}: all weights are 0")
+        return torch.where(scale > 0, scale, scale.max())
+
+    def _embed(self, node: Node) -> None:
+        assert isinstance(node.module, nn.Embedding)
+        owner, s_sum = self._owner(node), self.scale[node.site]
+        if owner is not node:
+            constants = self.plan.embed[owner.site]
+            power = round(math.log2(s_sum / self.scale[owner.site]))
+            self.plan.embed[node.site] = replace(constants, shift=constants.shift + power)
+            return
+        site, root = weight_site(node), math.sqrt(node.module.embedding_dim)
+        rows = self._ideal_weight(site, node.module.weight) * root / s_sum
+        positions = self._position_scale() / s_sum
+        multipliers, shift = snap_together(site, [*rows.tolist(), positions], self.bits)
+        self.plan.embed[node.site] = EmbedConstants(
+            table=site,
+            multipliers=torch.tensor(multipliers[:-1]),
+            position_multiplier=multipliers[-1],
+            shift=shift,
+        )
+        self.plan.weights[site] = WeightQuantizer(
+            format=self.plan.settings[site].format,
+            scale=torch.tensor(multipliers[:-1], dtype=torch.float64) * (math.ldexp(s_sum, -shift) / root),
+        )
+        if POSITIONS_WEIGHT not in self.plan.weights:
+            scale = torch.tensor([math.ldexp(multipliers[-1], -shift) * s_sum], dtype=torch.float64)
+            fmt = self.plan.settings[POSITIONS_WEIGHT].format
+            self.plan.weights[POSITIONS_WEIGHT] = WeightQuantizer(format=fmt, scale=scale)
+
+    def _position_scale(self) -> float:
+        if POSITIONS_WEIGHT in self.plan.weights:
+            return self.plan.weights[POSITIONS_WEIGHT].scale.item()
+        return self._ideal_weight(POSITIONS_WEIGHT, self.model.positions).max().item()
+
+    def _linear(self, node: Node) -> None:
+        assert isinstance(node.module, nn.Linear)
+        site, s_in, s_out = weight_site(node), self.scale[node.inputs[0].site], self.scale[node.site]
+        ideal = self._ideal_weight(site, node.module.weight)
+        snapped = [snap_up(node.site, ratio, self.bits) for ratio in (ideal * s_in / s_out).tolist()]
+        scale = torch.tensor([s.ratio for s in snapped], dtype=torch.float64) * (s_out / s_in)
+        self.plan.weights[site] = WeightQuantizer(format=self.plan.settings[site].format, scale=scale)
+        self.plan.linear[node.site] = LinearConstants(
+            bias_scale=scale * s_in,
+            multipliers=torch.tensor([s.multiplier for s in snapped]),
+            shifts=torch.tensor([s.shift for s in snapped]),
+        )
+
+    def _scores(self, node: Node) -> None:
+        queries, keys = (symbol.site for symbol in node.inputs)
+        root = math.sqrt(int(node.inputs[0].dims[-1]))
+        mode = self.plan.scheme.sqrt_mode
+        shift = round(math.log2(root)) if mode == "dropped" else math.floor(math.log2(root))
+        product = self.scale[queries] * self.scale[keys]
+        if mode == "shift":
+            product *= 2**shift / root
+        elif mode == "merged":
+            product /= root
+        snapped = snap_down(node.site, product / self.scale[node.site], self.bits)
+        self.scale[node.site] = product / snapped.ratio
+        self.plan.scores[node.site] = ScoresConstants(
+            shift=None if mode == "merged" else shift, requantization=snapped
+        )
+
+    def _softmax(self, node: Node) -> None:
+        numerator, denominator, output = (f"{node.site}.{p}" for p in ("numerator", "denominator", "output"))
+        s_n = 1 / self.plan.settings[numerator].format.max
+        total = snap_down(denominator, s_n / self.scale[denominator], self.bits)
+        s_d = s_n / total.ratio
+        quotient = snap_down(output, s_n / (s_d * self.scale[output]), self.bits)
+        self.scale |= {numerator: s_n, denominator: s_d, output: s_n / (s_d * quotient.ratio)}
+        self.plan.softmax[node.site] = SoftmaxConstants(
+            table_scale=self.scale[node.inputs[0].site], denominator=total, output=quotient
+        )
+
+    def _context(self, node: Node) -> None:
+        product = math.prod(self.scale[symbol.site] for symbol in node.inputs)
+        self.plan.context[node.site] = snap_down(node.site, product / self.scale[node.site], self.bits)
+        self.scale[node.site] = product / self.plan.context[node.site].ratio
+
+    def _layernorm(self, node: Node) -> None:
+        norm = node.module
+        assert isinstance(norm, nn.LayerNorm)
+        n, s_x = norm.normalized_shape[0], self.scale[node.inputs[0].site]
+        part = {p: f"{node.site}.{p}" for p in ("numerator", "denominator", "quotient", "output")}
+        numerator = snap_down(part["numerator"], s_x / (n * self.scale[part["numerator"]]), self.bits)
+        denominator = snap_down(part["denominator"], s_x / (n * self.scale[part["denominator"]]), self.bits)
+        s_n, s_d = s_x / (n * numerator.ratio), s_x / (n * denominator.ratio)
+        quotient = snap_down(part["quotient"], s_n / (s_d * self.scale[part["quotient"]]), self.bits)
+        s_q, s_out, site = s_n / (s_d * quotient.ratio), self.scale[part["output"]], weight_site(node)
+        ideal = self._ideal_weight(site, norm.weight).max().item()
+        output = snap_up(part["output"], s_q * ideal / s_out, self.bits)
+        scale = torch.tensor([output.ratio * s_out / s_q], dtype=torch.float64)
+        self.plan.weights[site] = WeightQuantizer(format=self.plan.settings[site].format, scale=scale)
+        self.scale |= {part["numerator"]: s_n, part["denominator"]: s_d, part["quotient"]: s_q}
+        rescales = {"numerator": numerator, "denominator": denominator, "quotient": quotient, "output": output}
+        self.plan.layernorm[node.site] = LayerNormConstants(
+            eps=round(norm.eps * n * n / s_x**2),
+            **{
+                name: Rescale(multiplier=s.multiplier, shift=s.shift, fmt=self.plan.settings[part[name]].format)
+                for name, s in rescales.items()
+            },
+        )
+
+    def _logits(self, node: Node) -> None:
+        assert isinstance(node.module, nn.Embedding)
+        owner, s_in = self._owner(node), self.scale[node.inputs[0].site]
+        reach = self._logit_reach(node)
+        if owner is node:
+            site = weight_site(node)
+            ideal = self._ideal_weight(site, node.module.weight)
+            ratios = ideal / ideal.max() * (2.0 ** (LOGIT_BITS - 2) / reach)
+            multipliers, shift = snap_together(node.site, ratios.tolist(), self.bits)
+            s_logits = s_in * ideal.max().item() * reach / 2.0 ** (LOGIT_BITS - 2)
+            scale = torch.tensor(multipliers, dtype=torch.float64) * (math.ldexp(s_logits, -shift) / s_in)
+            self.plan.weights[site] = WeightQuantizer(format=self.plan.settings[site].format, scale=scale)
+            constants = LogitsConstants(table=site, multipliers=torch.tensor(multipliers), shift=shift)
+        else:
+            lookup = self.plan.embed[owner.site]
+            worst = reach * int(lookup.multipliers.max())
+            shift = max(0, worst.bit_length() - (LOGIT_BITS - 1))
+            s_logits = s_in * math.ldexp(self.scale[owner.site], shift - lookup.shift)
+            s_logits /= math.sqrt(node.module.embedding_dim)
+            constants = LogitsConstants(table=lookup.table, multipliers=lookup.multipliers, shift=shift)
+        self.plan.logits[node.site] = constants
+        self.plan.quantizers[node.site] = Quantizer(format=IntFormat(bits=LOGIT_BITS), scale=s_logits)
+
+    def _logit_reach(self, node: Node) -> int:
+        """A bound of the generator's accumulator from formats alone."""
+        fmt, site = self.plan.settings[weight_site(node)].format, node.inputs[0].site
+        codes = self.plan.settings[site].format
+        d_model = int(node.inputs[0].dims[-1])
+        return d_model * -fmt.min * (codes.max - codes.min)
+
+

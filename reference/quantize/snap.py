@@ -1,0 +1,80 @@
+"""Snapping: real scales become what multipliers and shifts encode (docs/numerics.md, section 11)."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+MAX_SHIFT = 62
+
+
+class Snapped(NamedTuple):
+    """multiplier / 2^shift."""
+
+    multiplier: int
+    shift: int
+
+    @property
+    def ratio(self) -> float:
+        return math.ldexp(self.multiplier, -self.shift)
+
+
+class SharedSnapped(NamedTuple):
+    """Several multipliers under one shift."""
+
+    multipliers: list[int]
+    shift: int
+
+
+def round_up(value: float, bits: int) -> int:
+    """The least integer >= value (at least 1) with at most `bits` significant bits."""
+    whole = max(1, math.ceil(value))
+    drop = max(0, whole.bit_length() - bits)
+    return -(-whole >> drop) << drop
+
+
+def round_down(value: float, bits: int) -> int:
+    """The greatest integer <= value with at most `bits` significant bits."""
+    whole = math.floor(value)
+    drop = max(0, whole.bit_length() - bits)
+    return whole >> drop << drop
+
+
+def snap_up(site: str, ratio: float, bits: int) -> Snapped:
+    """The least multiplier of 16 bits, `bits` of them significant, with multiplier / 2^shift >= ratio."""
+    multipliers, shift = snap_together(site, [ratio], bits)
+    return Snapped(multipliers[0], shift)
+
+
+def snap_down(site: str, ratio: float, bits: int) -> Snapped:
+    """The greatest multiplier of 16 bits, `bits` of them significant, with multiplier / 2^shift <= ratio."""
+    shift = _shift(site, ratio)
+    return Snapped(round_down(math.ldexp(ratio, shift), bits), shift)
+
+
+def snap_together(site: str, ratios: Sequence[float], bits: int) -> SharedSnapped:
+    """Multipliers under one shift, each rounded up, the largest of 16 bits."""
+    shift = _shift(site, max(ratios))
+    multipliers = [round_up(math.ldexp(ratio, shift), bits) for ratio in ratios]
+    if max(multipliers) > 65535:
+        shift -= 1
+        multipliers = [round_up(math.ldexp(ratio, shift), bits) for ratio in ratios]
+    if shift < 0:
+        raise _out_of_range(site, max(ratios))
+    return SharedSnapped(multipliers, shift)
+
+
+def _shift(site: str, ratio: float) -> int:
+    """The shift that brings a ratio to [2^15, 2^16)."""
+    if not (0 < ratio < math.inf):
+        raise ValueError(f"site {site}: a scale ratio of {ratio} has no multiplier")
+    shift = 16 - math.frexp(ratio)[1]
+    if not 0 <= shift <= MAX_SHIFT:
+        raise _out_of_range(site, ratio)
+    return shift
+
+
+def _out_of_range(site: str, ratio: float) -> ValueError:
+    return ValueError(
+        f"site {site}: a scale ratio of {ratio:.3g} is outside what a 16-bit multiplier and a shift of "
+        f"0..{MAX_SHIFT} encode; use fewer bits here or more at its input"
+    )

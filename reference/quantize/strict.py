@@ -1,0 +1,241 @@
+"""Strict fake-quant: the model in integer codes, carried by float tensors, differentiable straight through."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from hwsim.formats import Overflow
+from reference.model import Mask, Transformer
+from reference.quantize import exact, exact_matmul, exact_rows
+from reference.quantize.plan import Plan
+from reference.quantize.sites import POSITIONS_WEIGHT
+
+Observer = Callable[[str, Tensor], None]
+
+
+class Codes(NamedTuple):
+    """Codes of a site (float32 holding integers); the site says which quantizer they have."""
+
+    codes: Tensor
+    site: str
+
+
+class Row(NamedTuple):
+    """A weight ready for use: codes (rows, in), bias codes or None, and the bound of its accumulator's partial sums."""
+
+    weight: Tensor
+    bias: Tensor | None
+    bound: int
+
+
+class StrictArithmetic:
+    """`reference.model.Arithmetic` on codes, by the equations of docs/numerics.md.
+
+    Parameters
+    ----------
+    model
+        Its parameters are quantized; without gradients, once.
+    plan
+        Scales and integer constants.
+    observe
+        Called with (site, codes) for every site, inner sites and the shift of the scores included.
+    """
+
+    def __init__(self, model: Transformer, plan: Plan, observe: Observer | None = None) -> None:
+        self.plan = plan
+        self.observe = observe
+        self.overflows = 0
+        self._model = model
+        self._cache: dict[str, Row] = {}
+        self._tables: dict[str, Tensor] = {}
+
+    def _see(self, site: str, codes: Tensor) -> Codes:
+        if self.observe is not None:
+            self.observe(site, codes)
+        return Codes(codes, site)
+
+    # --- parameters ---------------------------------------------------------------------------------------------
+
+    def parameter(self, site: str, value: Tensor) -> Tensor:
+        """Codes of a parameter: (rows, ...) or, with one scale, any shape."""
+        quantizer = self.plan.weights[site]
+        scale = quantizer.scale if len(quantizer.scale) == 1 else quantizer.scale[:, None]
+        return exact.quantize_parameter(value, scale, quantizer.format)
+
+    def row(self, weight_site: str, node: str, weight: Tensor, bias: Tensor | None, a_site: str) -> Row:
+        """Weight and bias codes of a product with the codes of `a_site`; kept while no gradient is wanted."""
+        key = f"{node} {weight_site}"
+        if key in self._cache and not torch.is_grad_enabled():
+            return self._cache[key]
+        codes = self.parameter(weight_site, weight)
+        bias_codes = None
+        if bias is not None:
+            bias_codes = exact.quantize_bias(bias, self.plan.linear[node].bias_scale, self.plan.scheme.bias_bits)
+        a = self.plan.quantizers[a_site]
+        reach = max(a.format.max - a.zero_point, a.zero_point - a.format.min)
+        sums = codes.detach().double().abs().sum(-1) * reach
+        if bias_codes is not None:
+            sums = sums + bias_codes.detach().abs()
+        made = Row(codes, bias_codes, int(sums.max()))
+        if not torch.is_grad_enabled():
+            self._cache[key] = made
+        return made
+
+    # --- products -----------------------------------------------------------------------------------------------
+
+    def _product(self, a: Codes, b: Tensor, bias: Tensor | None, b_zero: int, bound: int) -> Tensor:
+        a_zero, accumulator = self.plan.quantizers[a.site].zero_point, self.plan.scheme.accumulator
+        if accumulator.overflow is Overflow.PROVEN or bound <= accumulator.max:
+            return exact_matmul.matmul(a.codes, b, bias, a_zero, b_zero, bound)
+        acc, events = exact_matmul.matmul_ordered(a.codes, b, bias, a_zero, b_zero, accumulator)
+        self.overflows += events
+        return acc
+
+    def _held(self, bound: int) -> int:
+        """What the accumulator can hold of a bound."""
+        accumulator = self.plan.scheme.accumulator
+        return bound if accumulator.overflow is Overflow.PROVEN else min(bound, -accumulator.min)
+
+    def _linear_accumulator(self, site: str, x: Codes, layer: nn.Linear) -> tuple[Tensor, int]:
+        row = self.row(f"{site}.weight", site, layer.weight, layer.bias, x.site)
+        return self._product(x, row.weight, row.bias, 0, row.bound), self._held(row.bound)
+
+    def _linear_codes(self, site: str, acc: Tensor, bound: int) -> Codes:
+        constants, to = self.plan.linear[site], self.plan.quantizers[site]
+        codes = exact.requantize(acc, constants.multipliers, constants.shifts, to.zero_point, to.format, bound)
+        return self._see(site, codes)
+
+    def linear(self, site: str, x: Codes, layer: nn.Linear) -> Codes:
+        return self._linear_codes(site, *self._linear_accumulator(site, x, layer))
+
+    def linear_relu(self, site: str, x: Codes, layer: nn.Linear) -> Codes:
+        acc, bound = self._linear_accumulator(site, x, layer)
+        return self._linear_codes(site, exact.relu(acc), bound)
+
+    def _activation_product(self, a: Codes, b: Codes, b_rows: Tensor) -> tuple[Tensor, int]:
+        quantizers = [self.plan.quantizers[value.site] for value in (a, b)]
+        bound = a.codes.shape[-1]
+        for q in quantizers:
+            bound *= max(q.format.max - q.zero_point, q.zero_point - q.format.min)
+        return self._product(a, b_rows, None, quantizers[1].zero_point, bound), self._held(bound)
+
+    def scores(self, site: str, queries: Codes, keys: Codes) -> Codes:
+        acc, bound = self._activation_product(queries, keys, keys.codes)
+        constants, to = self.plan.scores[site], self.plan.quantizers[site]
+        if constants.shift is not None:
+            acc = self._see(f"{site}.shifted", exact.shift_right(acc, constants.shift)).codes
+        m, e = constants.requantization
+        return self._see(site, exact.requantize(acc, m, e, to.zero_point, to.format, bound))
+
+    def context(self, site: str, probabilities: Codes, values: Codes) -> Codes:
+        acc, bound = self._activation_product(probabilities, values, values.codes.transpose(-1, -2))
+        (m, e), to = self.plan.context[site], self.plan.quantizers[site]
+        return self._see(site, exact.requantize(acc, m, e, to.zero_point, to.format, bound))
+
+    def logits(self, site: str, x: Codes, embedding: nn.Embedding) -> Codes:
+        constants = self.plan.logits[site]
+        row = self.row(constants.table, site, embedding.weight, None, x.site)
+        acc, to = self._product(x, row.weight, None, 0, row.bound), self.plan.quantizers[site]
+        bound = self._held(row.bound)
+        return self._see(site, exact.requantize(acc, constants.multipliers, constants.shift, 0, to.format, bound))
+
+    # --- rows ---------------------------------------------------------------------------------------------------
+
+    def table(self, site: str) -> Tensor:
+        """The exp table of a softmax."""
+        if site not in self._tables:
+            bits = self.plan.settings[f"{site}.numerator"].bits
+            score_bits = self.plan.settings[site.replace(".softmax", ".scores")].bits
+            self._tables[site] = exact_rows.exp_table(self.plan.softmax[site].table_scale, score_bits, bits)
+        return self._tables[site]
+
+    def softmax(self, site: str, scores: Codes, mask: Mask | None) -> Codes:
+        constants, quantizers = self.plan.softmax[site], self.plan.quantizers
+        result = exact_rows.softmax(
+            scores.codes,
+            None if mask is None else mask.allowed,
+            self.table(site),
+            constants.table_scale,
+            denominator_multiplier=constants.denominator.multiplier,
+            denominator_shift=constants.denominator.shift,
+            denominator_fmt=quantizers[f"{site}.denominator"].format,
+            output_multiplier=constants.output.multiplier,
+            output_shift=constants.output.shift,
+            output_fmt=quantizers[f"{site}.output"].format,
+        )
+        self._see(f"{site}.numerator", result.numerator)
+        self._see(f"{site}.denominator", result.denominator)
+        return self._see(f"{site}.output", result.output)
+
+    def layernorm(self, site: str, x: Codes, norm: nn.LayerNorm) -> Codes:
+        constants = self.plan.layernorm[site]
+        gamma = self.parameter(f"{site}.gamma", norm.weight)
+        beta = exact.quantize_bias(norm.bias, self.beta_scale(site), self.plan.scheme.bias_bits)
+        result = exact_rows.layernorm(x.codes, gamma, beta, constants)
+        for part in ("numerator", "denominator", "quotient"):
+            self._see(f"{site}.{part}", getattr(result, part))
+        return self._see(f"{site}.output", result.output)
+
+    def beta_scale(self, site: str) -> float:
+        """LayerNorm's beta is an integer at the scale of quotient times gamma."""
+        return self.plan.quantizers[f"{site}.quotient"].scale * self.plan.weights[f"{site}.gamma"].scale.item()
+
+    # --- the rest -----------------------------------------------------------------------------------------------
+
+    def embed(
+        self, site: str, ids: Tensor, first_position: Tensor, embedding: nn.Embedding, positions: Tensor
+    ) -> Codes:
+        constants, to = self.plan.embed[site], self.plan.quantizers[site]
+        codes = exact.embed(
+            ids,
+            first_position,
+            self._table_codes(constants.table, embedding),
+            constants.multipliers,
+            self._position_codes(positions),
+            constants.position_multiplier,
+            constants.shift,
+            to.zero_point,
+            to.format,
+        )
+        return self._see(site, codes)
+
+    def _table_codes(self, site: str, embedding: nn.Embedding) -> Tensor:
+        return self._kept(site, lambda: self.parameter(site, embedding.weight))
+
+    def _position_codes(self, positions: Tensor) -> Tensor:
+        return self._kept(POSITIONS_WEIGHT, lambda: self.parameter(POSITIONS_WEIGHT, positions))
+
+    def _kept(self, site: str, make: Callable[[], Tensor]) -> Tensor:
+        if torch.is_grad_enabled():
+            return make()
+        if site not in self._tables:
+            self._tables[site] = make()
+        return self._tables[site]
+
+    def add(self, site: str, x: Codes, y: Codes) -> Codes:
+        constants, quantizers = self.plan.add[site], self.plan.quantizers
+        codes = exact.add(
+            x.codes,
+            y.codes,
+            quantizers[x.site].zero_point,
+            quantizers[y.site].zero_point,
+            *constants.multipliers,
+            constants.shift,
+            quantizers[site].zero_point,
+            quantizers[site].format,
+        )
+        return self._see(site, codes)
+
+    def split_heads(self, x: Codes, n_heads: int) -> Codes:
+        return Codes(x.codes.unflatten(-1, (n_heads, -1)).transpose(1, 2), x.site)
+
+    def merge_heads(self, x: Codes) -> Codes:
+        return Codes(x.codes.transpose(1, 2).flatten(-2), x.site)
+
+    def extend(self, site: str, past: Codes, x: Codes) -> Codes:
+        return Codes(torch.cat((past.codes, x.codes), dim=2), x.site)
+
+    def dropout(self, x: Codes) -> Codes:
+        return x

@@ -1,0 +1,37 @@
+"""The table of exp of the softmax numerator (4b), correctly rounded."""
+
+from decimal import Context, Decimal, Inexact
+from fractions import Fraction
+
+from .rounding import half_even
+
+# Holds the product of a float64 (at most 767 digits) and an index of at most 12 bits; Inexact would raise.
+EXACT = Context(prec=1200, traps=[Inexact])
+
+
+def enclosure(exponent: Decimal, maximum: int, digits: int) -> tuple[Fraction, Fraction]:
+    """Rationals on both sides of exp(-exponent) * maximum, from `digits` digits of exp."""
+    value = Fraction(Context(prec=digits).exp(-exponent))
+    slack = value * Fraction(10) ** (1 - digits)  # twice the half unit that a correctly rounded exp may be off
+    return (value - slack) * maximum, (value + slack) * maximum
+
+
+def rounded_exp(exponent: Decimal, maximum: int, digits: int = 40) -> int:
+    """HALF_EVEN(exp(-exponent) * maximum), exponent >= 0 and exact.
+
+    exp of a rational other than 0 is irrational, so no tie exists and more digits always decide.
+    """
+    if exponent == 0:
+        return maximum
+    if exponent > maximum.bit_length() + 1:  # exp(-x) < 2^-x: less than one half
+        return 0
+    low, high = enclosure(exponent, maximum, digits)
+    if half_even(low) == half_even(high):
+        return half_even(low)
+    return rounded_exp(exponent, maximum, 2 * digits)
+
+
+def exp_table(scale: float, score_bits: int, numerator_bits: int) -> list[int]:
+    """T[d] = HALF_EVEN(exp(-s_scores * d) * (2^b_n - 1)) for 0 <= d < 2^b_scores (4b)."""
+    maximum = 2**numerator_bits - 1
+    return [rounded_exp(EXACT.multiply(Decimal(scale), Decimal(d)), maximum) for d in range(2**score_bits)]

@@ -1,0 +1,72 @@
+"""The tokenizer: round trip, special ids, and files that are no vocabulary of ours."""
+
+import io
+from pathlib import Path
+
+import pytest
+import sentencepiece
+
+from reference.data import ParallelText
+from reference.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, train_tokenizer
+
+
+def test_round_trip_of_every_training_sentence(small_text: ParallelText, vocabulary: Path) -> None:
+    tokenizer = Tokenizer(vocabulary)
+    for sentence in (*small_text.source, *small_text.target):
+        ids = tokenizer.encode(sentence)
+        assert ids[-1] == EOS
+        assert not {PAD, UNK, BOS, EOS} & set(ids[:-1])
+        assert max(ids) < tokenizer.vocabulary_size == 64
+        assert tokenizer.decode(ids) == sentence
+
+
+def test_special_ids_vanish_and_unknown_characters_do_not_crash(vocabulary: Path) -> None:
+    tokenizer = Tokenizer(vocabulary)
+    ids = tokenizer.encode("die zelle")
+    assert tokenizer.decode([BOS, *ids, PAD, PAD]) == "die zelle"
+    assert tokenizer.decode([]) == ""
+    assert UNK in tokenizer.encode("漢")
+    assert tokenizer.encode("") == [EOS]
+
+
+def test_training_is_deterministic_and_the_hash_tells_vocabularies_apart(
+    small_text: ParallelText, vocabulary: Path, tmp_path: Path
+) -> None:
+    sentences = [*small_text.source, *small_text.target]
+    train_tokenizer(sentences, 64, tmp_path / "same.model")
+    train_tokenizer(sentences, 60, tmp_path / "other.model")
+    assert (tmp_path / "same.model").read_bytes() == vocabulary.read_bytes()
+    hashes = [Tokenizer(tmp_path / name).hash for name in ("same.model", "other.model")]
+    assert hashes[0] == Tokenizer(vocabulary).hash != hashes[1]
+
+
+def test_other_special_ids_are_refused(small_text: ParallelText, tmp_path: Path) -> None:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.Train(
+        sentence_iterator=iter(small_text.source), model_writer=model, model_type="bpe", vocab_size=48, minloglevel=2
+    )
+    path = tmp_path / "other.model"
+    path.write_bytes(model.getvalue())
+    with pytest.raises(ValueError, match=r"numbers pad, unk, bos, eos as \(-1, 0, 1, 2\); needed are \(0, 1, 2, 3\)"):
+        Tokenizer(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", bytes(1000), b"\xff" * 50])
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.model"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"broken\.model is not a sentencepiece model"):
+        Tokenizer(path)
+
+
+def test_a_truncated_model_is_refused(vocabulary: Path, tmp_path: Path) -> None:
+    whole = vocabulary.read_bytes()
+    path = tmp_path / "cut.model"
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"cut\.model"):
+        Tokenizer(path)
+
+
+def test_a_missing_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot read vocabulary .*: No such file"):
+        Tokenizer(tmp_path / "nothing.model")
