@@ -166,12 +166,13 @@ def _layernorm(
 ) -> None:
     """Equations (5a) to (5f), row by row."""
     n = np.int64(x.shape[1])
+    numerators, denominators, quotients, outputs = codes
     for i in range(x.shape[0]):
         total, squares = _sums(x[i])
         variance = n * squares - total * total + eps
         root = isqrt(variance) * stages.denominator.multiplier
         denominator = raise_to_one(_rescale(root, stages.denominator, counters), counters)
-        codes.denominator[i, 0] = np.int32(denominator)
+        denominators[i, 0] = np.int32(denominator)
         for j in range(x.shape[1]):
             centred = n * np.int64(x[i, j]) - total
             numerator = _rescale(centred * stages.numerator.multiplier, stages.numerator, counters)
@@ -179,10 +180,9 @@ def _layernorm(
             quotient = saturate(divided, stages.quotient.lo, stages.quotient.hi, counters)
             affine = quotient * np.int64(gamma[j]) + beta[j]
             rounded = round_shift(affine * stages.output.multiplier, stages.output.shift, counters)
-            output = saturate(rounded + zero_point, stages.output.lo, stages.output.hi, counters)
-            codes.numerator[i, j] = np.int32(numerator)
-            codes.quotient[i, j] = np.int32(quotient)
-            codes.output[i, j] = np.int32(output)
+            numerators[i, j] = np.int32(numerator)
+            quotients[i, j] = np.int32(quotient)
+            outputs[i, j] = np.int32(saturate(rounded + zero_point, stages.output.lo, stages.output.hi, counters))
 
 
 @njit(cache=True)

@@ -138,18 +138,19 @@ def _softmax(
     counters: Counters,
 ) -> None:
     """Equations (4a) to (4e), row by row."""
+    numerators, denominators, outputs = codes
     for i in range(scores.shape[0]):
         greatest, total = _greatest(scores[i], allowed[i]), np.int64(0)
         for j in range(scores.shape[1]):
             numerator = np.int64(0)
             if allowed[i, j]:
                 numerator = np.int64(table[greatest - np.int64(scores[i, j])])
-            codes.numerator[i, j] = np.int32(numerator)
+            numerators[i, j] = np.int32(numerator)
             total += numerator
         scaled = round_shift(total * division.denominator_multiplier, division.denominator_shift, counters)
         denominator = raise_to_one(saturate(scaled, 0, division.denominator_max, counters), counters)
-        codes.denominator[i, 0] = np.int32(denominator)
+        denominators[i, 0] = np.int32(denominator)
         for j in range(scores.shape[1]):
-            product = np.int64(codes.numerator[i, j]) * division.output_multiplier
+            product = np.int64(numerators[i, j]) * division.output_multiplier
             quotient = round_ratio(product, denominator, division.output_shift, counters)
-            codes.output[i, j] = np.int32(saturate(quotient, 0, division.output_max, counters))
+            outputs[i, j] = np.int32(saturate(quotient, 0, division.output_max, counters))

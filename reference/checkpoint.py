@@ -14,12 +14,13 @@ from hwsim.files import write_whole
 from reference.model import Transformer, TransformerConfig
 from reference.tokenizer import Tokenizer
 
+_ALIASES = ("target_embedding.weight", "generator.weight")
+"""Further names of source_embedding.weight in a tied model."""
+
 
 def save_checkpoint(folder: Path, config: TransformerConfig, state: dict[str, Tensor]) -> None:
     """Write weights, rounded to float16, and configuration; the vocabulary is put there by whoever trained it."""
-    half = {name: tensor.detach().to(torch.float16).contiguous() for name, tensor in state.items()}
-    if config.tied:  # one matrix under three names is stored once
-        half = {name: tensor for name, tensor in half.items() if not name.startswith(("target_emb", "generator"))}
+    half = {name: tensor.detach().to(torch.float16).contiguous() for name, tensor in _stored(config, state).items()}
     write_whole(folder / "model.safetensors", save(half))
     write_whole(folder / "config.json", json.dumps(asdict(config), indent=2) + "\n")
 
@@ -48,13 +49,17 @@ def load_checkpoint(folder: Path) -> tuple[Transformer, Tokenizer]:
         raise ValueError(f"cannot read {path}: {error.strerror}") from error
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
-    if config.tied and "source_embedding.weight" in weights:
-        for name in ("target_embedding.weight", "generator.weight"):
-            weights[name] = weights["source_embedding.weight"]
     model = Transformer(config)
-    _check_fit(path, model.state_dict(), weights)
+    _check_fit(path, _stored(config, model.state_dict()), weights)
+    if config.tied:
+        weights |= dict.fromkeys(_ALIASES, weights["source_embedding.weight"])
     model.load_state_dict(weights)
     return model.eval(), tokenizer
+
+
+def _stored(config: TransformerConfig, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What of a model's state lies on disk: a tied matrix once, under its first name."""
+    return {name: tensor for name, tensor in state.items() if not (config.tied and name in _ALIASES)}
 
 
 def _read_config(path: Path) -> TransformerConfig:

@@ -117,6 +117,7 @@ class Trainer:
         held_out: ParallelText,
     ) -> None:
         torch.manual_seed(recipe.seed)
+        torch.set_flush_denormal(True)  # Adam's moments of rows that a batch lacks decay into denormals: slow
         self.folder, self.config, self.recipe = folder, config, recipe
         vocabulary = folder / "vocabulary.model"
         if not vocabulary.exists():

@@ -27,20 +27,17 @@ def centre(codes: Codes, zero: int, result: Narrow) -> None:
 
 @njit(cache=True)
 def dot_narrow(a: Narrow, b: Narrow, bias: NDArray[np.int64], result: Accumulators) -> None:
-    """result[s,i,j] = bias[j] + sum_k a[s,i,k]*b[s,j,k], modulo 2^32, in tiles of two rows by four columns."""
+    """result[s,i,j] = bias[j] + sum_k a[s,i,k]*b[s,j,k], modulo 2^32, by tiles, strips and single products."""
     _, m, n = result.shape
     for s in range(result.shape[0]):
-        for i in range(0, m - 1, 2):
-            for j in range(0, n - 3, 4):
+        for j in range(0, n - 3, 4):
+            for i in range(0, m - 1, 2):
                 _tile(a[s], b[s], i, j, result[s])
-            for j in range(n - n % 4, n):
-                result[s, i, j] = _dot(a[s, i], b[s, j])
-                result[s, i + 1, j] = _dot(a[s, i + 1], b[s, j])
-        if m % 2:
-            for j in range(0, n - 3, 4):
+            if m % 2:
                 _strip(a[s, m - 1], b[s], j, result[s, m - 1])
-            for j in range(n - n % 4, n):
-                result[s, m - 1, j] = _dot(a[s, m - 1], b[s, j])
+        for j in range(n - n % 4, n):
+            for i in range(m):
+                result[s, i, j] = _dot(a[s, i], b[s, j])
         _add_bias(bias, result[s])
 
 

@@ -25,23 +25,23 @@ def dot_ordered(
     bias: NDArray[np.int64],
     bits: int,
     wraps: bool,
+    sums: Sums,
     result: Accumulators,
     counters: Counters,
 ) -> None:
     """result[s,i,j] = bias[j] + sum_k (a[s,i,k] - a_zero)*(columns[s,k,j] - b_zero), each sum brought into range.
 
-    The bias is the first sum: every result[s,i,j] whose bias is out of range counts one overflow for it.
+    `sums` (n,) is scratch. The bias is the first sum: every result[s,i,j] whose bias is out of range counts one overflow for it.
     """
-    hi = (np.int64(1) << (bits - 1)) - 1
-    sums = np.empty(result.shape[2], np.int64)
     overflows = np.int64(0)
     for s in range(result.shape[0]):
         for i in range(result.shape[1]):
-            sums[:] = bias
-            overflows += _wrap_all(sums, hi, bits) if wraps else _saturate_all(sums, hi)
+            for j in range(sums.size):
+                sums[j] = bias[j]
+            overflows += _bring_into_range(sums, bits, wraps)
             for k in range(a.shape[2]):
                 _accumulate(sums, np.int64(a[s, i, k]) - a_zero, columns[s, k], b_zero)
-                overflows += _wrap_all(sums, hi, bits) if wraps else _saturate_all(sums, hi)
+                overflows += _bring_into_range(sums, bits, wraps)
             for j in range(sums.size):
                 result[s, i, j] = sums[j]
     counters[OVERFLOW] += overflows
@@ -54,22 +54,12 @@ def _accumulate(sums: Sums, factor: np.int64, column: Codes, zero: int) -> None:
 
 
 @njit(cache=True)
-def _saturate_all(sums: Sums, hi: np.int64) -> np.int64:
-    """Clamp every sum to [-hi - 1, hi]; how many were outside."""
+def _bring_into_range(sums: Sums, bits: int, wraps: bool) -> np.int64:
+    """Wrap or saturate every sum to `bits` bits; how many were outside."""
+    hi = (np.int64(1) << (bits - 1)) - 1
     overflows = np.int64(0)
     for j in range(sums.size):
         value = sums[j]
-        sums[j] = clamp(value, -hi - 1, hi)
-        overflows += np.int64(sums[j] != value)
-    return overflows
-
-
-@njit(cache=True)
-def _wrap_all(sums: Sums, hi: np.int64, bits: int) -> np.int64:
-    """Wrap every sum to `bits` bits; how many were outside [-hi - 1, hi]."""
-    overflows = np.int64(0)
-    for j in range(sums.size):
-        value = sums[j]
-        sums[j] = wrap(value, bits)
+        sums[j] = wrap(value, bits) if wraps else clamp(value, -hi - 1, hi)
         overflows += np.int64(sums[j] != value)
     return overflows

@@ -140,8 +140,7 @@ def matmul(
     if accumulator.overflow is Overflow.PROVEN:
         _proven(left, right, offsets, result)
     else:
-        codes, wraps = a.reshape(shape[0], shape[1], a.shape[-1]), accumulator.overflow is Overflow.WRAP
-        dot_ordered(codes, left.zero, right.columns, right.zero, offsets, accumulator.bits, wraps, result, counters)
+        _ordered(left, right, offsets, accumulator, result, counters)
     return result.reshape(*left.shape[:-1], shape[2])
 
 
@@ -151,6 +150,14 @@ def _proven(a: Operand, b: Operand, bias: NDArray[np.int64], result: Accumulator
         dot_narrow(a.narrow.reshape(batch, m, k), b.narrow, bias, result)
     else:
         dot_wide(a.codes.reshape(batch, m, k), a.zero, b.batched, b.zero, bias, result)
+
+
+def _ordered(
+    a: Operand, b: Operand, bias: NDArray[np.int64], acc: Accumulator, result: Accumulators, counters: Counters
+) -> None:
+    codes = a.codes.reshape(result.shape[0], result.shape[1], a.shape[-1])
+    wraps, sums = acc.overflow is Overflow.WRAP, np.empty(result.shape[2], np.int64)
+    dot_ordered(codes, a.zero, b.columns, b.zero, bias, acc.bits, wraps, sums, result, counters)
 
 
 def _batched_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, int, int]:

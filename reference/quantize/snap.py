@@ -1,4 +1,4 @@
-"""Snapping: real scales become what multipliers and shifts encode (docs/numerics.md, section 11)."""
+"""Snapping: real scales become what multipliers and shifts encode (docs/numerics.md, section 12)."""
 
 import math
 from collections.abc import Sequence

@@ -193,6 +193,11 @@ def test_layernorm_by_hand_and_its_events() -> None:
     assert layernorm([4, 4], 0, 1, 0, -8, 7, 1, 0, 3, 1, 0, -8, 7, *affine) == ([0, 0], 1, [0, 0], [3, 3], 0, 0, 1, 0)
 
 
+def test_layernorm_takes_the_floor_of_the_root() -> None:
+    row = layernorm([0, 1, 3], 1, 1, 0, -8, 7, 1, 0, 15, 3, 0, -8, 7, [1] * 3, [0] * 3, 1, 0, 0, -8, 7)
+    assert (row.numerator, row.denominator, row.quotient) == ([-4, -1, 5], 3, [-4, -1, 5])  # V = 15, root 3.87
+
+
 def foreign_imports(source: str) -> list[str]:
     """Imports of a source that are neither the standard library nor the package itself; no dynamic imports."""
     names: list[str] = []

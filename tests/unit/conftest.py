@@ -4,12 +4,19 @@ import random
 from pathlib import Path
 
 import pytest
+import torch
 
 from reference.data import ParallelText
 from reference.tokenizer import train_tokenizer
 
 ENGLISH = ("the", "cell", "row", "opens", "a", "menu", "click", "document", "table", "format")
 GERMAN = ("die", "zelle", "zeile", "öffnet", "ein", "menü", "klicken", "dokument", "tabelle", "format")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """The tensors here are small: more threads only wait for each other."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

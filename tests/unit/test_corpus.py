@@ -115,7 +115,7 @@ def test_the_command_writes_the_same_files_every_time(
 ) -> None:
     monkeypatch.setattr(builder, "VALIDATION_PAIRS", 2)
     monkeypatch.setattr(builder, "TEST_PAIRS", 3)
-    words = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()
+    words = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
     english = "".join(f'<p id="par_{i}">The {w} cell is open.</p>' for i, w in enumerate(words))
     german = "".join(f'<p id="par_{i}">Die Zelle {w} ist offen.</p>' for i, w in enumerate(words))
     write_page(tmp_path, "en-US", "a.html", english)

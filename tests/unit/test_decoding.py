@@ -96,6 +96,48 @@ def test_a_wide_beam_finds_the_best_of_all_translations(seed: int, alpha: float)
     assert found == [enumerate_best(logits, s, limit, vocabulary, alpha) for s, limit in enumerate(limits)]
 
 
+def exhaustive_beam(logits: Logits, sentence: int, limit: int, width: int, alpha: float) -> list[int]:
+    """Beam search of one sentence to the very end: no stop while any hypothesis lives."""
+    live: list[tuple[float, tuple[int, ...]]] = [(0.0, (BOS,))]
+    finished: list[tuple[float, tuple[int, ...]]] = []
+    for length in range(1, limit + 1):
+        steps = [log_softmax(logits(sentence, output)[None], 1.0)[0] for _, output in live]
+        grown = [
+            (score + float(value), (*output, token))
+            for (score, output), values in zip(live, steps, strict=True)
+            for token, value in enumerate(values)
+        ]
+        best = sorted(grown, key=lambda item: -item[0])[: 2 * width]  # stable, as the search is
+        done = [item for item in best if item[1][-1] == EOS or length == limit]
+        finished += [(score / length_penalty(length, alpha), output) for score, output in done]
+        live = [item for item in best if item not in done][:width]
+    return list(max(finished, key=lambda item: item[0])[1][1:])
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), width=st.integers(1, 4), alpha=st.sampled_from([0.0, 0.6, 1.0, 2.0]))
+def test_stopping_early_never_changes_the_answer(seed: int, width: int, alpha: float) -> None:
+    logits, limits = random_logits(seed, 6), [9, 5, 1]
+    found = beam(Toy(logits, range(3)), limits, width=width, alpha=alpha)
+    assert found == [exhaustive_beam(logits, s, limit, width, alpha) for s, limit in enumerate(limits)]
+
+
+def test_a_longer_translation_may_still_overtake_a_finished_one() -> None:
+    def slow(sentence: int, prefix: tuple[int, ...]) -> NDArray[Any]:
+        if len(prefix) == 1:
+            return np.log([0.01, 0.01, 0.01, 0.5, 0.46, 0.01])  # EOS at once, or a sentence of 13 sure tokens
+        return chain(*[4] * 12, EOS)(len(prefix) - 1)
+
+    assert beam(Toy(slow, [0]), [13], width=1, alpha=0.0) == [[EOS]]
+    assert beam(Toy(slow, [0]), [13], width=1, alpha=1.0) == [[4] * 12 + [EOS]]
+
+
+def test_a_sentence_stops_when_nothing_can_overtake_it() -> None:
+    toy = Toy(lambda sentence, prefix: chain(4, EOS, *[5] * 20)(len(prefix) - 1), [0])
+    assert beam(toy, [20], width=1) == [[4, EOS]]
+    assert len(toy.rows_at_step) == 2
+
+
 def test_a_beam_finds_what_greedy_misses() -> None:
     def garden_path(sentence: int, prefix: tuple[int, ...]) -> NDArray[Any]:
         if len(prefix) == 1:
@@ -136,8 +178,8 @@ def test_integer_logits_are_read_at_their_scale() -> None:
     def codes(sentence: int, prefix: tuple[int, ...]) -> NDArray[np.int32]:
         return np.random.default_rng([1, sentence, *prefix]).integers(-40, 40, 6).astype(np.int32)
 
-    scaled = beam(Toy(codes, range(5), logit_scale=0.125), [6] * 5)
-    real = beam(Toy(lambda s, p: codes(s, p) * 0.125, range(5)), [6] * 5)
+    scaled = beam(Toy(codes, range(5), logit_scale=0.02), [6] * 5)
+    real = beam(Toy(lambda s, p: codes(s, p) * 0.02, range(5)), [6] * 5)
     unscaled = beam(Toy(codes, range(5)), [6] * 5)
     assert scaled == real != unscaled
 

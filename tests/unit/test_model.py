@@ -91,6 +91,63 @@ def test_decoding_with_a_cache_equals_decoding_at_once(prefix: int) -> None:
     assert past[0].keys.shape == (3, SMALL.n_heads, 9, SMALL.d_head)
 
 
+def torch_attention(weights: dict[str, Tensor], ours: str, theirs: str) -> dict[str, Tensor]:
+    """Our attention's weights under the names of `torch.nn.MultiheadAttention`."""
+    renamed = {}
+    for kind in ("weight", "bias"):
+        parts = [weights[f"{ours}.{name}.{kind}"] for name in ("query", "key", "value")]
+        renamed[f"{theirs}.in_proj_{kind}"] = torch.cat(parts)
+        renamed[f"{theirs}.out_proj.{kind}"] = weights[f"{ours}.output.{kind}"]
+    return renamed
+
+
+def torch_rest(weights: dict[str, Tensor], norms: list[str]) -> dict[str, Tensor]:
+    """Our LayerNorms and feed-forward network under torch's names."""
+    names = {"feed_forward.expand": "linear1", "feed_forward.contract": "linear2"}
+    names |= {f"{norm}_residual.norm": f"norm{i}" for i, norm in enumerate(norms, start=1)}
+    return {
+        f"{theirs}.{kind}": weights[f"{ours}.{kind}"] for ours, theirs in names.items() for kind in ("weight", "bias")
+    }
+
+
+@torch.no_grad()
+def test_the_layers_are_those_of_torch() -> None:
+    config = TransformerConfig(**{**vars(SMALL), "d_head": 4, "encoder_layers": 1, "decoder_layers": 1})
+    model, source, target = small_model(config), random_ids(2, 6), random_ids(2, 5, seed=1)
+    source[0, 4:] = PAD
+    sites: dict[str, Tensor] = {}
+    logits(model, source, target, sites.__setitem__)
+    options = {"dropout": 0.0, "batch_first": True}
+    encoder = torch.nn.TransformerEncoderLayer(8, 2, 12, **options)
+    weights = model.encoder[0].state_dict()
+    encoder.load_state_dict(
+        torch_attention(weights, "self_attention", "self_attn") | torch_rest(weights, ["attention", "feed_forward"])
+    )
+    memory = encoder(sites["encoder.embedding"], src_key_padding_mask=source == PAD)
+    visible = source != PAD
+    torch.testing.assert_close(memory[visible], sites["encoder.0.feed_forward.layernorm.output"][visible])
+    decoder = torch.nn.TransformerDecoderLayer(8, 2, 12, **options)
+    weights = model.decoder[0].state_dict()
+    decoder.load_state_dict(
+        torch_attention(weights, "self_attention", "self_attn")
+        | torch_attention(weights, "cross_attention", "multihead_attn")
+        | torch_rest(weights, ["self_attention", "cross_attention", "feed_forward"])
+    )
+    mask = {"tgt_mask": ~causal_mask(5).allowed[0, 0], "memory_key_padding_mask": source == PAD}
+    out = decoder(sites["decoder.embedding"], memory, **mask)
+    torch.testing.assert_close(out, sites["decoder.0.feed_forward.layernorm.output"])
+
+
+@torch.no_grad()
+def test_embeddings_are_scaled_and_shared_with_the_generator() -> None:
+    model, target = small_model(), random_ids(2, 5)
+    sites: dict[str, Tensor] = {}
+    found = logits(model, random_ids(2, 6), target, sites.__setitem__)
+    matrix = model.source_embedding.weight
+    torch.testing.assert_close(sites["decoder.embedding"], matrix[target] * math.sqrt(8) + sinusoidal_positions(5, 8))
+    torch.testing.assert_close(found, sites["decoder.1.feed_forward.layernorm.output"] @ matrix.T)
+
+
 def test_tied_weights_are_one_matrix_and_untied_ones_three() -> None:
     names = ("source_embedding.weight", "target_embedding.weight", "generator.weight")
     tied, untied = small_model(), small_model(TransformerConfig(**{**vars(SMALL), "tied": False}))

@@ -68,5 +68,5 @@ def test_a_truncated_model_is_refused(vocabulary: Path, tmp_path: Path) -> None:
 
 
 def test_a_missing_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="cannot read vocabulary .*: No such file"):
+    with pytest.raises(ValueError, match=r"cannot read vocabulary .*: No such file"):
         Tokenizer(tmp_path / "nothing.model")

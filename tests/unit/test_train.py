@@ -1,6 +1,7 @@
 """Training: batches, schedule and loss are as stated, it learns, and an interruption changes nothing."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def test_the_learning_rate_rises_linearly_and_falls_as_a_half_cosine() -> None:
     assert rates[10] == max(rates) == 2.0
     assert rates[60] == pytest.approx(1.0)
     assert rates[total] == pytest.approx(0.0)
-    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a > b for a, b in pairwise(rates[10:]))
     assert learning_rate(total + 5, total, recipe) == pytest.approx(0.0)  # epochs may differ by a batch
     assert learning_rate(0, total, replace(recipe, warmup_steps=0)) == 2.0
 
