@@ -53,6 +53,14 @@ class Equality:
     integer: list[list[int]] = field(default_factory=list)
     fake_quant: list[list[int]] = field(default_factory=list)
 
+    def merge(self, other: "Equality") -> None:
+        """Take in the outcome of another batch; translations are left to the caller, who knows their order."""
+        for site, (compared, different) in other.by_site.items():
+            self.add(site, compared, different)
+        self.tokens_different += other.tokens_different
+        self.overflows += other.overflows
+        self.first = self.first or other.first
+
     def add(self, site: str, compared: int, different: int) -> None:
         self.codes_compared += compared
         self.codes_different += different
@@ -144,6 +152,9 @@ def prove_equal(
     lockstep = Lockstep(model, plan, machine, sources)
     limits = [length_limit(len(source), model.config.max_positions) for source in sources]
     search = greedy if beam_width == 1 else (lambda s, n: beam(s, n, width=beam_width))
-    lockstep.result.integer = search(lockstep, limits)
-    lockstep.result.overflows = machine.totals[Counter.OVERFLOW] - overflows
-    return lockstep.result
+    result = lockstep.result
+    result.integer = result.fake_quant = search(lockstep, limits)
+    result.overflows = machine.totals[Counter.OVERFLOW] - overflows
+    if result.codes_different or result.tokens_different:  # equal logits at every step are equal translations
+        result.fake_quant = search(strict_stepper(model, StrictArithmetic(model, plan), sources), limits)
+    return result

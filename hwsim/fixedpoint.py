@@ -1,8 +1,8 @@
 """Scalar integer arithmetic shared by every kernel: HALF_EVEN rounding, saturation, wrapping, square root.
 
 Everything is exact in int64 and widens what it is given, so that the compiled and the interpreted function agree.
-The functions that end in `counters` add their events to an int64 array indexed by `hwsim.formats.Counter`. They add zero
-rather than branch: around a branch compiled code counts references to the array, atomically, for every element.
+The functions that end in `counters` add their events to an int64 array indexed by `hwsim.formats.Counter`. They add
+zero rather than branch: around a branch compiled code counts references to the array, atomically, for every element.
 """
 
 import numpy as np
@@ -54,7 +54,7 @@ def is_divide_tie(numerator: Integer, denominator: Integer) -> bool:
 def half_even_divide(numerator: Integer, denominator: Integer) -> np.int64:
     """HALF_EVEN(numerator / denominator), for every int64 numerator and denominator > 0."""
     floor = np.int64(numerator) // np.int64(denominator)
-    rest = np.int64(numerator) - floor * np.int64(denominator)
+    rest = np.int64(numerator) % np.int64(denominator)
     below, above = rest, np.int64(denominator) - rest
     return floor + np.int64(below > above or (below == above and (floor & 1) == 1))
 
@@ -132,7 +132,7 @@ def saturate(value: Integer, lo: Integer, hi: Integer, counters: Counters) -> np
 def raise_to_one(value: Integer, counters: Counters) -> np.int64:
     """max(1, value), counting a value below 1: the last step of a denominator."""
     counters[DENOMINATOR_CLAMP] += np.int64(value < 1)
-    return np.int64(max(np.int64(value), 1))
+    return max(np.int64(value), np.int64(1))
 
 
 @njit(cache=True)

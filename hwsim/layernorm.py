@@ -167,6 +167,7 @@ def _layernorm(
     """Equations (5a) to (5f), row by row."""
     n = np.int64(x.shape[1])
     numerators, denominators, quotients, outputs = codes
+    lowest, highest = stages.output.lo - zero_point, stages.output.hi - zero_point
     for i in range(x.shape[0]):
         total, squares = _sums(x[i])
         variance = n * squares - total * total + eps
@@ -182,7 +183,7 @@ def _layernorm(
             rounded = round_shift(affine * stages.output.multiplier, stages.output.shift, counters)
             numerators[i, j] = np.int32(numerator)
             quotients[i, j] = np.int32(quotient)
-            outputs[i, j] = np.int32(saturate(rounded + zero_point, stages.output.lo, stages.output.hi, counters))
+            outputs[i, j] = np.int32(saturate(rounded, lowest, highest, counters) + zero_point)
 
 
 @njit(cache=True)

@@ -238,6 +238,8 @@ class Manifest(Struct, kw_only=True):
     eos_id: int
     max_positions: int
     logit_scale: float
+    origin: str = ""
+    """For the reader: what the lowering side wants to know again. The machine does not look at it."""
     dimensions: list[Dimension]
     tensors: list[TensorInfo]
     constants: list[ConstantInfo]

@@ -14,7 +14,6 @@ from hwsim.arguments import (
     Multipliers,
     check_array,
     check_counters,
-    check_exact,
     check_multipliers,
     check_range,
     check_zero_point,
@@ -24,7 +23,6 @@ from hwsim.fixedpoint import (
     POSITIVE_TIE,
     SATURATION,
     Counters,
-    bounds,
     clamp,
     half_even_shift,
     is_shift_tie,
@@ -32,6 +30,7 @@ from hwsim.fixedpoint import (
 )
 from hwsim.formats import IntFormat
 
+EXACT_MAX = (1 << 63) - 1
 MAX_OUTPUT_BITS = 32
 """Results are held in int32: signed formats to 32 bits, unsigned ones to 31."""
 
@@ -67,7 +66,7 @@ def requantize(
     Raises
     ------
     ValueError
-        For other dtypes, shapes, multipliers or formats, or if |acc|*multiplier + 2^(shift-1) could reach 2^63.
+        For other dtypes, shapes, multipliers or formats, or if |acc|*multiplier + floor(2^shift / 2) reaches 2^63.
     """
     check_array("acc", acc, (np.int32, np.int64))
     check_counters(counters)
@@ -75,13 +74,13 @@ def requantize(
     if output.bits > MAX_OUTPUT_BITS - int(not output.signed):
         raise ValueError(f"output has format {output}; allowed: signed to {MAX_OUTPUT_BITS} bits, unsigned to 31")
     channels = acc.shape[-1]
-    _, greatest = check_multipliers("multiplier", multiplier, (1, channels), 1, MULTIPLIER_MAX)
-    _, furthest = check_multipliers("shift", shift, (1, channels), 0, SHIFT_MAX)
-    if acc.dtype == np.int64:
-        least, most = bounds(acc.reshape(-1))
-        check_exact("acc * multiplier", max(-int(least), int(most)) * greatest + (1 << furthest >> 1))
+    check_multipliers("multiplier", multiplier, (1, channels), 1, MULTIPLIER_MAX)
+    check_multipliers("shift", shift, (1, channels), 0, SHIFT_MAX)
     codes = np.empty(acc.shape, np.int32)
     flat, result = _rows(acc, channels), _rows(codes, channels)
+    if acc.dtype == np.int64 and not _is_exact(flat, multiplier, shift):
+        got = f"acc of {acc.min()} to {acc.max()} by multipliers to {multiplier.max()}, shifts to {shift.max()}"
+        raise ValueError(f"{got}; allowed: |acc|*multiplier + floor(2^shift / 2) below 2^63")
     _requantize(flat, multiplier, shift, int(zero_point), output.min, output.max, result, counters)
     return codes
 
@@ -120,6 +119,19 @@ def _rows(array: NDArray[Any], channels: int) -> NDArray[Any]:
 
 
 @njit(cache=True)
+def _is_exact(acc: Accumulators, multiplier: Multipliers, shift: Multipliers) -> bool:
+    """Whether |acc|*multiplier + floor(2^shift / 2) stays below 2^63; of int32 it always does."""
+    m_step, e_step = np.int64(multiplier.size > 1), np.int64(shift.size > 1)
+    exact = True
+    for j in range(acc.shape[1]):
+        half = (np.int64(1) << shift[j * e_step]) >> 1
+        limit = (EXACT_MAX - half) // multiplier[j * m_step]
+        for i in range(acc.shape[0]):
+            exact &= -limit <= np.int64(acc[i, j]) <= limit
+    return exact
+
+
+@njit(cache=True)
 def _requantize(
     acc: Accumulators,
     multiplier: Multipliers,
@@ -130,21 +142,24 @@ def _requantize(
     result: Codes,
     counters: Counters,
 ) -> None:
-    """Equation (1) on (rows, channels); events are kept in registers so that the loop vectorises."""
+    """Equation (1) on (rows, channels); events are kept in registers so that the loop vectorises.
+
+    The zero point moves the bounds of the clamp instead of the value, which it could carry past 2^63.
+    """
     m_step, e_step = np.int64(multiplier.size > 1), np.int64(shift.size > 1)
     saturations, positive, negative = np.int64(0), np.int64(0), np.int64(0)
     for i in range(acc.shape[0]):
         for j in range(acc.shape[1]):
             product = np.int64(acc[i, j]) * multiplier[j * m_step]
             e = shift[j * e_step]
-            value = half_even_shift(product, e) + zero_point
-            clamped = clamp(value, lo, hi)
+            value = half_even_shift(product, e)
+            clamped = clamp(value, lo - zero_point, hi - zero_point)
             tie = np.int64(is_shift_tie(product, e))
             below_zero = np.int64(product < 0)
             negative += tie & below_zero
             positive += tie & (1 - below_zero)
             saturations += np.int64(clamped != value)
-            result[i, j] = np.int32(clamped)
+            result[i, j] = np.int32(clamped + zero_point)
     counters[SATURATION] += saturations
     counters[POSITIVE_TIE] += positive
     counters[NEGATIVE_TIE] += negative

@@ -23,9 +23,11 @@ IDS = IntFormat(bits=32, signed=False)
 
 
 @torch.no_grad()
-def lower(model: Transformer, plan: Plan, *, name: str, tokenizer: Tokenizer | None = None) -> ir.Program:
+def lower(
+    model: Transformer, plan: Plan, *, name: str, tokenizer: Tokenizer | None = None, origin: str = ""
+) -> ir.Program:
     """Lower a planned model. `hwsim.validate` proves the result; `Program.save` writes it."""
-    return _Lowering(model, plan).program(name, tokenizer.hash if tokenizer else "")
+    return _Lowering(model, plan).program(name, tokenizer.hash if tokenizer else "", origin)
 
 
 class _Lowering:
@@ -39,7 +41,7 @@ class _Lowering:
         self.arrays: dict[str, NDArray[Any]] = {}
         self.operations: dict[str, list[ir.Operation]] = {"encode": [], "decode_step": []}
 
-    def program(self, name: str, tokenizer_hash: str) -> ir.Program:
+    def program(self, name: str, tokenizer_hash: str, origin: str) -> ir.Program:
         graph, positions = self.plan.graph, self.model.config.max_positions
         self._tensor("source_ids", IDS, ("batch", "source"))
         self._tensor("source_mask", MASK, ("batch", "source"))
@@ -70,6 +72,7 @@ class _Lowering:
             eos_id=EOS,
             max_positions=positions,
             logit_scale=self.plan.logit_scale,
+            origin=origin,
             dimensions=[
                 ir.Dimension(name="batch", maximum=1 << 16),
                 ir.Dimension(name="source", maximum=positions),

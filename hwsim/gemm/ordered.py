@@ -31,7 +31,8 @@ def dot_ordered(
 ) -> None:
     """result[s,i,j] = bias[j] + sum_k (a[s,i,k] - a_zero)*(columns[s,k,j] - b_zero), each sum brought into range.
 
-    `sums` (n,) is scratch. The bias is the first sum: every result[s,i,j] whose bias is out of range counts one overflow for it.
+    `sums` (n,) is scratch. The bias is the first sum: each result[s,i,j] whose bias is out of range counts one overflow
+    for it.
     """
     overflows = np.int64(0)
     for s in range(result.shape[0]):

@@ -13,7 +13,7 @@ from reference.quantize.exact_rows import LayerNormConstants, Rescale
 from reference.quantize.graph import Graph, Kind, Node, trace
 from reference.quantize.scheme import Scheme, SiteSettings
 from reference.quantize.sites import POSITIONS_WEIGHT, Role, Site, enumerate_sites, weight_site
-from reference.quantize.snap import Snapped, snap_down, snap_together, snap_up
+from reference.quantize.snap import Snapped, check_shift, snap_around, snap_down, snap_together, snap_up
 
 LOGIT_BITS = 32
 
@@ -130,7 +130,7 @@ def make_plan(model: Transformer, scheme: Scheme, ranges: dict[str, Range]) -> P
 
 
 class _Planner:
-    """Walks the graph once for residual sums, which tie scales of two producers, then once for everything else."""
+    """Walks the graph for the embeddings, then for residual sums, which tie two producers, then for everything else."""
 
     def __init__(self, model: Transformer, plan: Plan, ranges: dict[str, Range]) -> None:
         self.model, self.plan, self.ranges = model, plan, ranges
@@ -141,10 +141,12 @@ class _Planner:
         nodes = self.plan.graph.nodes
         self._tie_embeddings()
         for node in nodes:
+            if node.kind is Kind.EMBED:
+                self._embed(node)
+        for node in nodes:
             if node.kind is Kind.ADD:
                 self._add(node)
         steps = {
-            Kind.EMBED: self._embed,
             Kind.LINEAR: self._linear,
             Kind.LINEAR_RELU: self._linear,
             Kind.SCORES: self._scores,
@@ -190,9 +192,11 @@ class _Planner:
             scale = (high - low) / (fmt.max - fmt.min)
         if not scale > 0.0:
             raise ValueError(f"site {name} is always 0 in calibration: it has no scale")
-        if self.plan.scheme.power_of_two:
-            scale = math.ldexp(1.0, math.ceil(math.log2(scale)))
-        return scale
+        return self._power_of_two(scale)
+
+    def _power_of_two(self, scale: float) -> float:
+        """The scale, or the next power of two if the scheme wants these."""
+        return math.ldexp(1.0, math.ceil(math.log2(scale))) if self.plan.scheme.power_of_two else scale
 
     def _zero_point(self, name: str, scale: float) -> int:
         settings = self.plan.settings[name]
@@ -223,17 +227,16 @@ class _Planner:
 
     def _add(self, node: Node) -> None:
         x, y = (symbol.site for symbol in node.inputs)
+        ratios = [self.scale[site] / self.scale[node.site] for site in (x, y)]
         fixed = any(n.kind is Kind.EMBED and n.site == x for n in self.plan.graph.nodes)
         if fixed:  # the embedding's scale is spoken for: the sum moves
-            ratio = self.scale[x] / self.scale[node.site]
-            snapped = snap_down(node.site, ratio, self.bits)
-            self.scale[node.site] = self.scale[x] / snapped.ratio
-        ratios = [self.scale[site] / self.scale[node.site] for site in (x, y)]
-        multipliers, shift = snap_together(node.site, ratios, self.bits)
+            multipliers, shift = snap_around(node.site, ratios[0], ratios[1:], self.bits)
+            self.scale[node.site] = math.ldexp(self.scale[x] / multipliers[0], shift)
+        else:
+            multipliers, shift = snap_together(node.site, ratios, self.bits)
+            self.scale[x] = math.ldexp(multipliers[0], -shift) * self.scale[node.site]
+        self.scale[y] = math.ldexp(multipliers[1], -shift) * self.scale[node.site]
         self.plan.add[node.site] = AddConstants(multipliers=(multipliers[0], multipliers[1]), shift=shift)
-        for site, multiplier in zip((x, y), multipliers, strict=True):
-            if not (fixed and site == x):
-                self.scale[site] = math.ldexp(multiplier, -shift) * self.scale[node.site]
 
     # --- one step an operation ----------------------------------------------------------------------------------
 
@@ -255,12 +258,12 @@ class _Planner:
         if owner is not node:
             constants = self.plan.embed[owner.site]
             power = round(math.log2(s_sum / self.scale[owner.site]))
-            self.plan.embed[node.site] = replace(constants, shift=constants.shift + power)
+            shift = check_shift(node.site, constants.shift + power)
+            self.plan.embed[node.site] = replace(constants, shift=shift)
             return
         site, root = weight_site(node), math.sqrt(node.module.embedding_dim)
-        rows = self._ideal_weight(site, node.module.weight) * root / s_sum
-        positions = self._position_scale() / s_sum
-        multipliers, shift = snap_together(site, [*rows.tolist(), positions], self.bits)
+        rows = self._ideal_weight(site, node.module.weight) * root
+        s_sum, multipliers, shift = self._snap_embedding(node, rows)
         self.plan.embed[node.site] = EmbedConstants(
             table=site,
             multipliers=torch.tensor(multipliers[:-1]),
@@ -276,10 +279,19 @@ class _Planner:
             fmt = self.plan.settings[POSITIONS_WEIGHT].format
             self.plan.weights[POSITIONS_WEIGHT] = WeightQuantizer(format=fmt, scale=scale)
 
-    def _position_scale(self) -> float:
-        if POSITIONS_WEIGHT in self.plan.weights:
-            return self.plan.weights[POSITIONS_WEIGHT].scale.item()
-        return self._ideal_weight(POSITIONS_WEIGHT, self.model.positions).max().item()
+    def _snap_embedding(self, node: Node, rows: Tensor) -> tuple[float, list[int], int]:
+        """Scale of the sum, and multipliers of the rows (whose real scales are given) and, last, of the positions.
+
+        The first embedding settles the scale of the positions; the sum of another one moves to fit it.
+        """
+        site, s_sum, known = weight_site(node), self.scale[node.site], self.plan.weights.get(POSITIONS_WEIGHT)
+        if known is None:
+            s_positions = self._ideal_weight(POSITIONS_WEIGHT, self.model.positions).max().item()
+            return s_sum, *snap_together(site, [*(rows / s_sum).tolist(), s_positions / s_sum], self.bits)
+        ratios = (rows / s_sum).tolist()
+        (positions, *multipliers), shift = snap_around(site, known.scale.item() / s_sum, ratios, self.bits)
+        self.scale[node.site] = math.ldexp(known.scale.item() / positions, shift)
+        return self.scale[node.site], [*multipliers, positions], shift
 
     def _linear(self, node: Node) -> None:
         assert isinstance(node.module, nn.Linear)
@@ -357,9 +369,9 @@ class _Planner:
         if owner is node:
             site = weight_site(node)
             ideal = self._ideal_weight(site, node.module.weight)
-            ratios = ideal / ideal.max() * (2.0 ** (LOGIT_BITS - 2) / reach)
-            multipliers, shift = snap_together(node.site, ratios.tolist(), self.bits)
-            s_logits = s_in * ideal.max().item() * reach / 2.0 ** (LOGIT_BITS - 2)
+            gain = min(2.0 ** (LOGIT_BITS - 2) / reach, 2.0**14)  # of the largest row, within what a multiplier encodes
+            s_logits = self._power_of_two(s_in * ideal.max().item() / gain)
+            multipliers, shift = snap_together(node.site, (ideal * (s_in / s_logits)).tolist(), self.bits)
             scale = torch.tensor(multipliers, dtype=torch.float64) * (math.ldexp(s_logits, -shift) / s_in)
             self.plan.weights[site] = WeightQuantizer(format=self.plan.settings[site].format, scale=scale)
             constants = LogitsConstants(table=site, multipliers=torch.tensor(multipliers), shift=shift)

@@ -61,8 +61,8 @@ class Scheme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def bias_bits(self) -> int:
-        """Biases are INT32, or as wide as a wider accumulator."""
-        return max(32, self.accumulator.bits)
+        """Biases are INT32, or as wide as a wider accumulator, up to what float64 carries."""
+        return min(53, max(32, self.accumulator.bits))
 
     def resolve(self, sites: dict[str, Site]) -> dict[str, SiteSettings]:
         """Settings of every site.
@@ -119,7 +119,9 @@ def _refuse_impossible(site: Site, settings: SiteSettings) -> None:
         return
     if site.role is not Role.FREE and not settings.symmetric:
         raise ValueError(wants + f"a {site.role.value} site has zero point 0; use symmetric = true")
-    if settings.signed == (site.role is Role.POSITIVE):
+    if site.role is Role.FREE and settings.symmetric and not settings.signed:
+        raise ValueError(wants + "unsigned and symmetric loses what is below zero; use signed or symmetric = false")
+    if site.role is not Role.FREE and settings.signed == (site.role is Role.POSITIVE):
         raise ValueError(wants + f"a {site.role.value} site is {'unsigned' if settings.signed else 'signed'}")
     if settings.granularity == "per_channel" and site.role is not Role.WEIGHT:
         raise ValueError(

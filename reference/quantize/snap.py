@@ -63,6 +63,30 @@ def snap_together(site: str, ratios: Sequence[float], bits: int) -> SharedSnappe
     return SharedSnapped(multipliers, shift)
 
 
+def snap_around(site: str, anchor: float, others: Sequence[float], bits: int) -> SharedSnapped:
+    """Multipliers under one shift, the first of an anchor whose scale stands still: the scale of the sum moves.
+
+    Ratios are to the sum's scale as wanted. The anchor's multiplier m is rounded down, so that the sum's scale grows to
+    anchor's scale * 2^shift / m; the others are rounded up from their ratios to that.
+    """
+    shift = snap_together(site, [anchor, *others], bits).shift
+    multiplier = round_down(math.ldexp(anchor, shift), bits)
+    if not multiplier:
+        raise ValueError(
+            f"site {site}: one input has a scale {max(others) / anchor:.3g} times the other's, beyond a 16-bit "
+            f"multiplier; use fewer bits at the finer one or more at the coarser"
+        )
+    ratio = multiplier / anchor  # 2^shift over how much the sum's scale grows
+    return SharedSnapped([multiplier, *(round_up(other * ratio, bits) for other in others)], shift)
+
+
+def check_shift(site: str, shift: int) -> int:
+    """The shift, refused outside 0..MAX_SHIFT."""
+    if not 0 <= shift <= MAX_SHIFT:
+        raise ValueError(f"site {site}: a shift of {shift}; allowed are 0 to {MAX_SHIFT}; use other widths")
+    return shift
+
+
 def _shift(site: str, ratio: float) -> int:
     """The shift that brings a ratio to [2^15, 2^16)."""
     if not (0 < ratio < math.inf):

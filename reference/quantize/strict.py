@@ -188,11 +188,12 @@ class StrictArithmetic:
         self, site: str, ids: Tensor, first_position: Tensor, embedding: nn.Embedding, positions: Tensor
     ) -> Codes:
         constants, to = self.plan.embed[site], self.plan.quantizers[site]
+        multipliers = constants.multipliers
         codes = exact.embed(
             ids,
             first_position,
             self._table_codes(constants.table, embedding),
-            constants.multipliers,
+            multipliers if len(multipliers) > 1 else int(multipliers),
             self._position_codes(positions),
             constants.position_multiplier,
             constants.shift,

@@ -112,13 +112,12 @@ def torch_rest(weights: dict[str, Tensor], norms: list[str]) -> dict[str, Tensor
 
 @torch.no_grad()
 def test_the_layers_are_those_of_torch() -> None:
-    config = TransformerConfig(**{**vars(SMALL), "d_head": 4, "encoder_layers": 1, "decoder_layers": 1})
+    config = TransformerConfig(**{**vars(SMALL), "d_model": 12, "d_head": 6, "encoder_layers": 1, "decoder_layers": 1})
     model, source, target = small_model(config), random_ids(2, 6), random_ids(2, 5, seed=1)
     source[0, 4:] = PAD
     sites: dict[str, Tensor] = {}
     logits(model, source, target, sites.__setitem__)
-    options = {"dropout": 0.0, "batch_first": True}
-    encoder = torch.nn.TransformerEncoderLayer(8, 2, 12, **options)
+    encoder = torch.nn.TransformerEncoderLayer(12, 2, 12, dropout=0.0, batch_first=True)
     weights = model.encoder[0].state_dict()
     encoder.load_state_dict(
         torch_attention(weights, "self_attention", "self_attn") | torch_rest(weights, ["attention", "feed_forward"])
@@ -126,7 +125,7 @@ def test_the_layers_are_those_of_torch() -> None:
     memory = encoder(sites["encoder.embedding"], src_key_padding_mask=source == PAD)
     visible = source != PAD
     torch.testing.assert_close(memory[visible], sites["encoder.0.feed_forward.layernorm.output"][visible])
-    decoder = torch.nn.TransformerDecoderLayer(8, 2, 12, **options)
+    decoder = torch.nn.TransformerDecoderLayer(12, 2, 12, dropout=0.0, batch_first=True)
     weights = model.decoder[0].state_dict()
     decoder.load_state_dict(
         torch_attention(weights, "self_attention", "self_attn")

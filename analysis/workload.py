@@ -1,0 +1,93 @@
+"""What every command works on: a model, its tokenizer, text, and configurations made ready to run."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hwsim.machine import Machine
+from hwsim.program import Program
+from reference.checkpoint import load_checkpoint
+from reference.data import ParallelText, assets, corpus
+from reference.lower import lower
+from reference.model import Transformer
+from reference.quantize.calibrate import Range, calibrate
+from reference.quantize.origin import Origin, checkpoint_hash
+from reference.quantize.plan import Plan
+from reference.quantize.scheme import Scheme
+from reference.tokenizer import Tokenizer
+from reference.train import Batch, bucketed
+
+CALIBRATION_SENTENCES = 512
+TOKENS_PER_BATCH = 2500
+ROWS_PER_BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A checkpoint, loaded."""
+
+    folder: Path
+    network: Transformer
+    tokenizer: Tokenizer
+
+    def encode(self, sentences: Sequence[str], what: str) -> list[list[int]]:
+        """Ids of every sentence.
+
+        Raises
+        ------
+        ValueError
+            If one is longer than the position table; names its line.
+        """
+        limit = self.network.config.max_positions
+        rows = [self.tokenizer.encode(sentence) for sentence in sentences]
+        for number, row in enumerate(rows, start=1):
+            if len(row) > limit:
+                raise ValueError(f"{what}, line {number}: {len(row)} tokens; the model has positions for {limit}")
+        return rows
+
+    def batches(self, text: ParallelText, what: str) -> list[Batch]:
+        """Teacher-forced batches in the order of the text."""
+        source, target = self.encode(text.source, f"{what} source"), self.encode(text.target, f"{what} target")
+        return list(bucketed(list(zip(source, target, strict=True)), TOKENS_PER_BATCH))
+
+
+def load_model(folder: Path | None = None) -> Model:
+    """The checkpoint in a folder; without one, the shipped English-German model."""
+    folder = folder or assets() / "model"
+    network, tokenizer = load_checkpoint(folder)
+    return Model(folder=folder, network=network, tokenizer=tokenizer)
+
+
+def calibration_text() -> ParallelText:
+    """The first training sentences: what ranges are calibrated on by default."""
+    return corpus("train").head(CALIBRATION_SENTENCES)
+
+
+def calibrate_model(model: Model, text: ParallelText | None = None) -> dict[str, Range]:
+    """Ranges of all sites on a text; by default on training sentences."""
+    return calibrate(model.network, model.batches(text or calibration_text(), "calibration"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """One quantization scheme of a model: its plan (fake-quant), its program, and a machine that runs it."""
+
+    scheme: Scheme
+    plan: Plan
+    program: Program
+    machine: Machine
+
+
+def configure(model: Model, scheme: Scheme, ranges: dict[str, Range]) -> Configuration:
+    """Plan, lower and validate."""
+    origin = Origin(scheme=scheme, ranges=ranges, checkpoint_sha256=checkpoint_hash(model.folder))
+    plan = origin.plan(model.network)
+    program = lower(model.network, plan, name=scheme.name, tokenizer=model.tokenizer, origin=origin.text())
+    return Configuration(scheme=scheme, plan=plan, program=program, machine=Machine(program))
+
+
+def by_length(rows: Sequence[list[int]], size: int = ROWS_PER_BATCH) -> Iterator[list[int]]:
+    """Indices of rows in batches of similar length, so that little is padding."""
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]

@@ -1,0 +1,1 @@
+"""What a program costs: events, bytes and picojoules (docs/cost.md)."""

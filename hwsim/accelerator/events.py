@@ -1,0 +1,197 @@
+"""The one record in which the accelerator counts: an integer number of like events of one operation."""
+
+from collections.abc import Iterable
+from enum import Enum
+
+import msgspec
+
+
+class Component(str, Enum):
+    """What does the work. Members to SQUARE_ROOT count operations, the others count bytes."""
+
+    MAC_MULTIPLY = "mac_multiply"
+    """Multiplications of a matrix product that the result needs: the useful MACs."""
+    MAC_ADD = "mac_add"
+    """Accumulator additions, one for each executed MAC."""
+    BIAS_ADD = "bias_add"
+    """Additions of a bias or of LayerNorm's beta."""
+    ZERO_POINT_ADD = "zero_point_add"
+    """Additions that correct for the zero point of an operand."""
+    ZERO_POINT_MULTIPLY = "zero_point_multiply"
+    """Multiplications of a sum of codes by the zero point of the other operand."""
+    REQUANTIZE_MULTIPLY = "requantize_multiply"
+    """Multiplications by m of a ratio m / 2^e."""
+    REQUANTIZE_SHIFT = "requantize_shift"
+    """Shifts by e."""
+    REQUANTIZE_ADD = "requantize_add"
+    """Rounding increments after a shift, and additions of the result's zero point."""
+    VECTOR_MULTIPLY = "vector_multiply"
+    """The other multiplications of the row operations: squares, n*x, gamma."""
+    VECTOR_ADD = "vector_add"
+    """The other additions and subtractions of the row operations and of sums of two tensors."""
+    COMPARE = "compare"
+    """Comparisons: running maximum, ReLU, denominators held at 1 or above."""
+    CLAMP = "clamp"
+    """Results held in their format."""
+    TABLE_READ = "table_read"
+    """Look-ups in a table of a function."""
+    DIVIDE = "divide"
+    """Rounded quotients."""
+    SQUARE_ROOT = "square_root"
+    """Integer square roots."""
+    REGISTER = "register"
+    """Bytes in and out of the registers of the array's elements."""
+    SRAM_ACCESS = "sram_access"
+    """SRAM bytes that the array or the vector unit reads or writes."""
+    SRAM_TRANSFER = "sram_transfer"
+    """SRAM bytes at the near end of a DRAM transfer."""
+    DRAM_TRANSFER = "dram_transfer"
+    """DRAM bytes."""
+
+
+class Level(str, Enum):
+    """Where an event happens; `DATAPATH` is every event that moves no bytes."""
+
+    DATAPATH = "datapath"
+    REGISTER = "register"
+    SRAM = "sram"
+    DRAM = "dram"
+
+
+LEVEL_OF = {
+    Component.REGISTER: Level.REGISTER,
+    Component.SRAM_ACCESS: Level.SRAM,
+    Component.SRAM_TRANSFER: Level.SRAM,
+    Component.DRAM_TRANSFER: Level.DRAM,
+}
+"""The level of every component that counts bytes."""
+
+
+class Operand(str, Enum):
+    """What the bytes are; `WEIGHT` is every constant: weights, biases, tables, multipliers, shifts."""
+
+    NONE = "none"
+    WEIGHT = "weight"
+    ACTIVATION = "activation"
+    KV_CACHE = "kv_cache"
+    ACCUMULATOR = "accumulator"
+
+
+class Direction(str, Enum):
+    """Which way the bytes go, seen from outside the memory."""
+
+    NONE = "none"
+    READ = "read"
+    WRITE = "write"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """`count` like events.
+
+    Attributes
+    ----------
+    site
+        The tensor that the operation makes.
+    operation
+        Its kind, a tag of `hwsim.program`.
+    component, level, operand, direction
+        What happens, and where.
+    bits
+        Width of the operation, of the first factor of a multiplication, or of the codes that the bytes hold.
+    second_bits
+        Width of the second factor of a multiplication, else 0.
+    count
+        Operations, or bytes where the level is a memory.
+    """
+
+    site: str
+    operation: str
+    component: Component
+    level: Level
+    operand: Operand
+    direction: Direction
+    bits: int
+    second_bits: int
+    count: int
+
+
+def compute(site: str, operation: str, component: Component, bits: int, count: int, second_bits: int = 0) -> Event:
+    """An event of the datapath."""
+    return Event(
+        site=site,
+        operation=operation,
+        component=component,
+        level=Level.DATAPATH,
+        operand=Operand.NONE,
+        direction=Direction.NONE,
+        bits=bits,
+        second_bits=second_bits,
+        count=count,
+    )
+
+
+def move(
+    site: str, operation: str, component: Component, operand: Operand, direction: Direction, bits: int, count: int
+) -> Event:
+    """An event of `count` bytes at the level of its component."""
+    return Event(
+        site=site,
+        operation=operation,
+        component=component,
+        level=LEVEL_OF[component],
+        operand=operand,
+        direction=direction,
+        bits=bits,
+        second_bits=0,
+        count=count,
+    )
+
+
+def scaled(event: Event, count: int) -> Event:
+    """The same event with another count."""
+    return Event(
+        site=event.site,
+        operation=event.operation,
+        component=event.component,
+        level=event.level,
+        operand=event.operand,
+        direction=event.direction,
+        bits=event.bits,
+        second_bits=event.second_bits,
+        count=count,
+    )
+
+
+def merge(events: Iterable[Event]) -> list[Event]:
+    """Events that differ in nothing but their count become one, in order of first appearance; zeros are dropped."""
+    counts: dict[Event, int] = {}
+    for event in events:
+        key = scaled(event, 0)
+        counts[key] = counts.get(key, 0) + event.count
+    return [scaled(key, count) for key, count in counts.items() if count]
+
+
+def macs(events: Iterable[Event]) -> int:
+    """Useful multiply-accumulates."""
+    return sum(event.count for event in events if event.component is Component.MAC_MULTIPLY)
+
+
+def bytes_moved(
+    events: Iterable[Event], level: Level, operand: Operand | None = None, direction: Direction | None = None
+) -> int:
+    """Bytes at a memory level, of one operand and direction or of all.
+
+    Raises
+    ------
+    ValueError
+        If the level is the datapath, which moves no bytes.
+    """
+    if level is Level.DATAPATH:
+        raise ValueError(f"level {level.value} moves no bytes; allowed are register, sram, dram")
+    return sum(
+        event.count
+        for event in events
+        if event.level is level
+        and (operand is None or event.operand is operand)
+        and (direction is None or event.direction is direction)
+    )

@@ -1,0 +1,206 @@
+"""The equality check finds what it must: faults are planted in the machine or its program, and none goes unseen."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from hwsim import program as ir
+from hwsim import requantize, residual
+from hwsim.formats import Accumulator, IntFormat, Overflow
+from hwsim.machine import Machine
+from hwsim.program import Program
+from reference.model import TransformerConfig
+from reference.quantize.scheme import Rule, Scheme
+from tests.property import equality
+from tests.property.equality import compare
+from tests.strategies import Case, Weights
+
+CASE = Case(
+    config=TransformerConfig(
+        vocabulary_size=24,
+        d_model=20,
+        n_heads=2,
+        d_head=6,
+        d_ff=24,
+        encoder_layers=1,
+        decoder_layers=1,
+        max_positions=8,
+    ),
+    weights=Weights(seed=5, magnitudes=(0.3, 0.1), zero_rows=0.1, constant_layernorm=False, eps=1e-5),
+    scheme=Scheme(name="few-bit multipliers", residual_bits=6, multiplier_bits=2, rules=[Rule(pattern="*query", bits=4)]),
+    pairs=(([5, 6, 7, 8, 3], [9, 10, 11, 3]), ([12, 3], [13, 14, 15, 16, 17, 3]), ([18, 19, 20, 3], [3])),
+    calibration=1,
+)
+NARROW = replace(
+    CASE, scheme=Scheme(name="narrow", accumulator=Accumulator(bits=15, overflow=Overflow.SATURATE), multiplier_bits=2)
+)
+
+
+def _round_half_up(product: Any, shift: Any) -> Any:
+    return (product + ((1 << shift) >> 1)) >> shift
+
+
+def _round_half_even(product: Any, shift: Any) -> Any:
+    floor, rest, half = product >> shift, product & ((1 << shift) - 1), (1 << shift) >> 1
+    return floor + ((rest > half) | ((half > 0) & (rest == half) & (floor & 1 == 1)))
+
+
+def _requantize(rounding: Callable[[Any, Any], Any], limit: Callable[[Any, IntFormat], Any]) -> Callable[..., Any]:
+    """A stand-in for `hwsim.requantize.requantize` with a rounding and a saturation of its own."""
+
+    def stand_in(acc: Any, m: Any, e: Any, zero_point: int, output: IntFormat, counters: Any) -> Any:
+        return limit(rounding(acc.astype(np.int64) * m, e) + zero_point, output).astype(np.int32)
+
+    return stand_in
+
+
+def _clamp(codes: Any, fmt: IntFormat) -> Any:
+    return np.clip(codes, fmt.min, fmt.max)
+
+
+def _wrap(codes: Any, fmt: IntFormat) -> Any:
+    return (codes - fmt.min) % (1 << fmt.bits) + fmt.min
+
+
+def _rounds_twice(a: Any, b: Any, *, a_zero: int, b_zero: int, a_multiplier: int, b_multiplier: int, **rest: Any) -> Any:
+    """A stand-in for `hwsim.residual.add` that rounds each operand."""
+    shift = rest["shift"]
+    left = _round_half_even((a.astype(np.int64) - a_zero) * a_multiplier, shift)
+    right = _round_half_even((b.astype(np.int64) - b_zero) * b_multiplier, shift)
+    return _clamp(left + right + rest["zero_point"], rest["output"]).astype(np.int32)
+
+
+# --- faults in the program ------------------------------------------------------------------------------------------
+
+
+def _with_operations(program: Program, kind: type, change: Callable[[Any], Any]) -> Program:
+    """The program with its first operation of a kind in `decode_step` changed."""
+    encode, step = program.manifest.functions
+    operations = list(step.operations)
+    index = next(i for i, operation in enumerate(operations) if isinstance(operation, kind))
+    operations[index] = change(operations[index])
+    functions = [encode, msgspec.structs.replace(step, operations=operations)]
+    return Program(msgspec.structs.replace(program.manifest, functions=functions), program.constants)
+
+
+def _swapped_table(program: Program) -> Program:
+    for info in program.manifest.constants:
+        if info.role == "table":
+            program.constants[info.name][[1, 2]] = program.constants[info.name][[2, 1]]
+    return program
+
+
+def _off_by_one(program: Program) -> Program:
+    return _with_operations(program, ir.Add, lambda op: msgspec.structs.replace(op, shift=op.shift + 1))
+
+
+def _sqrt_off_by_one(program: Program) -> Program:
+    return _with_operations(program, ir.ShiftRight, lambda op: msgspec.structs.replace(op, shift=op.shift + 1))
+
+
+def _one_weight(program: Program) -> Program:
+    weight = program.constants["decoder.0.cross_attention.output.weight"].reshape(-1)
+    weight[np.abs(weight).argmax()] //= 2
+    return program
+
+
+def _no_mask(program: Program) -> Program:
+    """The decoder sees the source's padding."""
+    encode, step = program.manifest.functions
+    operations = [
+        msgspec.structs.replace(operation, mask=None) if isinstance(operation, ir.Softmax) else operation
+        for operation in step.operations
+    ]
+    functions = [encode, msgspec.structs.replace(step, operations=operations)]
+    return Program(msgspec.structs.replace(program.manifest, functions=functions), program.constants)
+
+
+def _wraps(program: Program) -> Program:
+    """Every accumulator wraps where it should saturate."""
+    wrapping = Accumulator(bits=NARROW.scheme.accumulator.bits, overflow=Overflow.WRAP)
+    functions = [
+        msgspec.structs.replace(
+            function,
+            operations=[
+                msgspec.structs.replace(op, accumulator=wrapping) if isinstance(op, ir.MatMul) else op
+                for op in function.operations
+            ],
+        )
+        for function in program.manifest.functions
+    ]
+    return Program(msgspec.structs.replace(program.manifest, functions=functions), program.constants)
+
+
+# --- the tests ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", [CASE, NARROW], ids=["proven", "narrow"])
+def test_nothing_differs_without_a_fault(case: Case) -> None:
+    outcome = compare(case)
+    assert outcome.different == 0, outcome.first
+    assert outcome.events["positive_tie"] > 0 < outcome.events["negative_tie"]
+    assert outcome.events["saturation"] > 0
+
+
+def test_the_stand_in_without_a_fault_differs_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requantize, "requantize", _requantize(_round_half_even, _clamp))
+    assert compare(CASE).different == 0
+
+
+def test_wrong_tie_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requantize, "requantize", _requantize(_round_half_up, _clamp))
+    assert compare(CASE).different > 0
+
+
+def test_lost_saturation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requantize, "requantize", _requantize(_round_half_even, _wrap))
+    assert compare(CASE).different > 0
+
+
+def test_residual_rounded_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(residual, "add", _rounds_twice)
+    assert compare(CASE).different > 0
+
+
+def test_cache_in_the_wrong_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New positions are put ahead of the old ones; masks of a step hide nothing, yet the scores are out of place."""
+
+    def backwards(self: Machine, op: ir.Append, values: dict[str, Any]) -> None:
+        values[op.output] = np.concatenate((values[op.input], values[op.past]), axis=2)
+
+    monkeypatch.setattr(Machine, "_append", backwards)
+    assert compare(CASE).different > 0
+
+
+@pytest.mark.parametrize("fault", [_swapped_table, _off_by_one, _sqrt_off_by_one, _one_weight, _no_mask])
+def test_wrong_program(fault: Callable[[Program], Program], monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = equality.load
+    monkeypatch.setattr(equality, "load", lambda path: fault(sound(path)))
+    assert compare(CASE).different > 0
+
+
+def test_wrong_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = equality.load
+    monkeypatch.setattr(equality, "load", lambda path: _wraps(sound(path)))
+    outcome = compare(NARROW)
+    assert outcome.events["overflow"] > 0
+    assert outcome.different > 0
+
+
+def test_lost_count_of_overflows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The codes are right and the counter is not: that is a difference too."""
+    sound = equality.machine_trace
+
+    def forgetful(*arguments: Any) -> equality.Trace:
+        trace = sound(*arguments)
+        trace.events = dict.fromkeys(trace.events, 0)
+        return trace
+
+    monkeypatch.setattr(equality, "machine_trace", forgetful)
+    outcome = compare(NARROW)
+    assert outcome.different == 1
+    assert "overflows" in outcome.first

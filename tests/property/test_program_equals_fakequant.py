@@ -1,0 +1,42 @@
+"""The integer program gives the codes of strict fake-quant at every site: random models, schemes and sentences."""
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hwsim import program as ir
+from tests.property.equality import OPERATIONS, Outcome, RefusedError, compare, missing
+from tests.strategies import A, B, EFFORT, Case, cases
+
+@pytest.mark.slow
+def test_every_code_of_every_site_is_equal() -> None:
+    """Profiles A (2-8 bits) and B (9-16 bits) together; and the examples really met what could go wrong."""
+    seen = Outcome()
+
+    @settings(EFFORT)
+    @given(st.one_of(cases(A), cases(B)))
+    def equal(case: Case) -> None:
+        try:
+            outcome = compare(case)
+        except RefusedError:
+            seen.refused += 1
+            return
+        seen.add(outcome)
+        assert outcome.different == 0, outcome.first
+
+    equal()
+    assert missing(seen) == []
+    assert seen.refused < 0.15 * seen.examples
+    assert seen.compared > 10_000 * seen.examples
+
+
+def test_what_did_not_occur_is_named() -> None:
+    """The check of the examples can fail: it names an operation, a width and an event that are missing."""
+    assert {"Softmax", "activation 7", "overflow"} <= set(missing(Outcome()))
+
+
+def test_operations_are_those_of_the_seam() -> None:
+    tags = {operation.__struct_config__.tag for operation in ir.Operation.__args__}
+    assert len(tags) == len(OPERATIONS) == 11
+    assert all(issubclass(operation, msgspec.Struct) for operation in ir.Operation.__args__)
