@@ -103,15 +103,16 @@ def measure(
     strict = StrictArithmetic(model, plan, codes.__setitem__)
     for one in passes:
         codes.clear()
-        logits = teacher_forced(model, strict, one.batch).codes.double() * plan.logit_scale
-        quantized_loss += loss_per_token(logits, one.batch.labels, reduction="sum").item()
-        float_loss += one.loss
-        tokens += int((one.batch.labels != PAD).sum())
         visible = full_sequence(one.batch.source, one.batch.target, PAD)
+        logits = visible.select(plan.graph.logits.site, teacher_forced(model, strict, one.batch).codes)
+        labels = one.batch.labels[one.batch.labels != PAD]
+        quantized_loss += loss_per_token(logits * plan.logit_scale, labels, reduction="sum").item()
+        float_loss += one.loss
+        tokens += len(labels)
         for site, real in (one.sites or {plan.graph.logits.site: one.logits}).items():
             quantizer = plan.quantizers[site]
-            value = (codes[site].double() - quantizer.zero_point) * quantizer.scale
+            value = (visible.select(site, codes[site]).double() - quantizer.zero_point) * quantizer.scale
             error = sites.setdefault(site, SiteError())
-            error.add(visible.select(site, real).double(), visible.select(site, value))
+            error.add(visible.select(site, real).double(), value)
         advance()
     return Accuracy(loss_float=float_loss / tokens, loss_quantized=quantized_loss / tokens, sites=sites)

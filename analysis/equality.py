@@ -16,7 +16,6 @@ from hwsim.program import Requantize
 from reference.decoding import beam, greedy, length_limit
 from reference.model import Transformer
 from reference.padding import Visibility
-from reference.quantize.plan import Plan
 from reference.quantize.strict import StrictArithmetic
 
 
@@ -74,12 +73,14 @@ class Lockstep:
     The tokens of the machine drive both; the tokens that fake-quant would have chosen are kept beside.
     """
 
-    def __init__(self, model: Transformer, plan: Plan, machine: Machine, sources: Sequence[list[int]]) -> None:
+    def __init__(
+        self, model: Transformer, strict: StrictArithmetic, machine: Machine, sources: Sequence[list[int]]
+    ) -> None:
         self.result = Equality()
         self._seen: dict[str, Tensor] = {}
         self._made: dict[str, NDArray[Any]] = {}
         self._machine, self._call = machine, "encode"
-        strict = StrictArithmetic(model, plan, self._seen.__setitem__)
+        strict.observe = self._seen.__setitem__
         self._strict = strict_stepper(model, strict, sources)
         self._integer = MachineStepper(machine, sources, self._made.__setitem__)
         self.logit_scale = self._integer.logit_scale
@@ -133,7 +134,7 @@ class Lockstep:
 @torch.inference_mode()
 def prove_equal(
     model: Transformer,
-    plan: Plan,
+    strict: StrictArithmetic,
     machine: Machine,
     sources: Sequence[list[int]],
     *,
@@ -149,12 +150,16 @@ def prove_equal(
         1 is greedy; more is beam search with length penalty 0.6 over the machine's logits.
     """
     overflows = machine.totals[Counter.OVERFLOW]
-    lockstep = Lockstep(model, plan, machine, sources)
+    lockstep = Lockstep(model, strict, machine, sources)
     limits = [length_limit(len(source), model.config.max_positions) for source in sources]
     search = greedy if beam_width == 1 else (lambda s, n: beam(s, n, width=beam_width))
     result = lockstep.result
     result.integer = result.fake_quant = search(lockstep, limits)
     result.overflows = machine.totals[Counter.OVERFLOW] - overflows
+    strict.observe = None
+    unseen = strict.plan.quantizers.keys() - result.by_site.keys()
+    if unseen:  # a comparison of nothing would pass
+        raise RuntimeError(f"sites never compared: {', '.join(sorted(unseen))}")
     if result.codes_different or result.tokens_different:  # equal logits at every step are equal translations
-        result.fake_quant = search(strict_stepper(model, StrictArithmetic(model, plan), sources), limits)
+        result.fake_quant = search(strict_stepper(model, strict, sources), limits)
     return result

@@ -14,6 +14,7 @@ from reference.quantize.calibrate import Range, calibrate
 from reference.quantize.origin import Origin, checkpoint_hash
 from reference.quantize.plan import Plan
 from reference.quantize.scheme import Scheme
+from reference.quantize.strict import StrictArithmetic
 from reference.tokenizer import Tokenizer
 from reference.train import Batch, bucketed
 
@@ -70,10 +71,11 @@ def calibrate_model(model: Model, text: ParallelText | None = None) -> dict[str,
 
 @dataclass(frozen=True, kw_only=True)
 class Configuration:
-    """One quantization scheme of a model: its plan (fake-quant), its program, and a machine that runs it."""
+    """One scheme of a model: its plan, the strict fake-quant model, its program, and a machine that runs it."""
 
     scheme: Scheme
     plan: Plan
+    strict: StrictArithmetic
     program: Program
     machine: Machine
 
@@ -83,7 +85,8 @@ def configure(model: Model, scheme: Scheme, ranges: dict[str, Range]) -> Configu
     origin = Origin(scheme=scheme, ranges=ranges, checkpoint_sha256=checkpoint_hash(model.folder))
     plan = origin.plan(model.network)
     program = lower(model.network, plan, name=scheme.name, tokenizer=model.tokenizer, origin=origin.text())
-    return Configuration(scheme=scheme, plan=plan, program=program, machine=Machine(program))
+    strict = StrictArithmetic(model.network, plan)
+    return Configuration(scheme=scheme, plan=plan, strict=strict, program=program, machine=Machine(program))
 
 
 def by_length(rows: Sequence[list[int]], size: int = ROWS_PER_BATCH) -> Iterator[list[int]]:

@@ -1,6 +1,7 @@
 """Strict fake-quant softmax and LayerNorm: sections 4 and 5 of docs/numerics.md."""
 
 import decimal
+import functools
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -69,6 +70,7 @@ def _denominator(acc: Tensor, to: Rescale, bound: int, pass_clamped: bool) -> tu
     return straight_through(codes, raised, 1.0, None if pass_clamped else passes), clamps
 
 
+@functools.cache
 def exp_table(scale: float, score_bits: int, numerator_bits: int) -> Tensor:
     """T[d] = HALF_EVEN(exp(-scale*d)*(2^numerator_bits - 1)): eq (4b), int64, 2^score_bits entries.
 
