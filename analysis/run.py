@@ -1,0 +1,149 @@
+"""The main job: translate in float, fake-quant and integer, prove them equal, measure and price each configuration."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from analysis.accuracy import Accuracy, float_passes, measure
+from analysis.bleu import Bleu, bleu, paired_difference
+from analysis.equality import Equality, prove_equal
+from analysis.steppers import float_stepper
+from analysis.workload import ROWS_PER_BATCH, Configuration, Model, by_length, configure
+from hwsim.accelerator.estimate import Estimate, estimate
+from reference.data import ParallelText
+from reference.decoding import beam, greedy, length_limit
+from reference.quantize.calibrate import Range
+from reference.quantize.scheme import Scheme
+
+Advance = Callable[[int], None]
+
+
+def nothing(count: int) -> None:
+    """No progress to report."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translations:
+    """Ids and text of one translation of each sentence, in the order of the text."""
+
+    ids: list[list[int]]
+    text: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigurationResult:
+    """All that is said of one scheme."""
+
+    configuration: Configuration
+    equality: Equality
+    integer: Translations
+    bleu_integer: Bleu
+    bleu_fake_quant: Bleu
+    bleu_difference: tuple[float, float]
+    accuracy: Accuracy
+    estimate: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """All that is said of a text under some schemes."""
+
+    text: ParallelText
+    beam_width: int
+    floating: Translations
+    bleu_float: Bleu
+    configurations: list[ConfigurationResult]
+
+
+def run(
+    model: Model,
+    schemes: Sequence[Scheme],
+    text: ParallelText,
+    ranges: dict[str, Range],
+    *,
+    beam_width: int = 1,
+    advance: Advance = nothing,
+) -> RunResult:
+    """Run every scheme over a text.
+
+    Parameters
+    ----------
+    ranges
+        Calibrated ranges.
+    beam_width
+        1 is greedy.
+    advance
+        Called with the number of sentences done; each is done once in float and once a scheme.
+    """
+    rows = model.encode(text.source, "source text")
+    floating = _float_translations(model, rows, beam_width, advance)
+    passes = float_passes(model.network, model.batches(text, "text"), keep_sites=True)
+    results = []
+    for scheme in schemes:
+        configuration = configure(model, scheme, ranges)
+        equality, integer, fake_quant = prove_text(
+            model, configuration, rows, beam_width=beam_width, advance=advance
+        )
+        lengths = [(len(source), len(target)) for source, target in zip(rows, integer.ids, strict=True)]
+        results.append(
+            ConfigurationResult(
+                configuration=configuration,
+                equality=equality,
+                integer=integer,
+                bleu_integer=bleu(integer.text, text.target),
+                bleu_fake_quant=bleu(fake_quant.text, text.target),
+                bleu_difference=paired_difference(integer.text, floating.text, text.target),
+                accuracy=measure(model.network, configuration.plan, passes),
+                estimate=estimate(configuration.program, lengths),
+            )
+        )
+    return RunResult(
+        text=text,
+        beam_width=beam_width,
+        floating=floating,
+        bleu_float=bleu(floating.text, text.target),
+        configurations=results,
+    )
+
+
+def prove_text(
+    model: Model,
+    configuration: Configuration,
+    rows: list[list[int]],
+    *,
+    beam_width: int = 1,
+    advance: Advance = nothing,
+) -> tuple[Equality, Translations, Translations]:
+    """Equality over a whole text, and its translations by the machine and by fake-quant."""
+    total = Equality()
+    integer: list[list[int]] = [[] for _ in rows]
+    fake_quant: list[list[int]] = [[] for _ in rows]
+    for indices in by_length(rows, max(1, ROWS_PER_BATCH // beam_width)):
+        sources = [rows[i] for i in indices]
+        part = prove_equal(
+            model.network, configuration.strict, configuration.machine, sources, beam_width=beam_width
+        )
+        total.merge(part)
+        for i, ours, theirs in zip(indices, part.integer, part.fake_quant, strict=True):
+            integer[i], fake_quant[i] = ours, theirs
+        advance(len(indices))
+    return total, _translations(model, integer), _translations(model, fake_quant)
+
+
+def _translations(model: Model, ids: list[list[int]]) -> Translations:
+    return Translations(ids=ids, text=[model.tokenizer.decode(row) for row in ids])
+
+
+@torch.inference_mode()
+def _float_translations(model: Model, rows: list[list[int]], beam_width: int, advance: Advance) -> Translations:
+    ids: list[list[int]] = [[] for _ in rows]
+    for indices in by_length(rows, max(1, ROWS_PER_BATCH // beam_width)):
+        sources = [rows[i] for i in indices]
+        limits = [length_limit(len(source), model.network.config.max_positions) for source in sources]
+        stepper = float_stepper(model.network, sources)
+        outputs = greedy(stepper, limits) if beam_width == 1 else beam(stepper, limits, width=beam_width)
+        for i, output in zip(indices, outputs, strict=True):
+            ids[i] = output
+        advance(len(indices))
+    return _translations(model, ids)
