@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwsim.machine import Machine
-from hwsim.program import Program
+from hwsim.program import Program, load
 from reference.checkpoint import load_checkpoint
 from reference.data import ParallelText, assets, corpus
 from reference.lower import lower
 from reference.model import Transformer
 from reference.quantize.calibrate import Range, calibrate
-from reference.quantize.origin import Origin, checkpoint_hash
+from reference.quantize.origin import Origin, checkpoint_hash, read_origin
 from reference.quantize.plan import Plan
 from reference.quantize.scheme import Scheme
 from reference.quantize.strict import StrictArithmetic
@@ -87,6 +87,28 @@ def configure(model: Model, scheme: Scheme, ranges: dict[str, Range]) -> Configu
     program = lower(model.network, plan, name=scheme.name, tokenizer=model.tokenizer, origin=origin.text())
     strict = StrictArithmetic(model.network, plan)
     return Configuration(scheme=scheme, plan=plan, strict=strict, program=program, machine=Machine(program))
+
+
+def reconfigure(model: Model, path: Path) -> Configuration:
+    """Load a program file, and make the fake-quant model again that it was lowered from.
+
+    Raises
+    ------
+    ValueError
+        If the file is no valid program, or was lowered from another model.
+    """
+    program = load(path)
+    match_tokenizer(model, program)
+    origin = read_origin(program.manifest.origin, model.folder)
+    plan = origin.plan(model.network)
+    strict = StrictArithmetic(model.network, plan)
+    return Configuration(scheme=origin.scheme, plan=plan, strict=strict, program=program, machine=Machine(program))
+
+
+def match_tokenizer(model: Model, program: Program) -> None:
+    """Refuse to feed a program ids of another vocabulary."""
+    if program.manifest.tokenizer_sha256 != model.tokenizer.hash:
+        raise ValueError(f"the program expects another vocabulary than {model.folder / 'vocabulary.model'}")
 
 
 def by_length(rows: Sequence[list[int]], size: int = ROWS_PER_BATCH) -> Iterator[list[int]]:

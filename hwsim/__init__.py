@@ -1,1 +1,45 @@
-"""The golden model: integers only. Public names are listed in the README."""
+"""Golden model of an integer Transformer accelerator: codes in, codes out, bit for bit.
+
+Integers only; torch is never imported. The machine and the kernels, which are compiled, are imported at first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from hwsim.compare import compare
+from hwsim.formats import Accumulator, Counter, IntFormat, Overflow
+from hwsim.program import Program, load
+
+if TYPE_CHECKING:
+    from hwsim import kernels
+    from hwsim.accelerator.estimate import estimate
+    from hwsim.machine import Machine
+
+__all__ = [
+    "Accumulator",
+    "Counter",
+    "IntFormat",
+    "Machine",
+    "Overflow",
+    "Program",
+    "compare",
+    "estimate",
+    "kernels",
+    "load",
+]
+
+_AT_FIRST_USE = {"Machine": "hwsim.machine", "estimate": "hwsim.accelerator.estimate"}
+
+
+if not TYPE_CHECKING:  # or a type checker would take every name
+
+    def __getattr__(name: str) -> Any:
+        if name == "kernels":
+            return import_module("hwsim.kernels")
+        if name in _AT_FIRST_USE:
+            return getattr(import_module(_AT_FIRST_USE[name]), name)
+        raise AttributeError(f"hwsim has no {name!r}; its names are {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -16,7 +16,6 @@ from tests.unit.kernel_checks import Integers, int64
 
 Draw = Callable[..., Any]
 Ratio = tuple[int, int]
-Formats = tuple[IntFormat, ...]
 
 EDGE_SHIFTS = (0, 1, 31, 32, 61, 62)
 
@@ -93,9 +92,11 @@ def ratios(draw: Draw, gain: int) -> Ratio:
 
 
 @st.composite
-def formats(draw: Draw, signed: bool | None = None, most: int = 16) -> IntFormat:
+def formats(draw: Draw, bits: int | None = None, signed: bool | None = None, most: int = 16) -> IntFormat:
+    """A format of 2 to `most` bits; what is given stands."""
+    width = draw(st.integers(2, most)) if bits is None else bits
     sign = draw(st.booleans()) if signed is None else signed
-    return IntFormat(bits=draw(st.integers(2, most)), signed=sign, narrow=draw(st.booleans()))
+    return IntFormat(bits=width, signed=sign, narrow=draw(st.booleans()))
 
 
 def zero_points(form: IntFormat) -> st.SearchStrategy[int]:
@@ -124,54 +125,58 @@ def shapes(*most: int, least: int = 0) -> st.SearchStrategy[tuple[int, ...]]:
 
 
 @st.composite
-def requantizations(draw: Draw) -> tuple[Requantize, Formats]:
-    bits, output = draw(st.integers(2, 46)), draw(formats())
+def requantizations(draw: Draw, bits: int) -> Requantize:
+    """Accumulators of 2 to 46 bits to codes of `bits` bits."""
+    acc_bits, output = draw(st.integers(2, 46)), draw(formats(bits))
     rows, channels = draw(shapes(5, 4, least=1))
-    dtype = draw(st.sampled_from([np.int32, np.int64])) if bits <= 32 else np.int64
-    acc = draw(arrays((rows, channels), -(1 << (bits - 1)), (1 << (bits - 1)) - 1, dtype))
-    one_each = [draw(ratios(output.bits - bits)) for _ in range(draw(st.sampled_from([1, channels])))]
+    dtype = draw(st.sampled_from([np.int32, np.int64])) if acc_bits <= 32 else np.int64
+    acc = draw(arrays((rows, channels), -(1 << (acc_bits - 1)), (1 << (acc_bits - 1)) - 1, dtype))
+    one_each = [draw(ratios(bits - acc_bits)) for _ in range(draw(st.sampled_from([1, channels])))]
     m, e = (int64(column) for column in zip(*one_each, strict=True))
-    return Requantize(acc, m, e, draw(zero_points(output)), output), (output,)
+    return Requantize(acc, m, e, draw(zero_points(output)), output)
 
 
 @st.composite
-def additions(draw: Draw) -> tuple[Add, Formats]:
-    a, b, output = draw(formats()), draw(formats()), draw(formats())
+def additions(draw: Draw, bits: int) -> Add:
+    """A sum of `bits` bits."""
+    a, b, output = draw(formats()), draw(formats()), draw(formats(bits))
     shape = draw(shapes(3, 6))
     m, e = draw(ratios(output.bits - max(a.bits, b.bits)))
     zeros = draw(zero_points(a)), draw(zero_points(b))
     numbers = zeros, (m, draw(multipliers())), e, draw(zero_points(output))
-    return Add(draw(codes(shape, a)), draw(codes(shape, b)), *numbers, output), (a, b, output)
+    return Add(draw(codes(shape, a)), draw(codes(shape, b)), *numbers, output)
 
 
 @st.composite
-def embeddings(draw: Draw) -> tuple[Embed, Formats]:
-    word, place, output = draw(formats(signed=True)), draw(formats(signed=True)), draw(formats())
+def embeddings(draw: Draw, bits: int) -> Embed:
+    """A sum of `bits` bits."""
+    word, place, output = draw(formats(signed=True)), draw(formats(signed=True)), draw(formats(bits))
     (batch, n, first, spare), (vocabulary, width) = draw(shapes(3, 4, 3, 2)), draw(shapes(5, 4, least=1))
     ids = draw(arrays((batch, n), 0, vocabulary - 1, np.int64))
     m, e = draw(ratios(output.bits - max(word.bits, place.bits)))
     ms = int64([draw(multipliers()) for _ in range(draw(st.sampled_from([1, vocabulary])))])
     tables = draw(codes((vocabulary, width), word)), ms, draw(codes((first + n + spare, width), place))
-    return Embed(ids, first, *tables, m, e, draw(zero_points(output)), output), (word, place, output)
+    return Embed(ids, first, *tables, m, e, draw(zero_points(output)), output)
 
 
 @st.composite
-def products(draw: Draw) -> tuple[Product, Formats]:
-    """Sizes around the tiles and vectors of the engines; b batched or shared by the batch."""
-    a, b = draw(formats()), draw(formats())
+def products(draw: Draw, bits: int) -> Product:
+    """A first operand of `bits` bits; sizes around the tiles and vectors of the engines; b batched or shared."""
+    a, b = draw(formats(bits)), draw(formats())
     (m, n), k = draw(shapes(5, 9)), draw(st.integers(0, 5) | st.integers(6, 70))
     lead = draw(st.sampled_from([(), (1,), (2,), (0,)]))
     rows = draw(codes((*lead, m, k), a))
     columns = draw(codes((*draw(st.sampled_from([(), lead])), n, k), b))
     largest = 1 << draw(st.integers(0, 24))
     bias = draw(st.none() | arrays((n,), -largest, largest, np.int64))
-    return Product(rows, columns, bias, (draw(zero_points(a)), draw(zero_points(b)))), (a, b)
+    return Product(rows, columns, bias, (draw(zero_points(a)), draw(zero_points(b))))
 
 
 @st.composite
-def softmaxes(draw: Draw) -> tuple[Softmax, Formats]:
+def softmaxes(draw: Draw, bits: int) -> Softmax:
+    """Scores of at most 12 bits to an output of `bits` bits."""
     scores, (rows, n) = draw(formats(most=12)), draw(shapes(4, 9))
-    numerator, denominator, output = (draw(formats(signed=False)) for _ in range(3))
+    numerator, denominator, output = (draw(formats(width, signed=False)) for width in (None, None, bits))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     decay = 2.0 ** -draw(st.sampled_from([0, 4, scores.bits]))  # some tables fall at once, some hardly
     table = (rng.random(1 << scores.bits) ** (1 / (decay * (1 << scores.bits))) * numerator.max).astype(np.int32)
@@ -179,16 +184,14 @@ def softmaxes(draw: Draw) -> tuple[Softmax, Formats]:
     allowed = rng.random((rows, n)) < draw(st.sampled_from([0.0, 0.3, 0.8, 1.0]))
     denominator_ratio = draw(ratios(denominator.bits - numerator.bits - n.bit_length()))
     output_ratio = draw(ratios(output.bits + denominator.bits - numerator.bits))
-    case = Softmax(
-        draw(codes((rows, n), scores)), allowed, table, denominator_ratio, denominator, output_ratio, output
-    )
-    return case, (numerator, denominator, output)
+    rest = denominator_ratio, denominator, output_ratio, output
+    return Softmax(draw(codes((rows, n), scores)), allowed, table, *rest)
 
 
 @st.composite
-def layernorms(draw: Draw) -> tuple[LayerNorm, Formats]:
-    """Rows of at most 12 codes: with 16 bits more could carry V to 2^52."""
-    residual, gamma, output = draw(formats()), draw(formats(signed=True)), draw(formats())
+def layernorms(draw: Draw, bits: int) -> LayerNorm:
+    """Rows of at most 12 codes (of 16 bits more could carry V to 2^52) to an output of `bits` bits."""
+    residual, gamma, output = draw(formats()), draw(formats(signed=True)), draw(formats(bits))
     numerator, quotient = draw(formats(signed=True)), draw(formats(signed=True))
     denominator = draw(formats(signed=False))
     rows, n = draw(st.integers(0, 3)), draw(st.integers(1, 12))
@@ -201,5 +204,4 @@ def layernorms(draw: Draw) -> tuple[LayerNorm, Formats]:
         *(*draw(ratios(output.bits - affine)), draw(zero_points(output)), output),
     )
     beta = draw(arrays((n,), -(1 << affine), 1 << affine, np.int64))
-    case = LayerNorm(draw(codes((rows, n), residual)), draw(codes((n,), gamma)), beta, constants)
-    return case, (residual, gamma, output, numerator, quotient, denominator)
+    return LayerNorm(draw(codes((rows, n), residual)), draw(codes((n,), gamma)), beta, constants)

@@ -11,7 +11,7 @@ that even and odd values remain.
 import os
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from math import isqrt
+from math import isqrt, prod
 from typing import Any, TypeVar
 
 import numpy as np
@@ -90,8 +90,7 @@ def assert_occurred(seen: Events, *counters: Counter) -> None:
 
 def matrix(array: Integers) -> list[list[int]]:
     """Lists of Python ints, (rows, last axis)."""
-    width = array.shape[-1]
-    rows: list[list[int]] = array.reshape(array.size // max(width, 1), width).tolist()
+    rows: list[list[int]] = array.reshape(prod(array.shape[:-1]), array.shape[-1]).tolist()
     return rows
 
 
@@ -175,9 +174,7 @@ def check_embed(
     words, places, ms = matrix(table), matrix(positions), multipliers.tolist()
     expected, ratios, saturated = [], [], 0
     for row in matrix(ids):
-        unlimited = oracle.embed(
-            row, first, words, ms, places, position_multiplier, shift, zero, -UNLIMITED, UNLIMITED
-        )
+        unlimited = oracle.embed(row, first, words, ms, places, position_multiplier, shift, zero, -UNLIMITED, UNLIMITED)
         clamped, moved = saturated_rows(unlimited, output)
         expected.append(clamped)
         saturated += moved

@@ -83,7 +83,8 @@ def test_counted_ratios() -> None:
     """Numerators to 2^62, denominators below 2^61: more than any program that loads can reach."""
     counters = half_full()
     small = product(range(-70, 71), range(1, 24), (0, 1, 2, 5))
-    ends = product([*BYTE[::16], *(end // 2 for end in INT64_ENDS)], (1, 2, 3, 255, 65535, 2**61 - 1), (0, 1, 31, 32, 61, 62))
+    numerators = [*BYTE[::16], *(end // 2 for end in INT64_ENDS)]
+    ends = product(numerators, (1, 2, 3, 255, 65535, 2**61 - 1), (0, 1, 31, 32, 61, 62))
     cases = [*thin(list(small)), *ends]
     got = [fixedpoint.round_ratio(*case, counters) for case in cases]
     ratios = [Fraction(numerator, denominator * 2**shift) for numerator, denominator, shift in cases]
@@ -257,6 +258,4 @@ def test_embed_at_the_ends(shift: int) -> None:
     table, positions = int32([[-(2**15), 2**16 - 1], [0, -1]]), int32([[1, 2], [-(2**15), 2**16 - 1], [5, 6]])
     for ids in ([[0], [1]], [[0, 1]], [[]]):
         for first, zero in ((0, 0), (1, -(2**15)), (1, 2**16 - 1)):
-            check_embed(
-                int64(ids), first, table, int64([65535, 1]), positions, 65535, shift, zero, IntFormat(bits=16)
-            )
+            check_embed(int64(ids), first, table, int64([65535, 1]), positions, 65535, shift, zero, IntFormat(bits=16))

@@ -1,0 +1,382 @@
+"""The command line. Each command imports what it needs, so that `--help` and `show` do not wait for torch."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from analysis.run import Advance
+    from analysis.workload import Model
+    from reference.data import ParallelText
+    from reference.quantize.scheme import Scheme
+
+DEFAULT_SENTENCES = 100
+SENSITIVITY_SENTENCES = 200
+
+app = typer.Typer(
+    name="hwsim",
+    help="Golden model of an integer Transformer accelerator: exact codes, proven equal to fake-quant, priced.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+ModelOption = Annotated[
+    Path | None, typer.Option("--model", help="Model folder; default: the shipped English-German model.")
+]
+ConfigOption = Annotated[
+    list[str] | None, typer.Option("--config", help="int8, int6, int4 or w4a8; repeatable. Default: all four.")
+]
+SchemeOption = Annotated[Path | None, typer.Option("--scheme", help="Your own scheme, a TOML file.")]
+TextOption = Annotated[Path | None, typer.Option("--text", help="Source sentences, one a line (plain, .gz or .xz).")]
+ReferenceOption = Annotated[Path | None, typer.Option("--reference", help="Their translations, line by line.")]
+CalibrateOption = Annotated[
+    Path | None,
+    typer.Option("--calibrate", help="Source text to calibrate on; default: 512 training sentences."),
+]
+CalibrateReferenceOption = Annotated[
+    Path | None, typer.Option("--calibrate-reference", help="Translations of the calibration text.")
+]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Folder or file to write.")]
+BeamOption = Annotated[int, typer.Option("--beam", min=1, help="Beam width; 1 is greedy.")]
+
+
+def main() -> None:
+    """Run the command line; errors are one line on standard error and exit code 2."""
+    try:
+        app(standalone_mode=False)
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing was left half-written")
+    except (ValueError, OSError) as error:
+        _fail(" ".join(str(error).split()))
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a usage error of the command line library
+            _fail(" ".join(error.format_message().split()))
+        if type(error).__name__ == "Abort":
+            _fail("interrupted; nothing was left half-written")
+        raise
+
+
+def _fail(message: str) -> None:
+    print(f"hwsim: error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+@app.command()
+def run(
+    sentences: Annotated[int, typer.Option(min=1, help="How many test sentences.")] = DEFAULT_SENTENCES,
+    config: ConfigOption = None,
+    scheme: SchemeOption = None,
+    out: OutOption = None,
+    model: ModelOption = None,
+    text: TextOption = None,
+    reference: ReferenceOption = None,
+    calibrate: CalibrateOption = None,
+    calibrate_reference: CalibrateReferenceOption = None,
+    beam: BeamOption = 1,
+    sensitivity: Annotated[bool, typer.Option(help="Measure the sensitivity of each group too.")] = True,
+) -> None:
+    """Translate, prove every code equal, price, and write a report: the main job.
+
+    Examples: `hwsim run` · `hwsim run --sentences 1000 --config int8` ·
+    `hwsim run --text my.en --reference my.de --scheme mine.toml --out report`
+    """
+    from analysis import report
+    from analysis.run import run as run_all
+    from analysis.workload import calibrate_model, load_model
+
+    began = time.perf_counter()
+    folder = out or Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
+    report.check_target(folder)
+    schemes = _schemes(config, scheme)
+    loaded = load_model(model)
+    body = _text(text, reference).head(sentences)
+    calibration = _calibration(calibrate, calibrate_reference)
+    with _progress("calibrating", None):
+        ranges = calibrate_model(loaded, calibration)
+    with _progress("translating and comparing", len(body) * (1 + len(schemes))) as advance:
+        result = run_all(loaded, schemes, body, ranges, beam_width=beam, advance=advance)
+    rows = _group_rows(loaded, ranges) if sensitivity else []
+    report.write_report(
+        result, rows, folder, report.context(sys.argv, loaded.folder, time.perf_counter() - began)
+    )
+    _print(report.summary_table(result), *([report.sensitivity_table(rows)] if rows else []))
+    print(f"report: {folder / 'report.html'}")
+    if any(c.equality.codes_different or c.equality.tokens_different for c in result.configurations):
+        raise SystemExit(1)
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Model folder; a run that was stopped there is resumed.")],
+    text: TextOption = None,
+    reference: ReferenceOption = None,
+    vocabulary: Annotated[int, typer.Option(min=32, help="Size of the joint BPE vocabulary.")] = 4000,
+    d_model: int = 256,
+    heads: int = 4,
+    d_head: int = 64,
+    d_ff: int = 1024,
+    layers: Annotated[int, typer.Option(help="Encoder layers, and as many decoder layers.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1)] = 22,
+    seed: int = 2026,
+    tied: Annotated[bool, typer.Option(help="One matrix for both embeddings and the generator.")] = True,
+) -> None:
+    """Train a float model; interrupt it at will, the same command resumes after the last whole epoch.
+
+    Example: `hwsim train --out model --epochs 22`
+    """
+    from reference.data import corpus
+    from reference.model import TransformerConfig
+    from reference.train import Trainer, TrainingRecipe
+
+    config = TransformerConfig(
+        vocabulary_size=vocabulary,
+        d_model=d_model,
+        n_heads=heads,
+        d_head=d_head,
+        d_ff=d_ff,
+        encoder_layers=layers,
+        decoder_layers=layers,
+        tied=tied,
+    )
+    body = _text(text, reference) if text else corpus("train")
+    trainer = Trainer(out, config, TrainingRecipe(epochs=epochs, seed=seed), body, corpus("validation"))
+    while trainer.epoch < epochs:
+        with _progress(f"epoch {trainer.epoch + 1} of {epochs}", trainer.steps_per_epoch) as advance:
+            record = trainer.run_epoch(lambda advance=advance: advance(1))
+        print(", ".join(f"{key} {value}" for key, value in record.items()))
+
+
+@app.command()
+def quantize(
+    out: Annotated[Path, typer.Option(help="Program file to write.")],
+    config: Annotated[str, typer.Option(help="int8, int6, int4 or w4a8.")] = "int8",
+    scheme: SchemeOption = None,
+    model: ModelOption = None,
+    calibrate: CalibrateOption = None,
+    calibrate_reference: CalibrateReferenceOption = None,
+) -> None:
+    """Calibrate a checkpoint, lower it, prove its accumulators, write the program file.
+
+    Examples: `hwsim quantize --config int8 --out int8.hwsim` · `hwsim quantize --scheme mine.toml --out mine.hwsim`
+    """
+    from analysis.workload import calibrate_model, configure, load_model
+
+    chosen = _schemes([config], scheme)[0]
+    loaded = load_model(model)
+    with _progress("calibrating", None):
+        ranges = calibrate_model(loaded, _calibration(calibrate, calibrate_reference))
+    program = configure(loaded, chosen, ranges).program
+    program.save(out)
+    print(f"{out}: scheme {chosen.name}, {program.weight_bytes:,} bytes of weights, every accumulator proven")
+
+
+@app.command()
+def verify(
+    program: Annotated[Path | None, typer.Argument(help="Program file.")] = None,
+    text: TextOption = None,
+    sentences: Annotated[int, typer.Option(min=1)] = DEFAULT_SENTENCES,
+    model: ModelOption = None,
+    beam: BeamOption = 1,
+    kernels: Annotated[bool, typer.Option("--kernels", help="Kernel by kernel instead, no program needed.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for the kernel error plots and table.")] = None,
+) -> None:
+    """Prove a program equal to fake-quant on text, every code of every site; exit code 1 if it is not.
+
+    Examples: `hwsim verify int8.hwsim --sentences 200` · `hwsim verify --kernels --out kernels`
+    """
+    if kernels:
+        _verify_kernels(out)
+        return
+    if program is None:
+        raise ValueError("verify needs a program file, or --kernels")
+    from analysis.run import prove_text
+    from analysis.workload import load_model, reconfigure
+
+    loaded = load_model(model)
+    configuration = reconfigure(loaded, program)
+    rows = loaded.encode(_source_text(text)[:sentences], "source text")
+    with _progress("comparing", len(rows)) as advance:
+        equality, _, _ = prove_text(loaded, configuration, rows, beam_width=beam, advance=advance)
+    print(
+        f"{program}: {len(rows)} sentences, {equality.codes_compared:,} codes compared, "
+        f"{equality.codes_different} different, {equality.tokens_different} tokens different, "
+        f"{equality.overflows} overflows"
+    )
+    if equality.first is not None:
+        print(f"first divergence: {equality.first}")
+        raise SystemExit(1)
+
+
+@app.command()
+def estimate(
+    program: Annotated[Path, typer.Argument(help="Program file.")],
+    source_length: Annotated[list[int] | None, typer.Option(help="Source tokens of a sentence; repeatable.")] = None,
+    target_length: Annotated[list[int] | None, typer.Option(help="Target tokens of a sentence; repeatable.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the table, one row an operation.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write summary and table as JSON.")] = None,
+    all_rows: Annotated[bool, typer.Option("--all", help="Print every operation, not the twenty dearest.")] = False,
+) -> None:
+    """MACs, bytes and energy of a program, batch 1, greedy; without lengths, 20 tokens to 20.
+
+    Example: `hwsim estimate int8.hwsim --source-length 13 --target-length 15 --csv cost.csv`
+    """
+    from analysis import costs
+    from hwsim import program as files
+    from hwsim.accelerator.estimate import estimate as price
+
+    loaded = files.load(program)
+    sources, targets = source_length or [20], target_length or [20]
+    if len(sources) != len(targets):
+        raise ValueError(f"{len(sources)} source lengths but {len(targets)} target lengths")
+    result = price(loaded, list(zip(sources, targets, strict=True)))
+    costs.write(result, csv, json)
+    _print(*costs.tables(result, None if all_rows else 20))
+
+
+@app.command()
+def sensitivity(
+    out: Annotated[Path, typer.Option(help="Folder for JSON, CSV and plots.")],
+    sentences: Annotated[int, typer.Option(min=1)] = SENSITIVITY_SENTENCES,
+    by: Annotated[list[str] | None, typer.Option(help="group, layer or site; repeatable. Default: all three.")] = None,
+    bleu: Annotated[bool, typer.Option("--bleu", help="Translate at every setting too.")] = False,
+    model: ModelOption = None,
+) -> None:
+    """Which group, layer or site can do with 6, 4 or 3 bits while the rest has 8.
+
+    Example: `hwsim sensitivity --by group --bleu --out sensitivity`
+    """
+    from analysis import report
+    from analysis.sensitivity_report import write_sensitivity
+    from analysis.workload import load_model
+
+    report.check_target(out)
+    loaded = load_model(model)
+    table = write_sensitivity(loaded, _text(None, None).head(sentences), by, bleu, out, sys.argv, _progress)
+    _print(table)
+
+
+@app.command()
+def show(
+    program: Annotated[Path, typer.Argument(help="Program file.")],
+    site: Annotated[str, typer.Option(help="Only tensors and operations that match this pattern.")] = "*",
+) -> None:
+    """Sites, formats, shapes, accumulator bounds and multipliers of a program.
+
+    Example: `hwsim show int8.hwsim --site 'encoder.0.*'`
+    """
+    from analysis.show import show as tables
+    from hwsim.program import load
+
+    _print(*tables(load(program), site))
+
+
+@app.command()
+def vectors(
+    program: Annotated[Path, typer.Argument(help="Program file.")],
+    site: Annotated[str, typer.Option(help="Pattern of output sites, for example 'encoder.0.*.scores'.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    text: TextOption = None,
+    sentences: Annotated[int, typer.Option(min=1, help="How many sentences of the text.")] = 1,
+    steps: Annotated[int, typer.Option(min=0, help="How many decode steps.")] = 2,
+    model: ModelOption = None,
+) -> None:
+    """Test vectors for an RTL test bench: inputs, constants and outputs as npz and $readmemh hex, with a manifest.
+
+    Example: `hwsim vectors int8.hwsim --site 'encoder.0.*.softmax.output' --out vectors`
+    """
+    from analysis.report import check_target
+    from analysis.vectors import write_vectors
+    from analysis.workload import load_model, match_tokenizer
+    from hwsim.machine import Machine
+    from hwsim.program import load
+
+    check_target(out)
+    loaded, checked = load_model(model), load(program)
+    match_tokenizer(loaded, checked)
+    lines = _source_text(text)[:sentences]
+    written = write_vectors(Machine(checked), loaded.encode(lines, "source text"), site, out, steps=steps)
+    print(f"{out}: {written}")
+
+
+# --- shared by the commands ---------------------------------------------------------------------------------------
+
+
+def _schemes(names: list[str] | None, scheme: Path | None) -> "list[Scheme]":
+    from reference.quantize.scheme import PRESETS, preset, read_scheme
+
+    if scheme is not None:
+        return [read_scheme(scheme)]
+    return [preset(name) for name in names or list(PRESETS)]
+
+
+def _text(source: Path | None, reference: Path | None) -> "ParallelText":
+    from reference.data import corpus, read_parallel
+
+    if source is None and reference is None:
+        return corpus("test")
+    if source is None or reference is None:
+        raise ValueError("--text and --reference go together")
+    return read_parallel(source, reference)
+
+
+def _source_text(source: Path | None) -> tuple[str, ...]:
+    from reference.data import corpus, read_lines
+
+    return corpus("test").source if source is None else read_lines(source)
+
+
+def _calibration(source: Path | None, reference: Path | None) -> "ParallelText | None":
+    if source is None and reference is None:
+        return None
+    if source is None or reference is None:
+        raise ValueError("--calibrate and --calibrate-reference go together")
+    return _text(source, reference)
+
+
+def _group_rows(model: "Model", ranges: Any) -> Any:
+    """Sensitivity of each group on test sentences."""
+    from analysis.accuracy import float_passes
+    from analysis.sensitivity import sensitivity as measure_all
+    from reference.data import corpus
+
+    passes = float_passes(model.network, model.batches(corpus("test").head(SENSITIVITY_SENTENCES), "test"))
+    with _progress("sensitivity", 19) as advance:
+        return measure_all(model, ranges, passes, ("group",), advance=lambda: advance(1))
+
+
+def _print(*renderables: Any) -> None:
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    for renderable in renderables:
+        console.print(renderable)
+
+
+@contextmanager
+def _progress(what: str, total: int | None) -> "Iterator[Advance]":
+    """A progress bar on standard error; without a total it only shows that time passes."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def _verify_kernels(out: Path | None) -> None:
+    from analysis.kernel_report import print_and_write
+
+    if out is not None:
+        from analysis.report import check_target
+
+        check_target(out)
+    if not print_and_write(out, _print):
+        raise SystemExit(1)

@@ -1,0 +1,204 @@
+"""How much each block, layer and site minds fewer bits, the rest staying as in `int8`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import msgspec
+
+from analysis.accuracy import Accuracy, FloatPass, float_passes, measure
+from analysis.bleu import bleu
+from analysis.steppers import strict_stepper
+from analysis.workload import Model, by_length
+from reference.data import ParallelText
+from reference.decoding import greedy, length_limit
+from reference.quantize.calibrate import Range
+from reference.quantize.graph import trace
+from reference.quantize.plan import Plan, make_plan
+from reference.quantize.scheme import Rule, Scheme, SiteSettings, preset
+from reference.quantize.sites import GROUPS, Role, Site, enumerate_sites
+from reference.quantize.strict import StrictArithmetic
+from reference.train import bucketed
+
+Kind = Literal["group", "layer", "site"]
+Settled = tuple[SiteSettings, ...]
+"""What a scheme comes to, site by site: schemes that come to the same are run once."""
+
+KINDS: tuple[Kind, ...] = ("group", "layer", "site")
+BITS = (8, 6, 4, 3)
+BASELINE = "int8"
+TOKENS_PER_BATCH = 600
+"""Of batches of similar length: twice as fast as 2500 tokens in the order of the text, most of which are padding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What gets fewer bits together: the sites of a group, of a layer, or a single one."""
+
+    kind: Kind
+    name: str
+    sites: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One target at one width: loss increase over float in nat per token, SQNR of the logits in dB, BLEU if wanted."""
+
+    kind: Kind
+    name: str
+    bits: int
+    loss_increase: float
+    sqnr_db: float
+    bleu: float | None = None
+
+
+def targets(sites: dict[str, Site], kinds: Sequence[Kind] = KINDS) -> list[Target]:
+    """All targets of some kinds: groups as in `GROUPS`, layers and sites in order of execution.
+
+    Logits, whose width is given, are no target; a residual sum, wider than the rest, only by itself. Embeddings and
+    positions are a layer, the generator is another.
+
+    Raises
+    ------
+    ValueError
+        If a kind is unknown; lists the known ones.
+    """
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise ValueError(f"unknown kind of target {unknown[0]!r}; known: {', '.join(KINDS)}")
+    free = {name: site for name, site in sites.items() if site.role is not Role.LOGITS}
+    together = {name: site for name, site in free.items() if not name.endswith(".residual")}
+    found = []
+    if "group" in kinds:
+        members = {group: [name for name, site in together.items() if site.group == group] for group in GROUPS}
+        found += _targets("group", members)
+    if "layer" in kinds:
+        layers = sorted(dict.fromkeys(map(layer_of, together)), key=lambda layer: layer in ("embedding", "generator"))
+        found += _targets("layer", {layer: [s for s in together if layer_of(s) == layer] for layer in layers})
+    if "site" in kinds:
+        found += _targets("site", {name: [name] for name in free})
+    return found
+
+
+def _targets(kind: Kind, members: dict[str, list[str]]) -> list[Target]:
+    return [Target(kind=kind, name=name, sites=tuple(sites)) for name, sites in members.items() if sites]
+
+
+def layer_of(site: str) -> str:
+    """`encoder.0` and the like; `embedding` or `generator` for what is in no layer."""
+    stack, _, rest = site.partition(".")
+    number = rest.partition(".")[0]
+    if number.isdigit():
+        return f"{stack}.{number}"
+    return "generator" if stack == "generator" else "embedding"
+
+
+def variant(target: Target, bits: int) -> Scheme:
+    """`int8`, but with the weights and activations of the target at so many bits.
+
+    Raises
+    ------
+    ValueError
+        If no code has so many bits. What a site cannot have (scores of 13 bits) is refused when the scheme is resolved.
+    """
+    if not 2 <= bits <= 16:
+        raise ValueError(f"{target.name} at {bits} bits; allowed are 2 to 16")
+    rules = [Rule(pattern=site, bits=bits) for site in target.sites]
+    name = f"{BASELINE}, {target.name} at {bits} bits"
+    return msgspec.structs.replace(preset(BASELINE), name=name, rules=rules)
+
+
+def passes_by_length(model: Model, text: ParallelText, what: str = "text") -> list[FloatPass]:
+    """The float model's side of the comparison, in batches of similar length; the order of sentences is no matter."""
+    source, target = model.encode(text.source, f"{what} source"), model.encode(text.target, f"{what} target")
+    pairs = sorted(zip(source, target, strict=True), key=lambda pair: (max(map(len, pair)), len(pair[1])))
+    return float_passes(model.network, bucketed(pairs, TOKENS_PER_BATCH))
+
+
+def sensitivity(
+    model: Model,
+    ranges: dict[str, Range],
+    passes: Sequence[FloatPass],
+    kinds: Sequence[Kind] = KINDS,
+    bits: Sequence[int] = BITS,
+    advance: Callable[[], None] = lambda: None,
+) -> list[Row]:
+    """Teacher-forced loss and SQNR of every target at every width.
+
+    Parameters
+    ----------
+    ranges
+        Of all sites, from calibration.
+    passes
+        Of the float model, see `passes_by_length`.
+    advance
+        Called after each row, of which there are `len(targets(sites, kinds)) * len(bits)`.
+
+    Returns
+    -------
+    list of Row
+        In the order of `targets`, widths falling. At 8 bits all are plain `int8`, except for the residual sums.
+
+    Raises
+    ------
+    ValueError
+        If a kind is unknown, or a site cannot have the width.
+    """
+    sites = enumerate_sites(trace(model.network))
+    measured: dict[Settled, Accuracy] = {}
+    rows = []
+    for target in targets(sites, kinds):
+        for width in sorted(set(bits), reverse=True):
+            scheme = variant(target, width)
+            key = tuple(scheme.resolve(sites).values())
+            if key not in measured:
+                measured[key] = measure(model.network, make_plan(model.network, scheme, ranges), passes)
+            rows.append(_row(target, width, measured[key]))
+            advance()
+    return rows
+
+
+def _row(target: Target, bits: int, accuracy: Accuracy) -> Row:
+    (logits,) = accuracy.sites.values()
+    increase = accuracy.loss_increase
+    return Row(kind=target.kind, name=target.name, bits=bits, loss_increase=increase, sqnr_db=logits.sqnr_db)
+
+
+def add_bleu(
+    rows: Sequence[Row],
+    model: Model,
+    ranges: dict[str, Range],
+    text: ParallelText,
+    advance: Callable[[], None] = lambda: None,
+) -> list[Row]:
+    """The rows with BLEU of a text, translated greedily by strict fake-quant, hence as the integer machine would.
+
+    `advance` is called after each row. Rows whose schemes come to the same are translated once.
+    """
+    sites = enumerate_sites(trace(model.network))
+    known = {(target.kind, target.name): target for target in targets(sites)}
+    sources = model.encode(text.source, "source")
+    scores: dict[Settled, float] = {}
+    scored = []
+    for row in rows:
+        scheme = variant(known[row.kind, row.name], row.bits)
+        key = tuple(scheme.resolve(sites).values())
+        if key not in scores:
+            hypotheses = _translate(model, make_plan(model.network, scheme, ranges), sources)
+            scores[key] = bleu(hypotheses, text.target).score
+        scored.append(replace(row, bleu=scores[key]))
+        advance()
+    return scored
+
+
+def _translate(model: Model, plan: Plan, sources: Sequence[list[int]]) -> list[str]:
+    """Greedy translations by strict fake-quant, in the order of the sources."""
+    strict = StrictArithmetic(model.network, plan)
+    translations = [""] * len(sources)
+    for batch in by_length(sources):
+        rows = [sources[index] for index in batch]
+        limits = [length_limit(len(row), model.network.config.max_positions) for row in rows]
+        outputs = greedy(strict_stepper(model.network, strict, rows), limits)
+        for index, ids in zip(batch, outputs, strict=True):
+            translations[index] = model.tokenizer.decode(ids)
+    return translations
