@@ -1,7 +1,7 @@
 """Teacher-forced accuracy against the float model: loss, and error of every site."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -76,17 +76,15 @@ class FloatPass:
     sites: dict[str, Tensor]
 
 
-@torch.inference_mode()
-def float_passes(model: Transformer, batches: Iterable[Batch], *, keep_sites: bool = False) -> list[FloatPass]:
-    """Run the float model once, to be compared with many schemes."""
-    passes = []
+def float_passes(model: Transformer, batches: Iterable[Batch], *, keep_sites: bool = False) -> Iterator[FloatPass]:
+    """Run the float model batch by batch. All sites of a long text would not fit in memory, so they stream."""
     for batch in batches:
         sites: dict[str, Tensor] = {}
         ops = FloatArithmetic(sites.__setitem__ if keep_sites else None)
-        logits = teacher_forced(model, ops, batch)
-        loss = loss_per_token(logits, batch.labels, reduction="sum").item()
-        passes.append(FloatPass(batch=batch, logits=logits, loss=loss, sites=sites))
-    return passes
+        with torch.inference_mode():
+            logits = teacher_forced(model, ops, batch)
+            loss = loss_per_token(logits, batch.labels, reduction="sum").item()
+        yield FloatPass(batch=batch, logits=logits, loss=loss, sites=sites)
 
 
 @torch.inference_mode()

@@ -37,7 +37,9 @@ def paired_difference(
     return float(low), float(high)
 
 
-def _resampled(hypotheses: Sequence[str], references: Sequence[str], seed: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _resampled(
+    hypotheses: Sequence[str], references: Sequence[str], seed: int
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """BLEU of `RESAMPLES` draws of sentences with replacement, from per-sentence statistics."""
     metric = BLEU()
     statistics = np.array(metric._extract_corpus_statistics(list(hypotheses), [list(references)]))

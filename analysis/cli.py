@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -103,9 +104,7 @@ def run(
     with _progress("translating and comparing", len(body) * (1 + len(schemes))) as advance:
         result = run_all(loaded, schemes, body, ranges, beam_width=beam, advance=advance)
     rows = _group_rows(loaded, ranges) if sensitivity else []
-    report.write_report(
-        result, rows, folder, report.context(sys.argv, loaded.folder, time.perf_counter() - began)
-    )
+    report.write_report(result, rows, folder, report.context(sys.argv, loaded.folder, time.perf_counter() - began))
     _print(report.summary_table(result), *([report.sensitivity_table(rows)] if rows else []))
     print(f"report: {folder / 'report.html'}")
     if any(c.equality.codes_different or c.equality.tokens_different for c in result.configurations):
@@ -149,7 +148,7 @@ def train(
     trainer = Trainer(out, config, TrainingRecipe(epochs=epochs, seed=seed), body, corpus("validation"))
     while trainer.epoch < epochs:
         with _progress(f"epoch {trainer.epoch + 1} of {epochs}", trainer.steps_per_epoch) as advance:
-            record = trainer.run_epoch(lambda advance=advance: advance(1))
+            record = trainer.run_epoch(partial(advance, 1))
         print(", ".join(f"{key} {value}" for key, value in record.items()))
 
 
@@ -346,9 +345,10 @@ def _group_rows(model: "Model", ranges: Any) -> Any:
     from analysis.sensitivity import sensitivity as measure_all
     from reference.data import corpus
 
-    passes = float_passes(model.network, model.batches(corpus("test").head(SENSITIVITY_SENTENCES), "test"))
+    batches = model.batches(corpus("test").head(SENSITIVITY_SENTENCES), "test")
+    passes = list(float_passes(model.network, batches))
     with _progress("sensitivity", 19) as advance:
-        return measure_all(model, ranges, passes, ("group",), advance=lambda: advance(1))
+        return measure_all(model, ranges, passes, ("group",), advance=partial(advance, 1))
 
 
 def _print(*renderables: Any) -> None:

@@ -78,13 +78,11 @@ def run(
     """
     rows = model.encode(text.source, "source text")
     floating = _float_translations(model, rows, beam_width, advance)
-    passes = float_passes(model.network, model.batches(text, "text"), keep_sites=True)
+    batches = model.batches(text, "text")
     results = []
     for scheme in schemes:
         configuration = configure(model, scheme, ranges)
-        equality, integer, fake_quant = prove_text(
-            model, configuration, rows, beam_width=beam_width, advance=advance
-        )
+        equality, integer, fake_quant = prove_text(model, configuration, rows, beam_width=beam_width, advance=advance)
         lengths = [(len(source), len(target)) for source, target in zip(rows, integer.ids, strict=True)]
         results.append(
             ConfigurationResult(
@@ -94,7 +92,9 @@ def run(
                 bleu_integer=bleu(integer.text, text.target),
                 bleu_fake_quant=bleu(fake_quant.text, text.target),
                 bleu_difference=paired_difference(integer.text, floating.text, text.target),
-                accuracy=measure(model.network, configuration.plan, passes),
+                accuracy=measure(
+                    model.network, configuration.plan, float_passes(model.network, batches, keep_sites=True)
+                ),
                 estimate=estimate(configuration.program, lengths),
             )
         )
@@ -121,9 +121,7 @@ def prove_text(
     fake_quant: list[list[int]] = [[] for _ in rows]
     for indices in by_length(rows, max(1, ROWS_PER_BATCH // beam_width)):
         sources = [rows[i] for i in indices]
-        part = prove_equal(
-            model.network, configuration.strict, configuration.machine, sources, beam_width=beam_width
-        )
+        part = prove_equal(model.network, configuration.strict, configuration.machine, sources, beam_width=beam_width)
         total.merge(part)
         for i, ours, theirs in zip(indices, part.integer, part.fake_quant, strict=True):
             integer[i], fake_quant[i] = ours, theirs

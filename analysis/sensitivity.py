@@ -1,6 +1,6 @@
 """How much each block, layer and site minds fewer bits, the rest staying as in `int8`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -112,13 +112,24 @@ def passes_by_length(model: Model, text: ParallelText, what: str = "text") -> li
     """The float model's side of the comparison, in batches of similar length; the order of sentences is no matter."""
     source, target = model.encode(text.source, f"{what} source"), model.encode(text.target, f"{what} target")
     pairs = sorted(zip(source, target, strict=True), key=lambda pair: (max(map(len, pair)), len(pair[1])))
-    return float_passes(model.network, bucketed(pairs, TOKENS_PER_BATCH))
+    return list(float_passes(model.network, bucketed(pairs, TOKENS_PER_BATCH)))
+
+
+def count_schemes(model: Model, kinds: Sequence[Kind] = KINDS, bits: Sequence[int] = BITS) -> int:
+    """How many different schemes `sensitivity` measures: what is plain `int8` at 8 bits counts once."""
+    sites = enumerate_sites(trace(model.network))
+    chosen = targets(sites, kinds)
+    return len({_settle(variant(target, width), sites) for target in chosen for width in bits})
+
+
+def _settle(scheme: Scheme, sites: dict[str, Site]) -> Settled:
+    return tuple(scheme.resolve(sites).values())
 
 
 def sensitivity(
     model: Model,
     ranges: dict[str, Range],
-    passes: Sequence[FloatPass],
+    passes: Iterable[FloatPass],
     kinds: Sequence[Kind] = KINDS,
     bits: Sequence[int] = BITS,
     advance: Callable[[], None] = lambda: None,
@@ -132,7 +143,7 @@ def sensitivity(
     passes
         Of the float model, see `passes_by_length`.
     advance
-        Called after each row, of which there are `len(targets(sites, kinds)) * len(bits)`.
+        Called after each measured scheme, of which there are `count_schemes(model, kinds, bits)`.
 
     Returns
     -------
@@ -142,19 +153,22 @@ def sensitivity(
     Raises
     ------
     ValueError
-        If a kind is unknown, or a site cannot have the width.
+        If a kind is unknown, a site cannot have the width, or there is no text.
     """
+    kept = list(passes)
+    if not kept:
+        raise ValueError("sensitivity is measured on text, and there is none")
     sites = enumerate_sites(trace(model.network))
     measured: dict[Settled, Accuracy] = {}
     rows = []
     for target in targets(sites, kinds):
         for width in sorted(set(bits), reverse=True):
             scheme = variant(target, width)
-            key = tuple(scheme.resolve(sites).values())
+            key = _settle(scheme, sites)
             if key not in measured:
-                measured[key] = measure(model.network, make_plan(model.network, scheme, ranges), passes)
+                measured[key] = measure(model.network, make_plan(model.network, scheme, ranges), kept)
+                advance()
             rows.append(_row(target, width, measured[key]))
-            advance()
     return rows
 
 
@@ -173,7 +187,12 @@ def add_bleu(
 ) -> list[Row]:
     """The rows with BLEU of a text, translated greedily by strict fake-quant, hence as the integer machine would.
 
-    `advance` is called after each row. Rows whose schemes come to the same are translated once.
+    Rows whose schemes come to the same are translated once; `advance` is called after each translation of the text.
+
+    Raises
+    ------
+    ValueError
+        If a row is of another model, or a sentence is longer than the position table.
     """
     sites = enumerate_sites(trace(model.network))
     known = {(target.kind, target.name): target for target in targets(sites)}
@@ -181,13 +200,15 @@ def add_bleu(
     scores: dict[Settled, float] = {}
     scored = []
     for row in rows:
+        if (row.kind, row.name) not in known:
+            raise ValueError(f"the model has no {row.kind} {row.name!r}")
         scheme = variant(known[row.kind, row.name], row.bits)
-        key = tuple(scheme.resolve(sites).values())
+        key = _settle(scheme, sites)
         if key not in scores:
             hypotheses = _translate(model, make_plan(model.network, scheme, ranges), sources)
             scores[key] = bleu(hypotheses, text.target).score
+            advance()
         scored.append(replace(row, bleu=scores[key]))
-        advance()
     return scored
 
 

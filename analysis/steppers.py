@@ -1,7 +1,7 @@
 """Float model, strict fake-quant and integer machine as steppers that `reference.decoding` can drive."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from reference.train import pad
 IntArray = NDArray[np.int64]
 
 
-class TorchStepper:
+class TorchStepper(Generic[V]):
     """A torch arithmetic, float or strict, decoding one position at a time."""
 
     def __init__(
@@ -50,8 +50,10 @@ class TorchStepper:
         return Visibility(source=source, target=torch.ones(len(source), 1, dtype=torch.bool))
 
     def _gather(self, pair: KeyValue[V], rows: Tensor, site: str) -> KeyValue[V]:
-        parts = zip(pair, ("key", "value"), strict=True)
-        return KeyValue(*(self._wrap(self._unwrap(x)[rows], f"{site}.{part}") for x, part in parts))
+        return KeyValue(
+            self._wrap(self._unwrap(pair.keys)[rows], f"{site}.key"),
+            self._wrap(self._unwrap(pair.values)[rows], f"{site}.value"),
+        )
 
     @torch.inference_mode()
     def step(self, tokens: IntArray, parents: IntArray) -> NDArray[Any]:
@@ -73,12 +75,12 @@ class TorchStepper:
         return np.asarray(self._unwrap(logits)[:, 0].numpy())
 
 
-def float_stepper(model: Transformer, sources: Sequence[list[int]]) -> TorchStepper:
+def float_stepper(model: Transformer, sources: Sequence[list[int]]) -> TorchStepper[Tensor]:
     """The float model."""
     return TorchStepper(model, FloatArithmetic(), 1.0, lambda x, site: x, lambda x: x, sources)
 
 
-def strict_stepper(model: Transformer, strict: StrictArithmetic, sources: Sequence[list[int]]) -> TorchStepper:
+def strict_stepper(model: Transformer, strict: StrictArithmetic, sources: Sequence[list[int]]) -> TorchStepper[Codes]:
     """The strict fake-quant model; `strict.observe` sees every site."""
     return TorchStepper(model, strict, strict.plan.logit_scale, Codes, lambda x: x.codes, sources)
 
@@ -115,4 +117,3 @@ class MachineStepper:
         self.position += 1
         logits = next(name for name in outputs if name not in {state.present for state in states})
         return np.asarray(outputs[logits][:, 0])
-

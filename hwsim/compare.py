@@ -48,7 +48,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         if self.first is None:
             return told
         at = ", ".join(map(str, self.first.index))
-        return f"{told}, by at most {self.max_lsb} LSB; first at [{at}]: {self.first.function}, kernel {self.first.kernel}"
+        return (
+            f"{told}, by at most {self.max_lsb} LSB; first at [{at}]: {self.first.function}, kernel {self.first.kernel}"
+        )
 
 
 def compare(

@@ -74,9 +74,7 @@ class Machine:
             Add: self._add,
         }
 
-    def run(
-        self, function: str, inputs: Mapping[str, Array], observe: Observer | None = None
-    ) -> dict[str, Array]:
+    def run(self, function: str, inputs: Mapping[str, Array], observe: Observer | None = None) -> dict[str, Array]:
         """Run one function.
 
         Parameters

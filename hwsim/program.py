@@ -32,7 +32,7 @@ class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A record of the manifest: immutable, every field named, unknown fields refused."""
 
 
-class Dimension(Struct, kw_only=True):
+class Dimension(Struct, frozen=True, kw_only=True):
     """A symbolic size with its maximum; `terms` are the dimensions whose sum it is, if it is a sum."""
 
     name: str
@@ -40,7 +40,7 @@ class Dimension(Struct, kw_only=True):
     terms: list[str] = []
 
 
-class TensorInfo(Struct, kw_only=True):
+class TensorInfo(Struct, frozen=True, kw_only=True):
     """An activation, input or state: `dims` are names of dimensions, or fixed sizes.
 
     `scale` is for the reader: real = scale * (code - zero_point). No arithmetic reads it.
@@ -53,7 +53,7 @@ class TensorInfo(Struct, kw_only=True):
     scale: float | None = None
 
 
-class ConstantInfo(Struct, kw_only=True):
+class ConstantInfo(Struct, frozen=True, kw_only=True):
     """A constant: weight codes, bias, table, multipliers. Stored packed, `format.bits` bits an element."""
 
     name: str
@@ -63,7 +63,7 @@ class ConstantInfo(Struct, kw_only=True):
     zero_point: int = 0
 
 
-class Dyadic(Struct, tag="dyadic", kw_only=True):
+class Dyadic(Struct, tag="dyadic", frozen=True, kw_only=True):
     """HALF_EVEN(x * multiplier / 2^shift). A string names a constant with one value per channel."""
 
     multiplier: Multiplier | str
@@ -74,7 +74,7 @@ Requantization = Dyadic
 """The tagged union of requantization schemes; one so far."""
 
 
-class Embed(Struct, tag="embed", kw_only=True):
+class Embed(Struct, tag="embed", frozen=True, kw_only=True):
     """Section 8 of docs/numerics.md: table rows scaled per row (or all alike), positions, one rounding."""
 
     output: str
@@ -87,7 +87,7 @@ class Embed(Struct, tag="embed", kw_only=True):
     shift: Shift
 
 
-class MatMul(Struct, tag="matmul", kw_only=True):
+class MatMul(Struct, tag="matmul", frozen=True, kw_only=True):
     """Section 2: a @ b.T + bias with b (n, k); `transpose_b` when b lies as (k, n). Zero points are the tensors'."""
 
     output: str
@@ -98,7 +98,7 @@ class MatMul(Struct, tag="matmul", kw_only=True):
     accumulator: Accumulator = Accumulator()
 
 
-class ShiftRight(Struct, tag="shift_right", kw_only=True):
+class ShiftRight(Struct, tag="shift_right", frozen=True, kw_only=True):
     """Section 3."""
 
     output: str
@@ -106,14 +106,14 @@ class ShiftRight(Struct, tag="shift_right", kw_only=True):
     shift: Shift
 
 
-class Relu(Struct, tag="relu", kw_only=True):
+class Relu(Struct, tag="relu", frozen=True, kw_only=True):
     """Section 6."""
 
     output: str
     input: str
 
 
-class Requantize(Struct, tag="requantize", kw_only=True):
+class Requantize(Struct, tag="requantize", frozen=True, kw_only=True):
     """Section 1."""
 
     output: str
@@ -121,21 +121,21 @@ class Requantize(Struct, tag="requantize", kw_only=True):
     requantization: Requantization
 
 
-class SplitHeads(Struct, tag="split_heads", kw_only=True):
+class SplitHeads(Struct, tag="split_heads", frozen=True, kw_only=True):
     """(b, n, h*e) to (b, h, n, e)."""
 
     output: str
     input: str
 
 
-class MergeHeads(Struct, tag="merge_heads", kw_only=True):
+class MergeHeads(Struct, tag="merge_heads", frozen=True, kw_only=True):
     """(b, h, n, e) to (b, n, h*e)."""
 
     output: str
     input: str
 
 
-class Append(Struct, tag="append", kw_only=True):
+class Append(Struct, tag="append", frozen=True, kw_only=True):
     """A cache with new positions behind it: (b, h, p, e), (b, h, n, e) to (b, h, p+n, e)."""
 
     output: str
@@ -143,7 +143,7 @@ class Append(Struct, tag="append", kw_only=True):
     input: str
 
 
-class Softmax(Struct, tag="softmax", kw_only=True):
+class Softmax(Struct, tag="softmax", frozen=True, kw_only=True):
     """Section 4; `mask` names an input (batch, keys) whose nonzero entries are allowed."""
 
     numerator: str
@@ -156,7 +156,7 @@ class Softmax(Struct, tag="softmax", kw_only=True):
     output_requantization: Requantization
 
 
-class LayerNorm(Struct, tag="layernorm", kw_only=True):
+class LayerNorm(Struct, tag="layernorm", frozen=True, kw_only=True):
     """Section 5."""
 
     numerator: str
@@ -173,7 +173,7 @@ class LayerNorm(Struct, tag="layernorm", kw_only=True):
     output_requantization: Requantization
 
 
-class Add(Struct, tag="add", kw_only=True):
+class Add(Struct, tag="add", frozen=True, kw_only=True):
     """Section 7."""
 
     output: str
@@ -185,17 +185,7 @@ class Add(Struct, tag="add", kw_only=True):
 
 
 Operation = (
-    Embed
-    | MatMul
-    | ShiftRight
-    | Relu
-    | Requantize
-    | SplitHeads
-    | MergeHeads
-    | Append
-    | Softmax
-    | LayerNorm
-    | Add
+    Embed | MatMul | ShiftRight | Relu | Requantize | SplitHeads | MergeHeads | Append | Softmax | LayerNorm | Add
 )
 
 _WRITTEN = ("numerator", "denominator", "quotient", "output")
@@ -208,7 +198,7 @@ def written(operation: Operation) -> list[str]:
     return [getattr(operation, field) for field in _WRITTEN if hasattr(operation, field)]
 
 
-class Function(Struct, kw_only=True):
+class Function(Struct, frozen=True, kw_only=True):
     """An ordered list of operations, with the tensors that come in and go out."""
 
     name: str
@@ -217,7 +207,7 @@ class Function(Struct, kw_only=True):
     operations: list[Operation]
 
 
-class State(Struct, kw_only=True):
+class State(Struct, frozen=True, kw_only=True):
     """A cache of `function`: after a call `present` becomes `past`; it starts empty, and a batch gather reorders it."""
 
     function: str
@@ -225,7 +215,7 @@ class State(Struct, kw_only=True):
     present: str
 
 
-class Manifest(Struct, kw_only=True):
+class Manifest(Struct, frozen=True, kw_only=True):
     """Everything of a program but its constant arrays."""
 
     version: int = FILE_VERSION

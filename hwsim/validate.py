@@ -326,5 +326,3 @@ class _Checker:
         self._same_dims(op.output, op.a, op.b)
         for name in (op.output, op.a, op.b):
             self._code(name)
-
-

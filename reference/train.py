@@ -93,7 +93,11 @@ def teacher_forced(model: Transformer, ops: Arithmetic[V], batch: Batch) -> V:
 def loss_per_token(logits: Tensor, labels: Tensor, smoothing: float = 0.0, reduction: str = "mean") -> Tensor:
     """Cross entropy in nat over the labels that are not padding: logits (..., v), labels (...)."""
     return functional.cross_entropy(
-        logits.float().flatten(0, -2), labels.flatten(), ignore_index=PAD, label_smoothing=smoothing, reduction=reduction
+        logits.float().flatten(0, -2),
+        labels.flatten(),
+        ignore_index=PAD,
+        label_smoothing=smoothing,
+        reduction=reduction,
     )
 
 

@@ -112,9 +112,7 @@ class Tracer:
         return self._add(Kind.SOFTMAX, site, (scores,), output, mask=mask)
 
     def context(self, site: str, probabilities: Symbol, values: Symbol) -> Symbol:
-        return self._add(
-            Kind.CONTEXT, site, (probabilities, values), _like(probabilities, site, values.dims[-1])
-        )
+        return self._add(Kind.CONTEXT, site, (probabilities, values), _like(probabilities, site, values.dims[-1]))
 
     def add(self, site: str, x: Symbol, y: Symbol) -> Symbol:
         return self._add(Kind.ADD, site, (x, y), _like(x, site, x.dims[-1]))
@@ -171,6 +169,4 @@ def trace(model: Transformer) -> Graph:
         past.append(KeyValue(*(Symbol(name=f"{name}_past", site=name, dims=dims) for name in names)))
     position = torch.zeros((), dtype=torch.int64)
     logits, present = model.decode(tracer, nothing, cross, past, mask, first_position=position, target_mask=None)
-    return Graph(
-        nodes=tuple(tracer.nodes), cross=tuple(cross), past=tuple(past), present=tuple(present), logits=logits
-    )
+    return Graph(nodes=tuple(tracer.nodes), cross=tuple(cross), past=tuple(past), present=tuple(present), logits=logits)

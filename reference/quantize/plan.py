@@ -164,9 +164,7 @@ class _Planner:
             )
         for name, constants in self.plan.layernorm.items():  # its zero point is known only now
             zero_point = self.plan.quantizers[f"{name}.output"].zero_point
-            self.plan.layernorm[name] = replace(
-                constants, output=replace(constants.output, zero_point=zero_point)
-            )
+            self.plan.layernorm[name] = replace(constants, output=replace(constants.output, zero_point=zero_point))
 
     # --- ranges to ideal scales ---------------------------------------------------------------------------------
 
@@ -211,9 +209,9 @@ class _Planner:
         """The first node that uses the same embedding matrix under the same settings: they share codes."""
         mine = self.plan.settings[weight_site(node)]
         for other in self.plan.graph.nodes:
-            if other.kind in (Kind.EMBED, Kind.LOGITS) and other.module is node.module:
-                if self.plan.settings[weight_site(other)] == mine:
-                    return other
+            same = other.kind in (Kind.EMBED, Kind.LOGITS) and other.module is node.module
+            if same and self.plan.settings[weight_site(other)] == mine:
+                return other
         return node
 
     def _tie_embeddings(self) -> None:
@@ -318,9 +316,7 @@ class _Planner:
             product /= root
         snapped = snap_down(node.site, product / self.scale[node.site], self.bits)
         self.scale[node.site] = product / snapped.ratio
-        self.plan.scores[node.site] = ScoresConstants(
-            shift=None if mode == "merged" else shift, requantization=snapped
-        )
+        self.plan.scores[node.site] = ScoresConstants(shift=None if mode == "merged" else shift, requantization=snapped)
 
     def _softmax(self, node: Node) -> None:
         numerator, denominator, output = (f"{node.site}.{p}" for p in ("numerator", "denominator", "output"))
@@ -391,5 +387,3 @@ class _Planner:
         codes = self.plan.settings[site].format
         d_model = int(node.inputs[0].dims[-1])
         return d_model * -fmt.min * (codes.max - codes.min)
-
-

@@ -15,6 +15,12 @@ Granularity = Literal["per_tensor", "per_channel"]
 Estimator = Literal["ema", "min_max"]
 
 
+def _check_range(owner: str, field: str, value: int, lowest: int, highest: int) -> None:
+    """Refuse in code what the types refuse in a file."""
+    if not lowest <= value <= highest:
+        raise ValueError(f"{owner}: {field} is {value}; allowed are {lowest} to {highest}")
+
+
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings for the sites that match `pattern` (shell style: `*`, `?`, `[...]`); later rules win."""
 
@@ -25,6 +31,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     symmetric: bool | None = None
     granularity: Granularity | None = None
     estimator: Estimator | None = None
+
+    def __post_init__(self) -> None:
+        if self.bits is not None:
+            _check_range(f"rule {self.pattern!r}", "bits", self.bits, 2, 16)
 
 
 class SiteSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +68,11 @@ class Scheme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     multiplier_bits: Annotated[int, Meta(ge=1, le=16)] = 16
     power_of_two: bool = False
     rules: list[Rule] = []
+
+    def __post_init__(self) -> None:
+        for field in ("weight_bits", "activation_bits", "residual_bits"):
+            _check_range(f"scheme {self.name}", field, getattr(self, field), 2, 16)
+        _check_range(f"scheme {self.name}", "multiplier_bits", self.multiplier_bits, 1, 16)
 
     @property
     def bias_bits(self) -> int:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from reference.model import Transformer
 from reference.quantize.graph import Graph, Kind, Node
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hwsim import program as ir
 from tests.property.equality import OPERATIONS, Outcome, RefusedError, compare, missing
-from tests.strategies import A, B, EFFORT, Case, cases
+from tests.strategies import EFFORT, A, B, Case, cases, sites_of
 
 @pytest.mark.slow
 def test_every_code_of_every_site_is_equal() -> None:
@@ -19,7 +19,9 @@ def test_every_code_of_every_site_is_equal() -> None:
     def equal(case: Case) -> None:
         try:
             outcome = compare(case)
-        except RefusedError:
+        except RefusedError as error:
+            names = sites_of(case.config.encoder_layers, case.config.decoder_layers)
+            assert any(name in str(error) for name in names), error
             seen.refused += 1
             return
         seen.add(outcome)

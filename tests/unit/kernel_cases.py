@@ -1,7 +1,4 @@
-"""Random arguments of the kernels: formats of 2 to 16 bits, ratios that fit them, arrays and shapes.
-
-A third of the multipliers has at most 2 significant bits, or ties would hardly occur.
-"""
+"""Random arguments of the kernels: formats of 2 to 16 bits, ratios that fit them, arrays and shapes."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -76,19 +73,24 @@ class LayerNorm(NamedTuple):
     constants: LayerNormConstants
 
 
-def multipliers() -> st.SearchStrategy[int]:
-    simple = st.builds(lambda odd, shift: odd << shift, st.sampled_from([1, 3]), st.integers(0, 14))
-    general = st.integers(1, 2**16 - 1)
-    return st.one_of(simple, general, general)
+GENERAL = st.integers(1, 2**16 - 1)
+SIMPLE = st.builds(lambda odd, zeros: odd << zeros, st.sampled_from([1, 3]), st.integers(0, 14))
+"""Multipliers with at most 2 significant bits."""
+KINDS = st.sampled_from([SIMPLE, GENERAL, GENERAL])
+"""The multipliers of one rounding: a third of the roundings has simple ones only, or ties would hardly occur."""
 
 
 @st.composite
-def ratios(draw: Draw, gain: int) -> Ratio:
-    """Multiplier and shift of about 2^gain; one in four any."""
-    m = draw(multipliers())
-    if draw(st.integers(0, 3)) == 0:
+def ratios(draw: Draw, gain: int, multipliers: st.SearchStrategy[int] | None = None) -> Ratio:
+    """A multiplier and a shift: a ratio of about 2^gain, or any, or one after whose product ties are likely."""
+    multipliers = draw(KINDS) if multipliers is None else multipliers
+    m = draw(multipliers)
+    choice = draw(st.integers(0, 5))
+    if choice == 0:
         return m, draw(st.sampled_from(EDGE_SHIFTS) | st.integers(0, 62))
-    return m, min(max(m.bit_length() - gain + draw(st.integers(-2, 2)), 0), 62)
+    if choice == 1 or multipliers is GENERAL:
+        return m, min(max(m.bit_length() - gain + draw(st.integers(-2, 2)), 0), 62)
+    return m, (m & -m).bit_length() + draw(st.integers(0, 1))
 
 
 @st.composite
@@ -141,9 +143,10 @@ def additions(draw: Draw, bits: int) -> Add:
     """A sum of `bits` bits."""
     a, b, output = draw(formats()), draw(formats()), draw(formats(bits))
     shape = draw(shapes(3, 6))
-    m, e = draw(ratios(output.bits - max(a.bits, b.bits)))
+    multipliers = draw(KINDS)
+    m, e = draw(ratios(output.bits - max(a.bits, b.bits), multipliers))
     zeros = draw(zero_points(a)), draw(zero_points(b))
-    numbers = zeros, (m, draw(multipliers())), e, draw(zero_points(output))
+    numbers = zeros, (m, draw(multipliers)), e, draw(zero_points(output))
     return Add(draw(codes(shape, a)), draw(codes(shape, b)), *numbers, output)
 
 
@@ -153,8 +156,9 @@ def embeddings(draw: Draw, bits: int) -> Embed:
     word, place, output = draw(formats(signed=True)), draw(formats(signed=True)), draw(formats(bits))
     (batch, n, first, spare), (vocabulary, width) = draw(shapes(3, 4, 3, 2)), draw(shapes(5, 4, least=1))
     ids = draw(arrays((batch, n), 0, vocabulary - 1, np.int64))
-    m, e = draw(ratios(output.bits - max(word.bits, place.bits)))
-    ms = int64([draw(multipliers()) for _ in range(draw(st.sampled_from([1, vocabulary])))])
+    multipliers = draw(KINDS)
+    m, e = draw(ratios(output.bits - max(word.bits, place.bits), multipliers))
+    ms = int64([draw(multipliers) for _ in range(draw(st.sampled_from([1, vocabulary])))])
     tables = draw(codes((vocabulary, width), word)), ms, draw(codes((first + n + spare, width), place))
     return Embed(ids, first, *tables, m, e, draw(zero_points(output)), output)
 

@@ -90,6 +90,7 @@ def test_requantize() -> None:
         Requantize(INT_MIN, int64([1]), int64([31]), -128, INT8),
         Requantize(INT_MIN, int64([1]), int64([32]), 0, INT8),
         Requantize(INT_MIN, int64([65535]), int64([62]), 0, INT8),
+        Requantize(int32([[100, 100, -100]]), int64([1, 3, 65535]), int64([0, 1, 16]), 0, INT8),
         Requantize(INT_MIN[:0], int64([1]), int64([1]), 0, INT8),
         Requantize(INT_MIN[:, :0].copy(), int64([1]), int64([1]), 0, INT8),
         Requantize(int64([[-(2**63) + 2**61 + 1, 2**63 - 2**61 - 1]]), int64([1]), int64([62]), 3, INT8),
@@ -102,7 +103,7 @@ def test_requantize() -> None:
 @st.composite
 def shifts(draw: Callable[..., Any], bits: int) -> tuple[Integers, int]:
     acc = draw(arrays((5,), -(1 << (bits - 1)), (1 << (bits - 1)) - 1, np.int32 if bits <= 32 else np.int64))
-    return acc, draw(st.integers(0, min(bits, 62)) | st.integers(0, 62))
+    return acc, draw(st.integers(1, 3) | st.integers(0, 62))
 
 
 def test_shift_right() -> None:
@@ -222,12 +223,14 @@ def test_softmax() -> None:
         PLAIN,
         PLAIN._replace(scores=RISING),
         PLAIN._replace(scores=RISING, allowed=MASK),
+        PLAIN._replace(scores=RISING, allowed=RISING < 127),
         PLAIN._replace(scores=RISING, allowed=LAST),
         PLAIN._replace(scores=RISING, allowed=~LAST, output=IntFormat(bits=4, signed=False)),
         PLAIN._replace(scores=SCORES[:, :1].copy(), allowed=KEEP[:, :1].copy()),
         PLAIN._replace(scores=SCORES[:0], allowed=KEEP[:0]),
         PLAIN._replace(scores=SCORES[:, :0].copy(), allowed=KEEP[:, :0].copy()),
         PLAIN._replace(denominator_ratio=(1, 1), output_ratio=(1, 1)),
+        PLAIN._replace(scores=RISING, denominator_ratio=(1, 62), output_ratio=(1, 1)),
         PLAIN._replace(denominator_ratio=(65535, 62), output_ratio=(65535, 62)),
         PLAIN._replace(denominator_ratio=(65535, 31), output_ratio=(65535, 32)),
     ]
@@ -245,6 +248,9 @@ NORM = LayerNorm(LOWEST, int32([127, -128, 0, 1, 77]), int64([0, 2**20, -(2**20)
 ONE = LayerNorm(LOWEST[:, :1].copy(), NORM.gamma[:1], NORM.beta[:1], CONSTANTS)
 SPREAD = int32([[-128, 127, 0, 126, 127], [1, 2, 3, 4, 5]])
 HALVES = CONSTANTS._replace(numerator_multiplier=1, numerator_shift=1, denominator_multiplier=1, denominator_shift=1)
+HALVED_QUOTIENT = CONSTANTS._replace(
+    numerator_multiplier=1, numerator_shift=0, denominator_shift=62, quotient_multiplier=1, quotient_shift=1
+)
 
 
 def test_layernorm() -> None:
@@ -253,9 +259,11 @@ def test_layernorm() -> None:
         NORM._replace(constants=CONSTANTS._replace(eps=0)),
         ONE,
         ONE._replace(constants=CONSTANTS._replace(eps=0)),
+        ONE._replace(constants=CONSTANTS._replace(eps=7, denominator_multiplier=1, denominator_shift=0)),
         NORM._replace(x=SPREAD),
         NORM._replace(x=SPREAD[:0]),
         NORM._replace(x=SPREAD, constants=HALVES),
+        NORM._replace(x=SPREAD, constants=HALVED_QUOTIENT),
         NORM._replace(x=SPREAD, constants=CONSTANTS._replace(denominator=IntFormat(bits=2, signed=False))),
         NORM._replace(x=SPREAD, constants=CONSTANTS._replace(numerator_shift=62, denominator_shift=62)),
         NORM._replace(x=SPREAD, constants=CONSTANTS._replace(quotient_shift=62, output_shift=62)),

@@ -1,0 +1,196 @@
+"""Vectors: from the hex files and the manifest alone, the oracle gets every output."""
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analysis.vectors import MANIFEST, readmemh, write_vectors
+from hwsim.formats import Accumulator, IntFormat, Overflow
+from hwsim.machine import Machine
+from hwsim.program import Operation
+from reference.quantize.scheme import Scheme, preset
+from tests import oracle
+from tests.unit.tiny_program import sentences, tiny_program
+
+SCHEMES = {
+    "int8": preset("int8"),
+    "w4a8": preset("w4a8"),
+    "merged": Scheme(name="merged", activation_bits=5, sqrt_mode="merged"),
+    "saturate": Scheme(name="saturate", accumulator=Accumulator(bits=13, overflow=Overflow.SATURATE)),
+    "wrap": Scheme(name="wrap", weight_bits=6, accumulator=Accumulator(bits=12, overflow=Overflow.WRAP)),
+}
+
+
+# --- reading back, as a test bench would ------------------------------------------------------------------------------
+
+
+def read_hex(folder: Path, entry: dict[str, Any]) -> np.ndarray:
+    """The tensor of a file: Python integers in its shape."""
+    lines = (folder / entry["file"]).read_text().split("\n")
+    assert lines.pop() == "" and len(lines) == math.prod(entry["shape"])
+    assert all(len(line) == -(-entry["bits"] // 4) for line in lines)
+    words = [int(line, 16) for line in lines]
+    assert all(word < 2 ** entry["bits"] for word in words)
+    top = 2 ** (entry["bits"] - 1) if entry["signed"] else 2 ** entry["bits"]
+    codes = np.array([word - 2 * top if word >= top else word for word in words], dtype=object)
+    return codes.reshape(entry["shape"])
+
+
+class Bench:
+    """One call of one operation, as its files tell it."""
+
+    def __init__(self, folder: Path, operation: dict[str, Any], call: dict[str, Any]) -> None:
+        self.fields, self.type = operation["fields"], operation["type"]
+        assert operation["rounding"] == "HALF_EVEN"
+        parts = [part for part in (operation["constants"], call["vectors"]) if part is not None]
+        self.info = {entry["tensor"]: entry for part in parts for entry in part["files"]}
+        self.tensors = {name: read_hex(folder, entry) for name, entry in self.info.items()}
+        self.outputs = [name for name, entry in self.info.items() if entry["role"] == "output"]
+
+    def __getitem__(self, field: str) -> np.ndarray:
+        return self.tensors[self.fields[field]]
+
+    def zero(self, field: str) -> int:
+        return self.info[self.fields[field]]["zero_point"]
+
+    def limits(self, field: str) -> tuple[int, int]:
+        entry = self.info[self.fields[field]]
+        return oracle.limits(entry["bits"], entry["signed"], entry["narrow"])
+
+    def rows(self, field: str) -> list[list[int]]:
+        array = self[field]
+        return array.reshape(-1, array.shape[-1]).tolist()
+
+    def numbers(self, value: int | str) -> list[int]:
+        return self.tensors[value].tolist() if isinstance(value, str) else [value]
+
+    def ratio(self, part: str) -> tuple[int, int]:
+        dyadic = self.fields[f"{part}_requantization"]
+        return dyadic["multiplier"], dyadic["shift"]
+
+    def replay(self) -> dict[str, list[Any]]:
+        """Field -> flat codes, from the oracle."""
+        return {field: np.array(codes, dtype=object).reshape(-1).tolist() for field, codes in REPLAY[self.type](self)}
+
+
+def embed(bench: Bench):
+    multipliers = bench.numbers(bench.fields["multiplier"])
+    numbers = bench.fields["position_multiplier"], bench.fields["shift"], bench.zero("output"), *bench.limits("output")
+    tables = bench["table"].tolist(), multipliers, bench["positions"].tolist()
+    yield "output", [oracle.embed(ids, int(bench["position"]), *tables, *numbers) for ids in bench["ids"].tolist()]
+
+
+def matmul(bench: Bench):
+    a, b = bench["a"], bench["b"]
+    b = b.swapaxes(-1, -2) if bench.fields["transpose_b"] else b
+    bias = None if bench.fields["bias"] is None else bench["bias"].tolist()
+    accumulator = bench.fields["accumulator"]
+    rule = bench.zero("a"), bench.zero("b"), accumulator["bits"], accumulator["overflow"]
+    batch = a.shape[:-2]
+    yield "output", [
+        oracle.matmul(a[at].tolist(), (b if b.ndim == 2 else b[at]).tolist(), bias, *rule)[0] for at in np.ndindex(batch)
+    ]
+
+
+def requantize(bench: Bench):
+    dyadic = bench.fields["requantization"]
+    scales = bench.numbers(dyadic["multiplier"]), bench.numbers(dyadic["shift"])
+    yield "output", oracle.requantize(bench.rows("input"), *scales, bench.zero("output"), *bench.limits("output"))
+
+
+def softmax(bench: Bench):
+    scores, keys = bench.rows("input"), bench["input"].shape[-1]
+    allowed = np.ones(bench["input"].shape, bool)
+    if bench.fields["mask"] is not None:
+        allowed &= (bench["mask"] != 0)[:, None, None, :]
+    limits = [bench.limits(part)[1] for part in ("denominator", "output")]
+    numbers = *bench.ratio("denominator"), limits[0], *bench.ratio("output"), limits[1]
+    masks = allowed.reshape(-1, keys).tolist()
+    made = [oracle.softmax(row, kept, bench["table"].tolist(), *numbers) for row, kept in zip(scores, masks, strict=True)]
+    for part in ("numerator", "denominator", "output"):
+        yield part, [getattr(row, part) for row in made]
+
+
+def layernorm(bench: Bench):
+    numerator = *bench.ratio("numerator"), *bench.limits("numerator")
+    denominator = *bench.ratio("denominator"), bench.limits("denominator")[1]
+    quotient = *bench.ratio("quotient"), *bench.limits("quotient")
+    affine = bench["gamma"].tolist(), bench["beta"].tolist()
+    output = *bench.ratio("output"), bench.zero("output"), *bench.limits("output")
+    numbers = bench.fields["eps"], *numerator, *denominator, *quotient, *affine, *output
+    made = [oracle.layernorm(row, *numbers) for row in bench.rows("input")]
+    for part in ("numerator", "denominator", "quotient", "output"):
+        yield part, [getattr(row, part) for row in made]
+
+
+def add(bench: Bench):
+    a, b = bench["a"].reshape(-1).tolist(), bench["b"].reshape(-1).tolist()
+    numbers = [bench.fields[name] for name in ("a_multiplier", "b_multiplier", "shift")]
+    to = bench.zero("output"), *bench.limits("output")
+    yield "output", oracle.add(a, b, bench.zero("a"), bench.zero("b"), *numbers, *to)
+
+
+def split_heads(bench: Bench):
+    batch, length, _ = bench["input"].shape
+    heads = bench["output"].shape[1]
+    yield "output", bench["input"].reshape(batch, length, heads, -1).transpose(0, 2, 1, 3).tolist()
+
+
+def merge_heads(bench: Bench):
+    yield "output", bench["input"].transpose(0, 2, 1, 3).tolist()
+
+
+REPLAY = {
+    "embed": embed,
+    "matmul": matmul,
+    "shift_right": lambda bench: [("output", oracle.shift_right(bench.rows("input"), bench.fields["shift"]))],
+    "relu": lambda bench: [("output", oracle.relu(bench.rows("input")))],
+    "requantize": requantize,
+    "split_heads": split_heads,
+    "merge_heads": merge_heads,
+    "append": lambda bench: [("output", np.concatenate((bench["past"], bench["input"]), axis=2).tolist())],
+    "softmax": softmax,
+    "layernorm": layernorm,
+    "add": add,
+}
+
+
+# --- tests --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_the_oracle_gets_every_output_from_the_files(tmp_path: Path, name: str) -> None:
+    machine = Machine(tiny_program(SCHEMES[name]))
+    write_vectors(machine, sentences(2), "*", tmp_path)
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    compared, types = 0, set()
+    for operation in manifest["operations"]:
+        assert operation["calls"]
+        for call in operation["calls"]:
+            bench = Bench(tmp_path, operation, call)
+            made = bench.replay()
+            assert sorted(bench.outputs) == sorted(bench.fields[field] for field in made)
+            for field, codes in made.items():
+                assert codes == bench[field].reshape(-1).tolist(), (operation["output"], field)
+                compared += len(codes)
+            types.add(operation["type"])
+    wanted = {operation.__struct_config__.tag for operation in Operation.__args__}
+    assert types == wanted - ({"shift_right"} if name == "merged" else set())
+    assert len(manifest["operations"]) == len(list(machine.program.operations()))
+    assert compared > 5000
+
+
+def test_the_narrow_accumulators_of_this_test_do_overflow() -> None:
+    from analysis.vectors import _Recorder
+    from analysis.steppers import MachineStepper
+    from hwsim.formats import Counter
+
+    for name in ("saturate", "wrap"):
+        machine = _Recorder(tiny_program(SCHEMES[name]), lambda call, values: None)
+        MachineStepper(machine, sentences(2))
+        assert machine.totals[Counter.OVERFLOW] > 0
