@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 DEFAULT_SENTENCES = 100
 SENSITIVITY_SENTENCES = 200
+INTERRUPTED = 130
+"""What the command line library returns after Ctrl-C."""
 
 app = typer.Typer(
     name="hwsim",
@@ -51,16 +53,13 @@ BeamOption = Annotated[int, typer.Option("--beam", min=1, help="Beam width; 1 is
 def main() -> None:
     """Run the command line; errors are one line on standard error and exit code 2."""
     try:
-        app(standalone_mode=False)
-    except KeyboardInterrupt:
-        _fail("interrupted; nothing was left half-written")
+        if app(standalone_mode=False) == INTERRUPTED:
+            _fail("interrupted; nothing was left half-written")
     except (ValueError, OSError) as error:
         _fail(" ".join(str(error).split()))
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of the command line library
             _fail(" ".join(error.format_message().split()))
-        if type(error).__name__ == "Abort":
-            _fail("interrupted; nothing was left half-written")
         raise
 
 
@@ -90,7 +89,7 @@ def run(
     """
     from analysis import report
     from analysis.run import run as run_all
-    from analysis.workload import calibrate_model, load_model
+    from analysis.workload import calibrate_model, check_inputs, load_model
 
     began = time.perf_counter()
     folder = out or Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
@@ -99,6 +98,7 @@ def run(
     loaded = load_model(model)
     body = _text(text, reference).head(sentences)
     calibration = _calibration(calibrate, calibrate_reference)
+    check_inputs(loaded, schemes, body)
     with _progress("calibrating", None):
         ranges = calibrate_model(loaded, calibration)
     with _progress("translating and comparing", len(body) * (1 + len(schemes))) as advance:
@@ -165,10 +165,11 @@ def quantize(
 
     Examples: `hwsim quantize --config int8 --out int8.hwsim` · `hwsim quantize --scheme mine.toml --out mine.hwsim`
     """
-    from analysis.workload import calibrate_model, configure, load_model
+    from analysis.workload import calibrate_model, check_inputs, configure, load_model
 
     chosen = _schemes([config], scheme)[0]
     loaded = load_model(model)
+    check_inputs(loaded, [chosen])
     with _progress("calibrating", None):
         ranges = calibrate_model(loaded, _calibration(calibrate, calibrate_reference))
     program = configure(loaded, chosen, ranges).program
@@ -378,5 +379,5 @@ def _verify_kernels(out: Path | None) -> None:
         from analysis.report import check_target
 
         check_target(out)
-    if not print_and_write(out, _print):
+    if not print_and_write(out, sys.argv, _print):
         raise SystemExit(1)

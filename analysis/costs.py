@@ -46,7 +46,7 @@ def tables(result: Estimate, most: int | None) -> list[Table | str]:
 
 def _summary(result: Estimate) -> Table:
     table = Table(title="Per sentence")
-    for name in ("phase", "MACs", "DRAM bytes", "energy, uJ", "DRAM band, uJ", "uJ per token"):
+    for name in ("phase", "MACs", "DRAM bytes", "energy, uJ", "low to high DRAM, uJ", "uJ per token"):
         table.add_column(name, justify="left" if name == "phase" else "right")
     for phase in (result.encode, result.decode, result.total):
         low, high = (x / AJ_PER_PJ / phase.sentences / 1e6 for x in (phase.cost.low_aj, phase.cost.high_aj))

@@ -103,7 +103,8 @@ class Written(NamedTuple):
     files: int
 
     def __str__(self) -> str:
-        return f"{self.operations} operations, {self.files} files, described in {MANIFEST}"
+        plural = "" if self.operations == 1 else "s"
+        return f"{self.operations} operation{plural}, {self.files} files, described in {MANIFEST}"
 
 
 def write_vectors(machine: Machine, sources: list[list[int]], pattern: str, out: Path, *, steps: int = 2) -> Written:

@@ -11,9 +11,11 @@ from reference.data import ParallelText, assets, corpus
 from reference.lower import lower
 from reference.model import Transformer
 from reference.quantize.calibrate import Range, calibrate
+from reference.quantize.graph import trace
 from reference.quantize.origin import Origin, checkpoint_hash, read_origin
 from reference.quantize.plan import Plan
 from reference.quantize.scheme import Scheme
+from reference.quantize.sites import enumerate_sites
 from reference.quantize.strict import StrictArithmetic
 from reference.tokenizer import Tokenizer
 from reference.train import Batch, bucketed
@@ -57,6 +59,15 @@ def load_model(folder: Path | None = None) -> Model:
     folder = folder or assets() / "model"
     network, tokenizer = load_checkpoint(folder)
     return Model(folder=folder, network=network, tokenizer=tokenizer)
+
+
+def check_inputs(model: Model, schemes: Sequence[Scheme], text: ParallelText | None = None) -> None:
+    """Refuse schemes that do not fit the model, and sentences that are too long, before any long work."""
+    sites = enumerate_sites(trace(model.network))
+    for scheme in schemes:
+        scheme.resolve(sites)
+    if text is not None:
+        model.batches(text, "text")
 
 
 def calibration_text() -> ParallelText:

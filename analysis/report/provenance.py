@@ -25,7 +25,7 @@ class Context:
 
     command: str
     working_folder: str
-    model_folder: str
+    model_folder: str | None
     seed: int
     hwsim_version: str | None
     commit: str | None
@@ -37,7 +37,7 @@ class Context:
 
 
 def context(
-    arguments: Sequence[str], model_folder: Path, seconds: float, seed: int = BOOTSTRAP_SEED
+    arguments: Sequence[str], model_folder: Path | None, seconds: float, seed: int = BOOTSTRAP_SEED
 ) -> Context:
     """The context of the running process.
 
@@ -46,17 +46,17 @@ def context(
     arguments
         As `sys.argv`.
     model_folder
-        The checkpoint.
+        The checkpoint, if there is one.
     seconds
         Wall-clock time of the run.
     seed
-        Of the bootstrap resamples.
+        Of all that is random; the default is that of the bootstrap resamples.
     """
     command = shlex.join([Path(arguments[0]).name, *arguments[1:]])
     return Context(
         command=_printable(command),
         working_folder=_printable(str(Path.cwd())),
-        model_folder=_printable(str(model_folder)),
+        model_folder=None if model_folder is None else _printable(str(model_folder)),
         seed=seed,
         hwsim_version=_version(),
         commit=_commit(),

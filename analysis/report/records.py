@@ -28,15 +28,30 @@ def finite(value: float | None) -> float | None:
 
 def report_record(result: RunResult, rows: Sequence[Row], context: Context) -> Record:
     """Everything: what `report.json` holds, and what the page is made from."""
+    names = configuration_names(result)
     return {
         "report_version": REPORT_VERSION,
         "verdict": verdict(result),
         "context": {**asdict(context), "sentences": len(result.text), "beam_width": result.beam_width},
-        "configurations": [configuration_record(result, one) for one in result.configurations],
+        "configurations": [
+            configuration_record(result, one, name) for name, one in zip(names, result.configurations, strict=True)
+        ],
         "sensitivity": [sensitivity_record(row) for row in rows if row.kind == "group"],
-        "sensitivity_by_layer_and_site": [sensitivity_record(row) for row in rows if row.kind != "group"],
+        "sensitivity_by_layer": [sensitivity_record(row) for row in rows if row.kind == "layer"],
+        "sensitivity_by_site": [sensitivity_record(row) for row in rows if row.kind == "site"],
         "energy_constants": {table.name: constant_records(table) for table in _tables(result)},
     }
+
+
+def configuration_names(result: RunResult) -> list[str]:
+    """Names of the schemes; of like names all but the first are numbered."""
+    names: list[str] = []
+    for one in result.configurations:
+        name, number = one.configuration.scheme.name, 1
+        while (unique := name if number == 1 else f"{name} ({number})") in names:
+            number += 1
+        names.append(unique)
+    return names
 
 
 def verdict(result: RunResult) -> Record:
@@ -47,20 +62,16 @@ def verdict(result: RunResult) -> Record:
         for name in ("codes_compared", "codes_different", "tokens_different", "overflows")
     }
     compared = bool(equalities) and all(equality.codes_compared for equality in equalities)
-    first = next((one for one in result.configurations if one.equality.first), None)
-    return {
-        "equal": compared and not totals["codes_different"] and not totals["tokens_different"],
-        **totals,
-        "first_divergence": None,
-    }
+    equal = compared and not totals["codes_different"] and not totals["tokens_different"]
+    return {"equal": equal, **totals}
 
 
-def configuration_record(result: RunResult, one: ConfigurationResult) -> Record:
+def configuration_record(result: RunResult, one: ConfigurationResult, name: str) -> Record:
     """All that is said of one configuration."""
     program = one.configuration.program
     scheme = one.configuration.scheme
     return {
-        "name": scheme.name,
+        "name": name,
         "weight_bits": scheme.weight_bits,
         "activation_bits": scheme.activation_bits,
         "scheme": msgspec.to_builtins(scheme),
@@ -144,15 +155,16 @@ def not_modelled_records(cost: Estimate) -> list[Record]:
 
 
 def site_records(one: ConfigurationResult) -> list[Record]:
-    """One record a site, in order of execution; error figures are None where no float value was kept."""
-    plan, records = one.configuration.plan, []
+    """One record a site, in order of execution; error figures are None where the float model has no such value."""
+    sites, tensors, records = one.configuration.plan.sites, one.configuration.program.tensors, []
     for site, (compared, different) in one.equality.by_site.items():
         error = one.accuracy.sites.get(site)
+        known = sites.get(site) or sites[site.rpartition(".")[0]]  # a stage within a site, as `scores.shifted`
         records.append(
             {
                 "site": site,
-                "group": plan.sites[site].group,
-                "bits": plan.settings[site].bits,
+                "group": known.group,
+                "bits": tensors[site].format.bits,
                 "codes_compared": compared,
                 "codes_different": different,
                 "sqnr_db": finite(error.sqnr_db) if error else None,
@@ -166,6 +178,7 @@ def site_records(one: ConfigurationResult) -> list[Record]:
 def sensitivity_record(row: Row) -> Record:
     """One target at one width; the key of its name is its kind: group, layer or site."""
     return {
+        "kind": row.kind,
         row.kind: row.name,
         "bits": row.bits,
         "loss_increase": finite(row.loss_increase),
@@ -189,6 +202,3 @@ def constant_records(table: EnergyTable) -> list[Record]:
 def _tables(result: RunResult) -> list[EnergyTable]:
     return list({one.estimate.table.name: one.estimate.table for one in result.configurations}.values())
 
-
-def _name(one: ConfigurationResult) -> str:
-    return one.configuration.scheme.name

@@ -1,4 +1,4 @@
-"""One example of "the program equals strict fake-quant": every site, every step, and what really happened on the way."""
+"""One example of "the program equals strict fake-quant": every site, every step, and what happened on the way."""
 
 import tempfile
 from collections import Counter as Multiset
@@ -73,10 +73,8 @@ class Outcome:
 
     def differ(self, what: str, site: str, left: NDArray[Any], right: NDArray[Any]) -> None:
         """Count the elements of two arrays that are not equal; a wrong shape counts as all of them."""
-        if left.shape != right.shape:
-            count = max(left.size, right.size, 1)
-        else:
-            count = int((left != right).sum())
+        same_shape = left.shape == right.shape
+        count = int((left != right).sum()) if same_shape else max(left.size, right.size, 1)
         if count:
             self.different += count
             self.first = self.first or f"{what}, site {site}: {count} of {right.size} codes differ"

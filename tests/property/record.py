@@ -73,7 +73,9 @@ def report(seen: Outcome, chosen_seed: int, seconds: float, command: str) -> dic
         "seed": chosen_seed,
         "commit": _commit(),
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "hypothesis": hypothesis.__version__},
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "hypothesis": hypothesis.__version__,
         "wall_seconds": round(seconds, 1),
     }
 

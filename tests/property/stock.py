@@ -1,4 +1,4 @@
-"""Plain `torch.fake_quantize_*` beside strict fake-quant: every product, sum and ReLU on real-valued float32 tensors."""
+"""Plain `torch.fake_quantize_*` beside strict fake-quant: every product, sum and ReLU on real float32 tensors."""
 
 import math
 from dataclasses import dataclass, field

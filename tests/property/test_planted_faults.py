@@ -31,7 +31,7 @@ CASE = Case(
         max_positions=8,
     ),
     weights=Weights(seed=5, magnitudes=(0.3, 0.1), zero_rows=0.1, constant_layernorm=False, eps=1e-5),
-    scheme=Scheme(name="few-bit multipliers", residual_bits=6, multiplier_bits=2, rules=[Rule(pattern="*query", bits=4)]),
+    scheme=Scheme(name="few bits", residual_bits=6, multiplier_bits=2, rules=[Rule(pattern="*query", bits=4)]),
     pairs=(([5, 6, 7, 8, 3], [9, 10, 11, 3]), ([12, 3], [13, 14, 15, 16, 17, 3]), ([18, 19, 20, 3], [3])),
     calibration=1,
 )
@@ -66,11 +66,10 @@ def _wrap(codes: Any, fmt: IntFormat) -> Any:
     return (codes - fmt.min) % (1 << fmt.bits) + fmt.min
 
 
-def _rounds_twice(a: Any, b: Any, *, a_zero: int, b_zero: int, a_multiplier: int, b_multiplier: int, **rest: Any) -> Any:
+def _rounds_twice(a: Any, b: Any, *, shift: int, **rest: Any) -> Any:
     """A stand-in for `hwsim.residual.add` that rounds each operand."""
-    shift = rest["shift"]
-    left = _round_half_even((a.astype(np.int64) - a_zero) * a_multiplier, shift)
-    right = _round_half_even((b.astype(np.int64) - b_zero) * b_multiplier, shift)
+    left = _round_half_even((a.astype(np.int64) - rest["a_zero"]) * rest["a_multiplier"], shift)
+    right = _round_half_even((b.astype(np.int64) - rest["b_zero"]) * rest["b_multiplier"], shift)
     return _clamp(left + right + rest["zero_point"], rest["output"]).astype(np.int32)
 
 

@@ -122,6 +122,7 @@ def test_add() -> None:
         Add(LOWEST, -LOWEST, (0, 0), (3, 3), 31, 0, UINT8),
         Add(LOWEST + 127, LOWEST + 128, (0, 0), (1, 2), 1, 0, INT8),
         Add(LOWEST + 129, LOWEST + 128, (0, 0), (1, 2), 1, 0, INT8),
+        Add(LOWEST + 255, LOWEST + 128, (0, 0), (1, 1), 0, 0, INT8),
         Add(LOWEST[:0], LOWEST[:0], (0, 0), (1, 1), 0, 0, INT8),
     ]
     assert_occurred(explore(check_add, additions, pinned), Counter.SATURATION, *TIES)

@@ -135,8 +135,7 @@ def test_the_datapath_set_of_one_layer() -> None:
 
 
 def test_three_layers_counted() -> None:
-    """A layer more adds, in the encoder, 14 activations of the paper, 8 weights and 7 of the datapath; in the decoder
-    22, 13 and 13."""
+    """A layer more adds 14 activations of the paper, 8 weights and 7 of the datapath; in the decoder 22, 13, 13."""
     sites = sites_of(3)
     kinds = Counter((site.set, site.role is Role.WEIGHT) for site in sites.values())
     assert kinds == {
@@ -195,7 +194,8 @@ def test_roles(end: str, role: Role) -> None:
 
 
 def test_the_graph_runs_encode_first_and_knows_its_caches() -> None:
-    config = TransformerConfig(vocabulary_size=8, d_model=4, n_heads=2, d_head=2, d_ff=4, encoder_layers=2, decoder_layers=2)
+    sizes = {"vocabulary_size": 8, "d_model": 4, "n_heads": 2, "d_head": 2, "d_ff": 4}
+    config = TransformerConfig(**sizes, encoder_layers=2, decoder_layers=2)
     graph = trace(Transformer(config))
     functions = [node.function for node in graph.nodes]
     assert functions == sorted(functions, key=["encode", "decode_step"].index)

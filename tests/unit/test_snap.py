@@ -114,7 +114,7 @@ def test_together_every_ratio_is_covered(ratios: list[float], bits: int) -> None
 
 
 @given(st.floats(1e-6, 1e3), st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=4), BITS)
-def test_around_an_anchor_the_total_grows_and_the_anchor_is_exact(anchor: float, others: list[float], bits: int) -> None:
+def test_around_an_anchor_the_total_grows(anchor: float, others: list[float], bits: int) -> None:
     assume(max(others) / anchor < 2**14)
     multipliers, shift = snap_around("a.site", anchor, others, bits)
     assert_encodable(multipliers, shift, bits)

@@ -1,0 +1,95 @@
+"""The tables of a run for the terminal, within 100 columns."""
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from analysis.report.numbers import count, energy, fixed, si, signed
+from analysis.report.page import pivot
+from analysis.report.records import Record, configuration_names, configuration_record, finite, sensitivity_record, verdict
+from analysis.run import RunResult
+from analysis.sensitivity import Row
+
+LONGEST_NAME = 14
+_TO_ASCII = str.maketrans({"\N{MINUS SIGN}": "-", "\N{MICRO SIGN}": "u", "\N{NO-BREAK SPACE}": " ", "\N{EN DASH}": "-"})
+
+
+def summary_table(result: RunResult) -> Table:
+    """One row a configuration: equality, BLEU, loss and cost; below it the verdict."""
+    table = _table(f"{len(result.text)} sentences, beam width {result.beam_width}")
+    table.caption = _caption(result)
+    table.add_column("\nconfiguration", max_width=LONGEST_NAME, overflow="ellipsis", no_wrap=True)
+    headers = ("codes\ncompared", "codes\ndifferent", "BLEU\n[95% interval]", "loss\nincrease", "weights\non disk")
+    for header in (*headers, "DRAM per\nsentence", "energy per\nsentence"):
+        table.add_column(header, justify="right", no_wrap=True)
+    floating = result.bleu_float
+    table.add_row("float", "", "", _with_interval(floating.score, floating.low, floating.high), "", "", "", "")
+    for name, one in zip(configuration_names(result), result.configurations, strict=True):
+        table.add_row(_plain(name), *_cells(configuration_record(result, one, name)))
+    return table
+
+
+def _cells(one: Record) -> list[Text]:
+    different = one["codes_different"]
+    return [
+        _plain(count(one["codes_compared"])),
+        Text(count(different), style="bold red" if different or one["tokens_different"] else "green"),
+        _with_interval(one["bleu_integer"], *one["bleu_integer_95_percent"]),
+        _plain(signed(one["loss_increase"], 4)),
+        _plain(si(one["weight_bytes"], "B")),
+        _plain(si(one["dram_bytes_per_sentence"], "B")),
+        _plain(energy(one["energy_pj_per_sentence"])),
+    ]
+
+
+def _with_interval(score: float, low: float, high: float) -> Text:
+    return _plain(f"{fixed(finite(score), 1)} [{fixed(finite(low), 1)}, {fixed(finite(high), 1)}]")
+
+
+def _plain(text: str) -> Text:
+    """Text that is no markup, with signs that every terminal has."""
+    return Text(text.translate(_TO_ASCII))
+
+
+def _caption(result: RunResult) -> Text:
+    """The verdict, and the first divergence of every configuration that has one."""
+    total = verdict(result)
+    compared, different = count(total["codes_compared"]), count(total["codes_different"])
+    if total["equal"]:
+        return Text(f"Every code equal to fake-quant: {compared} codes compared, 0 different", style="bold green")
+    lines = [f"NOT EQUAL to fake-quant: {compared} codes compared, {different} different"]
+    lines[0] += f", {count(total['tokens_different'])} tokens different"
+    for name, one in zip(configuration_names(result), result.configurations, strict=True):
+        if one.equality.first is not None:
+            lines.append(f"first divergence of {name}: {one.equality.first}")
+    return Text("\n".join(lines), style="bold red")
+
+
+def sensitivity_table(rows: Sequence[Row]) -> Table:
+    """Loss increase of every target by width, then BLEU where it was measured, else SQNR; a section for each kind."""
+    kinds = list(dict.fromkeys(row.kind for row in rows))
+    widths = sorted({row.bits for row in rows}, reverse=True)
+    has_bleu = any(row.bleu is not None for row in rows)
+    second, unit = ("bleu", "BLEU") if has_bleu else ("sqnr_db", "SQNR, dB")
+    table = _table(f"Loss increase in nat per token and {unit}, one part at fewer bits, the rest at 8")
+    table.add_column("\n" + " or ".join(kinds), no_wrap=True)
+    for title in ("loss", unit.partition(",")[0]):
+        for bits in widths:
+            table.add_column(f"{title}\n{bits} bits", justify="right", no_wrap=True)
+    for kind in kinds:
+        section = pivot([sensitivity_record(row) for row in rows if row.kind == kind], kind, widths)
+        for name, cells in section["rows"].items():
+            losses = [signed(cell["loss_increase"], 4) if cell else "" for cell in cells]
+            seconds = [fixed(cell[second], 1) if cell else "" for cell in cells]
+            table.add_row(_plain(name), *map(_plain, (*losses, *seconds)))
+        table.add_section()
+    return table
+
+
+def _table(title: str) -> Table:
+    """Two spaces between columns, nothing at the edges."""
+    table = Table(title=title, title_justify="left", caption_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.show_edge = table.pad_edge = False
+    return table

@@ -1,0 +1,110 @@
+"""The figures of a report, with the captions that they have on its page."""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from analysis import plots
+from analysis.report.records import configuration_names
+from analysis.run import ConfigurationResult, RunResult
+from analysis.sensitivity import Kind, Row
+from hwsim.accelerator.energy import AJ_PER_PJ
+from hwsim.accelerator.estimate import Estimate
+
+SQNR_BARS = 40
+"""So many sites fit a page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A PNG: its section on the page, and for `sites` its configuration; `name` is its file's, without suffix."""
+
+    name: str
+    section: str
+    caption: str
+    png: bytes
+    configuration: str = ""
+
+
+def pictures(result: RunResult, rows: Sequence[Row]) -> list[Picture]:
+    """All figures that the result has data for."""
+    return [*_of_configurations(result), *sensitivity_pictures(rows), *_of_sites(result)]
+
+
+def _of_configurations(result: RunResult) -> Iterator[Picture]:
+    names = [_literal(name) for name in configuration_names(result)]
+    scores = {name: one.bleu_integer for name, one in zip(names, result.configurations, strict=True)}
+    energies = {name: _energies(one.estimate) for name, one in zip(names, result.configurations, strict=True)}
+    yield Picture(
+        name="bleu",
+        section="configurations",
+        caption="Corpus BLEU of the integer machine, with 95% bootstrap intervals; line and band are the float model's.",
+        png=_png(plots.bleu_bars(scores, result.bleu_float)),
+    )
+    yield Picture(
+        name="energy",
+        section="cost",
+        caption="Energy of an average sentence at batch 1. What the energy table has no constant for is left out.",
+        png=_png(plots.energy_bars(energies)),
+    )
+
+
+def _energies(cost: Estimate) -> dict[str, dict[str, float]]:
+    """Phase to component to picojoules a sentence."""
+    return {
+        phase.name: {
+            component: energy_aj / AJ_PER_PJ / phase.sentences
+            for component, energy_aj in phase.cost.by_component.items()
+        }
+        for phase in (cost.encode, cost.decode)
+    }
+
+
+def sensitivity_pictures(rows: Sequence[Row]) -> Iterator[Picture]:
+    """Lines by group and by layer, and a map of sites at each width below 8; of what there are rows for."""
+    kinds: tuple[Kind, ...] = ("group", "layer")
+    for kind in kinds:
+        if any(row.kind == kind for row in rows):
+            yield Picture(
+                name=f"sensitivity_{kind}",
+                section="sensitivity",
+                caption=f"What one {kind} with fewer bits adds to the loss, while the rest stays at 8 bits.",
+                png=_png(plots.sensitivity_lines(rows, kind)),
+            )
+    for bits in sorted({row.bits for row in rows if row.kind == "site" and row.bits < 8}, reverse=True):
+        yield Picture(
+            name=f"sensitivity_sites_{bits}_bits",
+            section="sensitivity",
+            caption=f"What a single site at {bits} bits adds to the loss, while the rest stays at 8 bits.",
+            png=_png(plots.sensitivity_map(rows, bits)),
+        )
+
+
+def _of_sites(result: RunResult) -> Iterator[Picture]:
+    for number, (name, one) in enumerate(zip(configuration_names(result), result.configurations, strict=True), start=1):
+        yield Picture(
+            name=f"sqnr_{number}_{re.sub(r'[^A-Za-z0-9]+', '_', name)[:40]}",
+            section="sites",
+            caption=f"Signal-to-quantization-noise ratio of the sites of {name} that are furthest from float.",
+            png=_png(_sqnr(name, one)),
+            configuration=name,
+        )
+
+
+def _sqnr(name: str, one: ConfigurationResult) -> Figure:
+    ratios = {site: error.sqnr_db for site, error in one.accuracy.sites.items()}
+    return plots.sqnr_bars(ratios, one.configuration.plan.sites, _literal(name), SQNR_BARS)
+
+
+def _literal(name: str) -> str:
+    """A name as matplotlib shows it unchanged: a dollar would begin a formula."""
+    return name.replace("$", r"\$")
+
+
+def _png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=plots.DOTS_PER_INCH, metadata={"Software": None})
+    return stream.getvalue()
