@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -375,7 +376,7 @@ def error_histogram(
     figure = _figure(max(4.0, 3.1 * len(histograms)), 3.2)
     all_axes = figure.subplots(1, len(histograms), sharey=True, squeeze=False)[0]
     reach = max(abs(centre) for centres, _ in histograms.values() for centre in centres) + bin_lsb
-    for axes, colour, (bits, (centres, counts)) in zip(all_axes, OKABE_ITO, histograms.items(), strict=False):
+    for axes, colour, (bits, (centres, counts)) in zip(all_axes, cycle(OKABE_ITO), histograms.items()):
         total = sum(counts)
         density = np.asarray(counts) / (total * bin_lsb)
         axes.bar(centres, density, width=bin_lsb, color=colour, linewidth=0)

@@ -73,7 +73,7 @@ def sensitivity_table(rows: Sequence[Row]) -> Table:
     widths = sorted({row.bits for row in rows}, reverse=True)
     has_bleu = any(row.bleu is not None for row in rows)
     second, unit = ("bleu", "BLEU") if has_bleu else ("sqnr_db", "SQNR, dB")
-    table = _table(f"Loss increase in nat per token and {unit}, one part at fewer bits, the rest at 8")
+    table = _table(f"One part at fewer bits, the rest at 8; loss increase in nat/token, {unit}")
     table.add_column("\n" + " or ".join(kinds), no_wrap=True)
     for title in ("loss", unit.partition(",")[0]):
         for bits in widths:
