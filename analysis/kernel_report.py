@@ -29,7 +29,9 @@ def print_and_write(out: Path | None, arguments: Sequence[str], show: Callable[.
             "context": asdict(context(arguments, None, time.perf_counter() - began, SEED)),
             "kernels": [_record(row) for row in rows],
         }
-        write_folder(out, {"kernels.json": (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()} | _plots(rows))
+        write_folder(
+            out, {"kernels.json": (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()} | _plots(rows)
+        )
     return not any(row.codes_different for row in rows)
 
 

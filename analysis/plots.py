@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,7 +18,7 @@ from matplotlib.ticker import SymmetricalLogLocator
 from numpy.typing import NDArray
 
 from analysis.bleu import Bleu
-from analysis.sensitivity import Row, layer_of
+from analysis.sensitivity import Kind, Row, layer_of
 from hwsim.files import write_whole
 from reference.quantize.sites import GROUPS, Site
 
@@ -36,10 +36,15 @@ Energies = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG whole or not at all, the same bytes for the same figure."""
+    """Write a PNG file whole or not at all."""
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    write_png(figure, stream)
     write_whole(path, stream.getvalue())
+
+
+def write_png(figure: Figure, stream: BinaryIO) -> None:
+    """Write a PNG, the same bytes for the same figure."""
+    figure.savefig(stream, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -64,10 +69,8 @@ def _require(values: Any, what: str) -> None:
 # Sensitivity
 
 
-def sensitivity_lines(
-    rows: Sequence[Row], kind: Literal["group", "layer"] = "group", linear_below: float = 1e-3
-) -> Figure:
-    """Loss increase against bits, one line a target.
+def sensitivity_lines(rows: Sequence[Row], kind: Kind = "group", linear_below: float = 1e-3) -> Figure:
+    """Loss increase against bits, one line a target; for sites, which are too many, see `sensitivity_map`.
 
     The vertical axis is logarithmic on both sides of zero and linear within `linear_below`, because noise lets a loss
     fall below the float model's too.
@@ -402,7 +405,7 @@ def bleu_bars(scores: Mapping[str, Bleu], floating: Bleu | None = None) -> Figur
         If there is no configuration.
     """
     _require(scores, "no configurations")
-    figure = _figure(max(4.5, 2.4 + 0.9 * len(scores)), 4.0)
+    figure = _figure(max(4.5, 2.4 + 1.05 * len(scores)), 4.0)
     axes = figure.subplots()
     places = range(len(scores))
     values = [one.score for one in scores.values()]

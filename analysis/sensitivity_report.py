@@ -38,9 +38,7 @@ def check_kinds(names: Sequence[str] | None) -> tuple[Kind, ...]:
     return tuple(kind for kind in KINDS if not names or kind in names)
 
 
-def study(
-    model: Model, text: ParallelText, kinds: Sequence[Kind], with_bleu: bool, progress: Progress
-) -> list[Row]:
+def study(model: Model, text: ParallelText, kinds: Sequence[Kind], with_bleu: bool, progress: Progress) -> list[Row]:
     """Sensitivity of every target of some kinds on a text, ranges calibrated on training sentences."""
     with progress("calibrating", None):
         ranges = calibrate_model(model)

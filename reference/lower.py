@@ -11,8 +11,9 @@ from hwsim import program as ir
 from hwsim.formats import IntFormat
 from reference.model import Transformer
 from reference.quantize import exact
+from reference.quantize.constants import Quantizer
 from reference.quantize.graph import Node, Symbol
-from reference.quantize.plan import Plan, Quantizer
+from reference.quantize.plan import Plan
 from reference.quantize.sites import POSITIONS_WEIGHT
 from reference.quantize.snap import Snapped
 from reference.quantize.strict import StrictArithmetic

@@ -8,7 +8,14 @@ from rich.text import Text
 
 from analysis.report.numbers import count, energy, fixed, si, signed
 from analysis.report.page import pivot
-from analysis.report.records import Record, configuration_names, configuration_record, finite, sensitivity_record, verdict
+from analysis.report.records import (
+    Record,
+    configuration_names,
+    configuration_record,
+    finite,
+    sensitivity_record,
+    verdict,
+)
 from analysis.run import RunResult
 from analysis.sensitivity import Row
 

@@ -41,7 +41,7 @@ def _of_configurations(result: RunResult) -> Iterator[Picture]:
     yield Picture(
         name="bleu",
         section="configurations",
-        caption="Corpus BLEU of the integer machine, with 95% bootstrap intervals; line and band are the float model's.",
+        caption="BLEU of the integer machine with 95% bootstrap intervals; line and band are the float model's.",
         png=_png(plots.bleu_bars(scores, result.bleu_float)),
     )
     yield Picture(
@@ -106,5 +106,5 @@ def _literal(name: str) -> str:
 
 def _png(figure: Figure) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=plots.DOTS_PER_INCH, metadata={"Software": None})
+    plots.write_png(figure, stream)
     return stream.getvalue()

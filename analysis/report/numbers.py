@@ -16,7 +16,7 @@ def signed(value: float | None, digits: int = 2) -> str:
 
 def significant(value: float | None) -> str:
     """Three significant digits."""
-    return NONE if value is None else _minus(f"{value:.3g}")
+    return NONE if value is None else _minus(f"{value:#.3g}".rstrip("."))
 
 
 def count(value: float | None) -> str:
@@ -29,7 +29,7 @@ def si(value: float | None, unit: str) -> str:
     if value is None:
         return NONE
     size = abs(value)
-    factor = max((factor for factor in _PREFIXES if size >= 0.9995 * factor), default=1.0)
+    factor = max((factor for factor in _PREFIXES if size >= 0.9995 * factor), default=1e-12 if value else 1.0)
     scaled = value / factor
     digits = 0 if factor == 1.0 and value == int(value) else max(0, 2 - sum(abs(scaled) >= x for x in (9.995, 99.95)))
     return _minus(f"{scaled:.{digits}f}") + f"\N{NO-BREAK SPACE}{_PREFIXES[factor]}{unit}".rstrip()

@@ -36,9 +36,7 @@ class Context:
     seconds: float
 
 
-def context(
-    arguments: Sequence[str], model_folder: Path | None, seconds: float, seed: int = BOOTSTRAP_SEED
-) -> Context:
+def context(arguments: Sequence[str], model_folder: Path | None, seconds: float, seed: int = BOOTSTRAP_SEED) -> Context:
     """The context of the running process.
 
     Parameters

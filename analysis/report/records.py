@@ -201,4 +201,3 @@ def constant_records(table: EnergyTable) -> list[Record]:
 
 def _tables(result: RunResult) -> list[EnergyTable]:
     return list({one.estimate.table.name: one.estimate.table for one in result.configurations}.values())
-

@@ -115,9 +115,7 @@ def prepare(case: Case) -> Prepared:
             program = load(path)
     except ValueError as error:
         raise RefusedError(str(error)) from error
-    return Prepared(
-        model=model, plan=plan, program=program, batch=case.batch(), strict=StrictArithmetic(model, plan)
-    )
+    return Prepared(model=model, plan=plan, program=program, batch=case.batch(), strict=StrictArithmetic(model, plan))
 
 
 # --- the two machines -----------------------------------------------------------------------------------------------
@@ -179,9 +177,7 @@ def machine_trace(program: Program, source: NDArray[Any], target: NDArray[Any], 
     for step in range(target.shape[1]):
         trace.steps.append({})
         inputs = {"target_ids": target[:, step : step + 1], "decode_step.position": np.array(step)}
-        made = machine.run(
-            "decode_step", {**inputs, "source_mask": visible, **cross, **cache}, keep(trace.steps[-1])
-        )
+        made = machine.run("decode_step", {**inputs, "source_mask": visible, **cross, **cache}, keep(trace.steps[-1]))
         cache = {state.past: made[state.present] for state in states}
     trace.events = machine.totals
     return trace

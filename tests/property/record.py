@@ -97,9 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     began = time.perf_counter()
     seen = run(options.examples, options.seed)
-    command = (
-        f"python -m tests.property.record --examples {options.examples} --seed {options.seed} --out {options.out}"
-    )
+    command = f"python -m tests.property.record --examples {options.examples} --seed {options.seed} --out {options.out}"
     record = report(seen, options.seed, time.perf_counter() - began, command)
     write_whole(options.out, json.dumps(record, indent=1) + "\n")
     return int(seen.different > 0 or bool(record["not_met"]))

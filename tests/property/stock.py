@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from hwsim.formats import IntFormat
 from reference.model import Transformer
-from reference.quantize.plan import Plan, Quantizer
+from reference.quantize.constants import Quantizer
+from reference.quantize.plan import Plan
 from reference.quantize.strict import Codes, StrictArithmetic
 
 EXACT = 1 << 24

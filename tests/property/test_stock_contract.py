@@ -103,7 +103,7 @@ def test_other_scales_differ_only_where_float32_cannot_tell() -> None:
 def test_torch_rounds_half_to_even_before_the_zero_point() -> None:
     """What the contract rests on: with an odd zero point a tie goes to the even quotient, not to the even code."""
     from hwsim.formats import IntFormat
-    from reference.quantize.plan import Quantizer
+    from reference.quantize.constants import Quantizer
 
     to = Quantizer(format=IntFormat(bits=8), scale=0.5, zero_point=3)
     real = torch.tensor([0.25, 0.75, -0.25, -0.75, 1.25])

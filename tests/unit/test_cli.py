@@ -139,9 +139,10 @@ def test_a_full_disk_leaves_the_old_program(run: Run, tmp_path: Path, monkeypatc
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_every_command_has_help_with_an_example(run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_has_help_with_an_example(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for command in ("run", "train", "quantize", "verify", "estimate", "sensitivity", "show", "vectors"):
         monkeypatch.setattr("sys.argv", ["hwsim", command, "--help"])
         cli.main()
         assert f"hwsim {command}" in capsys.readouterr().out
-
