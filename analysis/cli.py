@@ -342,13 +342,12 @@ def _calibration(source: Path | None, reference: Path | None) -> "ParallelText |
 
 def _group_rows(model: "Model", ranges: Any) -> Any:
     """Sensitivity of each group on test sentences."""
-    from analysis.accuracy import float_passes
+    from analysis.sensitivity import count_schemes, passes_by_length
     from analysis.sensitivity import sensitivity as measure_all
     from reference.data import corpus
 
-    batches = model.batches(corpus("test").head(SENSITIVITY_SENTENCES), "test")
-    passes = list(float_passes(model.network, batches))
-    with _progress("sensitivity", 19) as advance:
+    passes = passes_by_length(model, corpus("test").head(SENSITIVITY_SENTENCES), "test")
+    with _progress("sensitivity", count_schemes(model, ("group",))) as advance:
         return measure_all(model, ranges, passes, ("group",), advance=partial(advance, 1))
 
 

@@ -78,7 +78,7 @@ def run(
     """
     rows = model.encode(text.source, "source text")
     floating = _float_translations(model, rows, beam_width, advance)
-    batches = model.batches(text, "text")
+    batches = model.batches_by_length(text, "text")
     results = []
     for scheme in schemes:
         configuration = configure(model, scheme, ranges)

@@ -18,7 +18,6 @@ from reference.quantize.plan import Plan, make_plan
 from reference.quantize.scheme import Rule, Scheme, SiteSettings, preset
 from reference.quantize.sites import GROUPS, Role, Site, enumerate_sites
 from reference.quantize.strict import StrictArithmetic
-from reference.train import bucketed
 
 Kind = Literal["group", "layer", "site"]
 Settled = tuple[SiteSettings, ...]
@@ -27,8 +26,6 @@ Settled = tuple[SiteSettings, ...]
 KINDS: tuple[Kind, ...] = ("group", "layer", "site")
 BITS = (8, 6, 4, 3)
 BASELINE = "int8"
-TOKENS_PER_BATCH = 600
-"""Of batches of similar length: twice as fast as 2500 tokens in the order of the text, most of which are padding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +107,7 @@ def variant(target: Target, bits: int) -> Scheme:
 
 def passes_by_length(model: Model, text: ParallelText, what: str = "text") -> list[FloatPass]:
     """The float model's side of the comparison, in batches of similar length; the order of sentences is no matter."""
-    source, target = model.encode(text.source, f"{what} source"), model.encode(text.target, f"{what} target")
-    pairs = sorted(zip(source, target, strict=True), key=lambda pair: (max(map(len, pair)), len(pair[1])))
-    return list(float_passes(model.network, bucketed(pairs, TOKENS_PER_BATCH)))
+    return list(float_passes(model.network, model.batches_by_length(text, what)))
 
 
 def count_schemes(model: Model, kinds: Sequence[Kind] = KINDS, bits: Sequence[int] = BITS) -> int:
