@@ -420,7 +420,7 @@ def bleu_bars(scores: Mapping[str, Bleu], floating: Bleu | None = None) -> Figur
     axes.set_xticks(places, [f"{name}\n{_interval(one)}" for name, one in scores.items()])
     axes.tick_params(axis="x", length=0)
     axes.set_xlim(-0.7, len(scores) - 0.3)
-    axes.set_ylim(0.0, 1.15 * max([one.high for one in scores.values()] + [floating.high if floating else 1.0]))
+    axes.set_ylim(0.0, 1.15 * max([one.high for one in scores.values()] + [floating.high if floating else 0.0, 1.0]))
     return figure
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from reference.quantize.origin import checkpoint_hash
+
 BOOTSTRAP_SEED = 12345
 """The default of `analysis.bleu`: the only randomness of a run."""
 
@@ -24,8 +26,7 @@ class Context:
     """
 
     command: str
-    working_folder: str
-    model_folder: str | None
+    model: str | None
     seed: int
     hwsim_version: str | None
     commit: str | None
@@ -53,8 +54,7 @@ def context(arguments: Sequence[str], model_folder: Path | None, seconds: float,
     command = shlex.join([Path(arguments[0]).name, *arguments[1:]])
     return Context(
         command=_printable(command),
-        working_folder=_printable(str(Path.cwd())),
-        model_folder=None if model_folder is None else _printable(str(model_folder)),
+        model=None if model_folder is None else _model(model_folder),
         seed=seed,
         hwsim_version=_version(),
         commit=_commit(),
@@ -69,6 +69,11 @@ def context(arguments: Sequence[str], model_folder: Path | None, seconds: float,
 def _printable(text: str) -> str:
     """File names may hold bytes that are no text."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _model(folder: Path) -> str:
+    """The folder's own name and the hash of its weights: what says which model it was on any machine."""
+    return f"{_printable(folder.resolve().name)}, SHA-256 {checkpoint_hash(folder)}"
 
 
 def _version() -> str | None:

@@ -1,5 +1,6 @@
 """The wheel: what is in it, and that the installed command uses its own packages wherever it is called."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -104,3 +105,26 @@ def test_the_installed_assets_are_readable(installed: Path, tmp_path: Path) -> N
 def test_the_command_ignores_packages_of_the_working_folder(installed: Path, elsewhere: Path) -> None:
     output = run(installed / "bin" / "hwsim", "--help", cwd=elsewhere)
     assert "Usage" in output
+
+
+def test_the_main_job_runs_from_any_folder(installed: Path, elsewhere: Path) -> None:
+    arguments = (
+        "run",
+        "--sentences",
+        "3",
+        "--config",
+        "int8",
+        "--config",
+        "int4",
+        "--no-sensitivity",
+        "--out",
+        "result",
+    )
+    output = run(installed / "bin" / "hwsim", *arguments, cwd=elsewhere)
+    assert "0 different" in output
+    report = json.loads((elsewhere / "result" / "report.json").read_text())
+    assert [one["name"] for one in report["configurations"]] == ["int8", "int4"]
+    for one in report["configurations"]:
+        assert one["sentences"] == 3
+        assert one["codes_compared"] > 1_000_000
+        assert one["codes_different"] == one["tokens_different"] == one["overflows"] == 0

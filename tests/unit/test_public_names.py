@@ -16,39 +16,8 @@ ROOT = Path(__file__).parents[2]
 NAMES = "Accumulator Counter IntFormat Machine Overflow Program compare estimate kernels load".split()
 KERNELS = "LayerNormConstants add embed layernorm matmul relu requantize shift_right softmax".split()
 
-SCRIPT = """\
-import numpy as np
-
-import hwsim
-
-program = hwsim.load("int8.hwsim")
-machine = hwsim.Machine(program)
-ids = np.array([[17, 9, 12, program.manifest.eos_id]])  # one sentence
-inputs = {"source_ids": ids, "source_mask": ids != program.manifest.pad_id, "encode.position": np.array(0)}
-seen = {}
-machine.run("encode", inputs, observe=seen.__setitem__)
-scores = seen["encoder.0.self_attention.scores"]  # int32 codes, (sentence, head, query, key)
-scale = program.tensors["encoder.0.self_attention.scores"].scale
-
-uint8, uint16 = (hwsim.IntFormat(bits=bits, signed=False) for bits in (8, 16))
-table = np.rint(255 * np.exp(-scale * np.arange(256))).astype(np.int32)
-counters = np.zeros(len(hwsim.Counter), np.int64)
-
-
-def kernel(q):
-    ratios = {"denominator_multiplier": 1, "denominator_shift": 0, "output_multiplier": 255, "output_shift": 0}
-    formats, allowed = {"denominator": uint16, "output": uint8}, np.ones(q.shape, bool)
-    return hwsim.kernels.softmax(q, allowed, table, **ratios, **formats, counters=counters).output
-
-
-def mine(q):
-    power = np.exp(scale * (q - q.max(-1, keepdims=True)))
-    return np.rint(255 * power / power.sum(-1, keepdims=True))
-
-
-print(hwsim.compare(mine, kernel, scores.reshape(-1, scores.shape[-1])))
-print(f"{hwsim.estimate(program, [(ids.size, 5)]).total.cost.energy_pj / 1e6:.3f} uJ for 4 tokens to 5")
-"""
+README = (ROOT / "README.md").read_text()
+SCRIPT = README.split("<!-- script -->\n```python\n")[1].split("```\n<!-- /script -->")[0]
 
 
 def run(script: str, folder: Path) -> str:
