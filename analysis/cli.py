@@ -167,6 +167,8 @@ def quantize(
     """
     from analysis.workload import calibrate_model, check_inputs, configure, load_model
 
+    from reference.quantize.plan import dropped_factor
+
     chosen = _schemes([config], scheme)[0]
     loaded = load_model(model)
     check_inputs(loaded, [chosen])
@@ -174,7 +176,10 @@ def quantize(
         ranges = calibrate_model(loaded, _calibration(calibrate, calibrate_reference))
     program = configure(loaded, chosen, ranges).program
     program.save(out)
-    print(f"{out}: scheme {chosen.name}, {program.weight_bytes:,} bytes of weights, every accumulator proven")
+    rule = chosen.accumulator.overflow.value
+    print(f"{out}: scheme {chosen.name}, {program.weight_bytes:,} bytes of weights, accumulators {rule}")
+    if chosen.sqrt_mode == "dropped":
+        print(f"sqrt_mode dropped: scores are {dropped_factor(loaded.network.config.d_head):.4f} times their real value")
 
 
 @app.command()
@@ -365,7 +370,8 @@ def _progress(what: str, total: int | None) -> "Iterator[Advance]":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    steps = () if total is None else (MofNCompleteColumn(),)
+    columns = (TextColumn("{task.description}"), BarColumn(), *steps, TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(what, total=total)
         yield lambda count: progress.advance(task, count)

@@ -69,6 +69,12 @@ def make_plan(model: Transformer, scheme: Scheme, ranges: dict[str, Range]) -> P
     return plan
 
 
+def dropped_factor(d_head: int) -> float:
+    """What `sqrt_mode = "dropped"` makes of scores: sqrt(d_head) over the nearest power of two that divides instead."""
+    root = math.sqrt(d_head)
+    return root / 2 ** round(math.log2(root))
+
+
 class _Planner:
     """Walks the graph for the embeddings, then for residual sums, which tie two producers, then for everything else."""
 

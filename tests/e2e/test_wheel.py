@@ -120,7 +120,7 @@ def test_the_main_job_runs_from_any_folder(installed: Path, elsewhere: Path) -> 
         "--out",
         "result",
     )
-    output = run(installed / "bin" / "hwsim", *arguments, cwd=elsewhere)
+    output = run(installed / "bin" / "hwsim", *arguments, "--out", "result", cwd=elsewhere)
     assert "0 different" in output
     report = json.loads((elsewhere / "result" / "report.json").read_text())
     assert [one["name"] for one in report["configurations"]] == ["int8", "int4"]
