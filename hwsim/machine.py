@@ -1,5 +1,6 @@
 """Runs a program: codes in, codes out, every tensor observable, every event counted."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -132,10 +133,18 @@ class Machine:
                 raise ValueError(f"input {name} holds a value outside {info.format}")
             wide = info.format.bits > 31
             values[name] = np.asarray(array, np.int64 if wide else np.int32, order="C")
-        for dimension in self.program.manifest.dimensions:
-            if dimension.terms and sum(sizes.get(term, 0) for term in dimension.terms) > dimension.maximum:
-                raise ValueError(f"{function.name}: {' + '.join(dimension.terms)} exceeds {dimension.maximum}")
+        self._check_sums(function.name, sizes)
         return values
+
+    def _check_sums(self, function: str, sizes: dict[str, int]) -> None:
+        """Check the dimensions that are sums; a sum of sums comes after its terms."""
+        for dimension in self.program.manifest.dimensions:
+            if dimension.terms and all(term in sizes for term in dimension.terms):
+                total, what = sum(sizes[term] for term in dimension.terms), " + ".join(dimension.terms)
+                if total > dimension.maximum:
+                    raise ValueError(f"{function}: {what} is {total}, {dimension.name} has at most {dimension.maximum}")
+                if sizes.setdefault(dimension.name, total) != total:
+                    raise ValueError(f"{function}: {dimension.name} is {sizes[dimension.name]}, but {what} is {total}")
 
     def _check_shape(self, name: str, shape: tuple[int, ...], dims: list[str | int], sizes: dict[str, int]) -> None:
         if len(shape) != len(dims):
@@ -191,12 +200,20 @@ class Machine:
 
     def _embed(self, op: Embed, values: dict[str, Array]) -> None:
         multiplier = self._scale(Dyadic(multiplier=op.multiplier, shift=op.shift)).multiplier
+        table, positions = self._operand(op.table).codes, self._operand(op.positions).codes
+        ids, position = values[op.ids].astype(np.int64), int(values[op.position])
+        if ids.size and not 0 <= ids.min() <= ids.max() < len(table):
+            raise ValueError(f"{op.ids} holds {ids.min()} to {ids.max()}; the vocabulary has 0 to {len(table) - 1}")
+        if not 0 <= position <= len(positions) - ids.shape[1]:
+            raise ValueError(
+                f"{op.position} is {position} for {ids.shape[1]} ids; there are {len(positions)} positions"
+            )
         values[op.output] = embedding.embed(
-            values[op.ids],
-            int(values[op.position]),
-            self._operand(op.table).codes,
+            ids,
+            position,
+            table,
             multiplier,
-            self._operand(op.positions).codes,
+            positions,
             op.position_multiplier,
             op.shift,
             self._zero(op.output),
@@ -243,25 +260,26 @@ class Machine:
         heads = self.program.tensors[op.output].dims[1]
         batch, length, inner = values[op.input].shape
         split = values[op.input].reshape(batch, length, int(heads), inner // int(heads))
-        values[op.output] = np.ascontiguousarray(split.swapaxes(1, 2))
+        values[op.output] = np.array(split.swapaxes(1, 2), order="C")
 
     def _merge_heads(self, op: MergeHeads, values: dict[str, Array]) -> None:
         batch, heads, length, d_head = values[op.input].shape
-        merged = values[op.input].swapaxes(1, 2).reshape(batch, length, heads * d_head)
-        values[op.output] = np.ascontiguousarray(merged)
+        merged = np.array(values[op.input].swapaxes(1, 2), order="C")
+        values[op.output] = merged.reshape(batch, length, heads * d_head)
 
     def _append(self, op: Append, values: dict[str, Array]) -> None:
         values[op.output] = np.concatenate((values[op.past], values[op.input]), axis=2)
 
     def _softmax(self, op: Softmax, values: dict[str, Array]) -> None:
         scores = values[op.input]
+        rows = math.prod(scores.shape[:-1]), scores.shape[-1]
         allowed = np.ones(scores.shape, np.bool_)
         if op.mask is not None:
             allowed &= values[op.mask].astype(np.bool_)[:, None, None, :]
         (m_d, e_d), (m_o, e_o) = self._single(op.denominator_requantization), self._single(op.output_requantization)
         codes = softmax.softmax(
-            scores.reshape(-1, scores.shape[-1]),
-            allowed.reshape(-1, scores.shape[-1]),
+            scores.reshape(rows),
+            allowed.reshape(rows),
             self._table(op.table),
             denominator_multiplier=m_d,
             denominator_shift=e_d,

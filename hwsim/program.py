@@ -4,21 +4,18 @@ A program is a manifest (JSON, described by the classes below) and constant arra
 manifest in its metadata, every constant packed at its width. docs/program.md describes the format for other readers.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-import numpy as np
 import safetensors.numpy
 from msgspec import Meta
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
 from hwsim.files import write_whole
 from hwsim.formats import Accumulator, IntFormat
-from hwsim.packing import pack, packed_bytes, unpack
+from hwsim.packing import open_arrays, pack, packed_bytes, unpack
 
 FILE_VERSION = 1
 ARITHMETIC = "hwsim-dyadic-1"
@@ -33,7 +30,7 @@ class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Dimension(Struct, frozen=True, kw_only=True):
-    """A symbolic size with its maximum; `terms` are the dimensions whose sum it is, if it is a sum."""
+    """A symbolic size with its maximum; `terms` are the dimensions whose sum it is (declared before it)."""
 
     name: str
     maximum: Annotated[int, Meta(ge=1)]
@@ -58,7 +55,7 @@ class ConstantInfo(Struct, frozen=True, kw_only=True):
 
     name: str
     format: IntFormat
-    shape: list[Annotated[int, Meta(ge=1)]]
+    shape: Annotated[list[Annotated[int, Meta(ge=1)]], Meta(min_length=1, max_length=4)]
     role: Literal["weight", "bias", "table", "multiplier", "shift"]
     zero_point: int = 0
 
@@ -243,7 +240,7 @@ class Program:
     Raises
     ------
     ValueError
-        If a constant is missing or does not fit its declaration. `hwsim.validate.validate` checks the rest.
+        If a constant is missing, undeclared or does not fit its declaration. `hwsim.validate.validate` checks the rest.
     """
 
     def __init__(self, manifest: Manifest, constants: dict[str, NDArray[Any]]) -> None:
@@ -253,6 +250,9 @@ class Program:
         self.constant_info = {info.name: info for info in manifest.constants}
         self.functions = {function.name: function for function in manifest.functions}
         self.dimensions = {dimension.name: dimension for dimension in manifest.dimensions}
+        for name in constants:
+            if name not in self.constant_info:
+                raise ValueError(f"array {name} is not declared as a constant")
         for info in manifest.constants:
             array = constants.get(info.name)
             if array is None:
@@ -313,31 +313,35 @@ def load(path: Path | str) -> Program:
     try:
         program = _decode(content)
         validate(program)
-    except (ValueError, msgspec.ValidationError) as error:
-        raise ValueError(f"{path} is not a valid program: {error}") from error
+    except (ValueError, msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is not a valid program: {' '.join(str(error).splitlines())}") from error
     return program
 
 
+class _Head(msgspec.Struct):
+    """The field of a manifest that decides how to read the others."""
+
+    version: object = None
+
+
 def _decode(content: bytes) -> Program:
-    try:
-        arrays = safetensors.numpy.load(content)
-        length = int.from_bytes(content[:8], "little")
-        text = json.loads(content[8 : 8 + length]).get("__metadata__", {}).get("hwsim")
-    except (SafetensorError, ValueError) as error:
-        raise ValueError(f"not a whole safetensors file ({error})") from error
-    if not isinstance(text, str):
+    arrays, metadata = open_arrays(content)
+    if "hwsim" not in metadata:
         raise ValueError("its metadata has no field 'hwsim'; it is some other safetensors file")
     try:
-        version = json.loads(text).get("version")
-    except (ValueError, AttributeError) as error:
+        version = msgspec.json.decode(metadata["hwsim"], type=_Head).version
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"its manifest is not a JSON object ({error})") from error
     if version != FILE_VERSION:
         raise ValueError(f"file version {version!r}; this hwsim reads version {FILE_VERSION}")
-    manifest = msgspec.json.decode(text, type=Manifest)
+    manifest = msgspec.json.decode(metadata["hwsim"], type=Manifest)
     constants = {}
     for info in manifest.constants:
         packed = arrays.get(info.name)
-        if packed is None or packed.dtype != np.uint8:
+        if packed is None:
             raise ValueError(f"constant {info.name} has no packed array")
         constants[info.name] = unpack(packed, info.shape, info.format, info.name)
+    for name in arrays:
+        if name not in constants:
+            raise ValueError(f"array {name} is not declared as a constant")
     return Program(manifest, constants)

@@ -32,8 +32,8 @@ def centred(fmt: IntFormat, zero_point: int) -> Interval:
 def weight_product(a: Interval, weight: NDArray[Any], bias: NDArray[Any] | None) -> Interval:
     """(10a): every partial sum of a @ weight.T + bias, the worst row; weight (out, in) centred codes."""
     codes = weight.astype(np.int64)
-    start = np.zeros(len(codes), np.int64) if bias is None else bias.astype(np.int64)
-    positive, negative = np.maximum(codes, 0).sum(-1), np.minimum(codes, 0).sum(-1)
+    start = np.zeros(len(codes), object) if bias is None else bias.astype(object)
+    positive, negative = np.maximum(codes, 0).sum(-1).astype(object), np.minimum(codes, 0).sum(-1).astype(object)
     high = np.maximum(start, 0) + positive * a.high + negative * a.low
     low = np.minimum(start, 0) + positive * a.low + negative * a.high
     return Interval(int(low.min()), int(high.max()))
@@ -60,4 +60,6 @@ def check_accumulator(site: str, reach: Interval, accumulator: Accumulator) -> I
             f"{site}: partial sums reach [{reach.low}, {reach.high}], which a {accumulator.bits}-bit accumulator "
             f"cannot hold; it needs {reach.bits} bits, or the overflow rule 'saturate' or 'wrap'"
         )
+    if accumulator.overflow is Overflow.WRAP:
+        return Interval(accumulator.min, accumulator.max)
     return Interval(max(reach.low, accumulator.min), min(reach.high, accumulator.max))

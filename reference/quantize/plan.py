@@ -72,7 +72,7 @@ def make_plan(model: Transformer, scheme: Scheme, ranges: dict[str, Range]) -> P
 def dropped_factor(d_head: int) -> float:
     """What `sqrt_mode = "dropped"` makes of scores: sqrt(d_head) over the nearest power of two that divides instead."""
     root = math.sqrt(d_head)
-    return root / 2 ** round(math.log2(root))
+    return math.ldexp(root, -round(math.log2(root)))
 
 
 class _Planner:
