@@ -179,7 +179,9 @@ def quantize(
     rule = chosen.accumulator.overflow.value
     print(f"{out}: scheme {chosen.name}, {program.weight_bytes:,} bytes of weights, accumulators {rule}")
     if chosen.sqrt_mode == "dropped":
-        print(f"sqrt_mode dropped: scores are {dropped_factor(loaded.network.config.d_head):.4f} times their real value")
+        print(
+            f"sqrt_mode dropped: scores are {dropped_factor(loaded.network.config.d_head):.4f} times their real value"
+        )
 
 
 @app.command()

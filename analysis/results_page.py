@@ -1,0 +1,60 @@
+"""Makes docs/results/README.md from the JSON files beside it: `python -m analysis.results_page [FOLDER]`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from analysis.report.numbers import count, fixed, signed
+from hwsim.files import write_whole
+from reference.data import assets, corpus
+
+RUNS = (
+    ("1,000 test sentences, greedy", "test-1000-greedy"),
+    ("100 test sentences, beam 4", "test-100-beam-4"),
+)
+WORST = 10
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def page(folder: Path) -> str:
+    """The Markdown of the page; every figure on it is read from a file."""
+    runs = [(title, read(folder / name / "report.json"), name) for title, name in RUNS]
+    sensitivity = read(folder / "sensitivity" / "sensitivity.json")
+    rows = sensitivity["sensitivity"]
+    coarse: dict[str, dict[int, float]] = {}
+    for row in rows:
+        if row["kind"] != "site":
+            coarse.setdefault(f"{row['kind']} {row[row['kind']]}", {})[row["bits"]] = row["loss_increase"]
+    worst = sorted(
+        (row for row in rows if row["kind"] == "site" and row["bits"] == 4), key=lambda r: -r["loss_increase"]
+    )
+    environment = Environment(
+        loader=PackageLoader("analysis"), undefined=StrictUndefined, trim_blocks=False, autoescape=False
+    )  # noqa: S701
+    environment.filters.update(count=count, fixed=fixed, signed=signed)
+    return environment.get_template("results.md.jinja").render(
+        runs=runs,
+        greedy=runs[0][1],
+        training=read(assets() / "model" / "training.json"),
+        train_pairs=len(corpus("train")),
+        property=read(folder / "property_equality.json"),
+        kernels=read(folder / "kernels" / "kernels.json"),
+        sensitivity=sensitivity,
+        coarse=list(coarse.items()),
+        worst=worst[:WORST],
+    )
+
+
+def main() -> None:
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/results")
+    write_whole(folder / "README.md", page(folder))
+
+
+if __name__ == "__main__":
+    main()
