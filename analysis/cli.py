@@ -122,13 +122,13 @@ def train(
     d_head: int = 64,
     d_ff: int = 1024,
     layers: Annotated[int, typer.Option(help="Encoder layers, and as many decoder layers.")] = 3,
-    epochs: Annotated[int, typer.Option(min=1)] = 22,
+    epochs: Annotated[int, typer.Option(min=1)] = 21,
     seed: int = 2026,
     tied: Annotated[bool, typer.Option(help="One matrix for both embeddings and the generator.")] = True,
 ) -> None:
     """Train a float model; interrupt it at will, the same command resumes after the last whole epoch.
 
-    Example: `hwsim train --out model --epochs 22`
+    Example: `hwsim train --out model --epochs 21`
     """
     from reference.data import corpus
     from reference.model import TransformerConfig
@@ -166,7 +166,6 @@ def quantize(
     Examples: `hwsim quantize --config int8 --out int8.hwsim` · `hwsim quantize --scheme mine.toml --out mine.hwsim`
     """
     from analysis.workload import calibrate_model, check_inputs, configure, load_model
-
     from reference.quantize.plan import dropped_factor
 
     chosen = _schemes([config], scheme)[0]

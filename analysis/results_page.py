@@ -36,7 +36,7 @@ def page(folder: Path) -> str:
     )
     environment = Environment(
         loader=PackageLoader("analysis"), undefined=StrictUndefined, trim_blocks=False, autoescape=False
-    )  # noqa: S701
+    )
     environment.filters.update(count=count, fixed=fixed, signed=signed)
     return environment.get_template("results.md.jinja").render(
         runs=runs,

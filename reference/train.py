@@ -26,7 +26,7 @@ from reference.tokenizer import BOS, PAD, Tokenizer, train_tokenizer
 class TrainingRecipe:
     """Everything besides model and data that decides the result."""
 
-    epochs: int = 22
+    epochs: int = 21
     tokens_per_batch: int = 2500
     peak_learning_rate: float = 1e-3
     warmup_steps: int = 800
