@@ -103,7 +103,7 @@ def run(
         ranges = calibrate_model(loaded, calibration)
     with _progress("translating and comparing", len(body) * (1 + len(schemes))) as advance:
         result = run_all(loaded, schemes, body, ranges, beam_width=beam, advance=advance)
-    rows = _group_rows(loaded, ranges) if sensitivity else []
+    rows = _group_rows(loaded, ranges, _text(text, reference)) if sensitivity else []
     report.write_report(result, rows, folder, report.context(sys.argv, loaded.folder, time.perf_counter() - began))
     _print(report.summary_table(result), *([report.sensitivity_table(rows)] if rows else []))
     print(f"report: {folder / 'report.html'}")
@@ -155,7 +155,7 @@ def train(
 @app.command()
 def quantize(
     out: Annotated[Path, typer.Option(help="Program file to write.")],
-    config: Annotated[str, typer.Option(help="int8, int6, int4 or w4a8.")] = "int8",
+    config: Annotated[str | None, typer.Option(help="int8 (default), int6, int4 or w4a8.")] = None,
     scheme: SchemeOption = None,
     model: ModelOption = None,
     calibrate: CalibrateOption = None,
@@ -168,7 +168,9 @@ def quantize(
     from analysis.workload import calibrate_model, check_inputs, configure, load_model
     from reference.quantize.plan import dropped_factor
 
-    chosen = _schemes([config], scheme)[0]
+    if config and scheme:
+        raise ValueError("one program has one scheme: give --config or --scheme, not both")
+    chosen = _schemes(None if scheme else [config or "int8"], scheme)[0]
     loaded = load_model(model)
     check_inputs(loaded, [chosen])
     with _progress("calibrating", None):
@@ -198,6 +200,8 @@ def verify(
     Examples: `hwsim verify int8.hwsim --sentences 200` · `hwsim verify --kernels --out kernels`
     """
     if kernels:
+        if program is not None:
+            raise ValueError("--kernels looks at the kernels alone: leave the program out")
         _verify_kernels(out)
         return
     if program is None:
@@ -238,9 +242,11 @@ def estimate(
     from hwsim.accelerator.estimate import estimate as price
 
     loaded = files.load(program)
-    sources, targets = source_length or [20], target_length or [20]
+    sources, targets = source_length or [], target_length or []
     if len(sources) != len(targets):
-        raise ValueError(f"{len(sources)} source lengths but {len(targets)} target lengths")
+        raise ValueError(f"{len(sources)} source lengths but {len(targets)} target lengths; they go in pairs")
+    if not sources:
+        sources, targets = [20], [20]
     result = price(loaded, list(zip(sources, targets, strict=True)))
     costs.write(result, csv, json)
     _print(*costs.tables(result, None if all_rows else 20))
@@ -253,19 +259,26 @@ def sensitivity(
     by: Annotated[list[str] | None, typer.Option(help="group, layer or site; repeatable. Default: all three.")] = None,
     bleu: Annotated[bool, typer.Option("--bleu", help="Translate at every setting too.")] = False,
     model: ModelOption = None,
+    text: TextOption = None,
+    reference: ReferenceOption = None,
+    calibrate: CalibrateOption = None,
+    calibrate_reference: CalibrateReferenceOption = None,
 ) -> None:
     """Which group, layer or site can do with 6, 4 or 3 bits while the rest has 8.
 
     Example: `hwsim sensitivity --by group --bleu --out sensitivity`
     """
     from analysis import report
-    from analysis.sensitivity_report import write_sensitivity
+    from analysis.sensitivity_report import check_kinds, study, write_study
     from analysis.workload import load_model
 
+    began = time.perf_counter()
     report.check_target(out)
-    loaded = load_model(model)
-    table = write_sensitivity(loaded, _text(None, None).head(sentences), by, bleu, out, sys.argv, _progress)
-    _print(table)
+    kinds = check_kinds(by)
+    loaded, body = load_model(model), _text(text, reference).head(sentences)
+    rows = study(loaded, body, _calibration(calibrate, calibrate_reference), kinds, bleu, _progress)
+    write_study(rows, len(body), out, report.context(sys.argv, loaded.folder, time.perf_counter() - began))
+    _print(report.sensitivity_table([row for row in rows if row.kind != "site"] or rows))
 
 
 @app.command()
@@ -318,7 +331,7 @@ def _schemes(names: list[str] | None, scheme: Path | None) -> "list[Scheme]":
     from reference.quantize.scheme import PRESETS, preset, read_scheme
 
     if scheme is not None:
-        return [read_scheme(scheme)]
+        return [*(preset(name) for name in names or ()), read_scheme(scheme)]
     return [preset(name) for name in names or list(PRESETS)]
 
 
@@ -346,13 +359,12 @@ def _calibration(source: Path | None, reference: Path | None) -> "ParallelText |
     return _text(source, reference)
 
 
-def _group_rows(model: "Model", ranges: Any) -> Any:
-    """Sensitivity of each group on test sentences."""
+def _group_rows(model: "Model", ranges: Any, text: "ParallelText") -> Any:
+    """Sensitivity of each group on the first sentences of the text."""
     from analysis.sensitivity import count_schemes, passes_by_length
     from analysis.sensitivity import sensitivity as measure_all
-    from reference.data import corpus
 
-    passes = passes_by_length(model, corpus("test").head(SENSITIVITY_SENTENCES), "test")
+    passes = passes_by_length(model, text.head(SENSITIVITY_SENTENCES))
     with _progress("sensitivity", count_schemes(model, ("group",))) as advance:
         return measure_all(model, ranges, passes, ("group",), advance=partial(advance, 1))
 

@@ -1,7 +1,6 @@
 """The sensitivity study: measured, and written as JSON, CSV and plots."""
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -9,12 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from rich.table import Table
-
-from analysis.report.console import sensitivity_table
 from analysis.report.figures import sensitivity_pictures
-from analysis.report.folder import check_target, write_folder
-from analysis.report.provenance import context
+from analysis.report.folder import write_folder
+from analysis.report.provenance import Context
 from analysis.report.records import sensitivity_record
 from analysis.report.tables import sensitivity_csv
 from analysis.sensitivity import BITS, KINDS, Kind, Row, add_bleu, count_schemes, passes_by_length, sensitivity
@@ -38,10 +34,17 @@ def check_kinds(names: Sequence[str] | None) -> tuple[Kind, ...]:
     return tuple(kind for kind in KINDS if not names or kind in names)
 
 
-def study(model: Model, text: ParallelText, kinds: Sequence[Kind], with_bleu: bool, progress: Progress) -> list[Row]:
-    """Sensitivity of every target of some kinds on a text, ranges calibrated on training sentences."""
+def study(
+    model: Model,
+    text: ParallelText,
+    calibration: ParallelText | None,
+    kinds: Sequence[Kind],
+    with_bleu: bool,
+    progress: Progress,
+) -> list[Row]:
+    """Sensitivity of every target of some kinds on a text."""
     with progress("calibrating", None):
-        ranges = calibrate_model(model)
+        ranges = calibrate_model(model, calibration)
         passes = passes_by_length(model, text)
     schemes = count_schemes(model, kinds)
     with progress("measuring", schemes) as advance:
@@ -52,22 +55,11 @@ def study(model: Model, text: ParallelText, kinds: Sequence[Kind], with_bleu: bo
     return rows
 
 
-def write_sensitivity(
-    model: Model,
-    text: ParallelText,
-    kinds: Sequence[str] | None,
-    with_bleu: bool,
-    out: Path,
-    arguments: Sequence[str],
-    progress: Progress,
-) -> Table:
-    """Run the study, write `sensitivity.json`, `sensitivity.csv` and plots to a new folder; the table of groups."""
-    check_target(out)
-    chosen, began = check_kinds(kinds), time.perf_counter()
-    rows = study(model, text, chosen, with_bleu, progress)
+def write_study(rows: Sequence[Row], sentences: int, out: Path, origin: Context) -> None:
+    """Write `sensitivity.json`, `sensitivity.csv` and plots into a new folder."""
     record = {
-        "context": asdict(context(arguments, model.folder, time.perf_counter() - began)),
-        "sentences": len(text),
+        "context": asdict(origin),
+        "sentences": sentences,
         "bits": list(BITS),
         "sensitivity": [sensitivity_record(row) for row in rows],
     }
@@ -76,4 +68,3 @@ def write_sensitivity(
         "sensitivity.csv": sensitivity_csv(rows).encode(),
     }
     write_folder(out, files | {f"{picture.name}.png": picture.png for picture in sensitivity_pictures(rows)})
-    return sensitivity_table([row for row in rows if row.kind != "site"] or rows)

@@ -84,8 +84,24 @@ def calibration_text() -> ParallelText:
     return corpus("train").head(CALIBRATION_SENTENCES)
 
 
+def is_of_corpus(model: Model) -> bool:
+    """Whether a model speaks the vocabulary of the shipped corpus."""
+    return model.tokenizer.hash == Tokenizer(assets() / "model" / "vocabulary.model").hash
+
+
 def calibrate_model(model: Model, text: ParallelText | None = None) -> dict[str, Range]:
-    """Ranges of all sites on a text; by default on training sentences."""
+    """Ranges of all sites on a text; by default on training sentences of the shipped corpus.
+
+    Raises
+    ------
+    ValueError
+        If there is no text and the model is of another vocabulary: the shipped text would say nothing about it.
+    """
+    if text is None and not is_of_corpus(model):
+        raise ValueError(
+            f"{model.folder} has a vocabulary of its own; calibrate it on its own text (--calibrate, "
+            "--calibrate-reference)"
+        )
     return calibrate(model.network, model.batches(text or calibration_text(), "calibration"))
 
 
@@ -121,6 +137,11 @@ def reconfigure(model: Model, path: Path) -> Configuration:
     match_tokenizer(model, program)
     origin = read_origin(program.manifest.origin, model.folder)
     plan = origin.plan(model.network)
+    if plan.logit_scale != program.manifest.logit_scale:
+        raise ValueError(
+            f"{path} says logit_scale {program.manifest.logit_scale}; "
+            f"the plan that it was lowered from has {plan.logit_scale}"
+        )
     strict = StrictArithmetic(model.network, plan)
     return Configuration(scheme=origin.scheme, plan=plan, strict=strict, program=program, machine=Machine(program))
 

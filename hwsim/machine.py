@@ -60,7 +60,6 @@ class Machine:
         self.counters: dict[str, NDArray[np.int64]] = {}
         self._operands: dict[str, gemm.Prepared] = {}
         self._scales: dict[Dyadic, Scale] = {}
-        self._shapes: dict[str, int] = {}
         self._run = {
             Embed: self._embed,
             MatMul: self._matmul,

@@ -1,4 +1,7 @@
-"""Overflow proofs: what an accumulator can reach at most (docs/numerics.md, section 10). Python integers throughout."""
+"""Overflow proofs: what an accumulator can reach at most (docs/numerics.md, section 10).
+
+Sums over a row of codes are int64; the rest are Python integers.
+"""
 
 from typing import Any, NamedTuple
 

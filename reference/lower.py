@@ -119,7 +119,10 @@ class _Lowering:
         return self._tensor(name, IntFormat(bits=self.plan.scheme.accumulator.bits), dims)
 
     def _constant(self, name: str, values: Tensor, fmt: IntFormat, role: str) -> str:
-        if name not in self.info:
+        if name in self.info:
+            if not np.array_equal(self.arrays[name], values.numpy()):
+                raise ValueError(f"constant {name} would have two values")
+        else:
             wide = values.to(torch.float64).numpy() if values.is_floating_point() else values.numpy()
             self.arrays[name] = wide.astype(np.int32 if fmt.bits <= 32 and fmt.signed else np.int64)
             self.info[name] = ir.ConstantInfo(name=name, format=fmt, shape=list(values.shape), role=role)  # type: ignore[arg-type]

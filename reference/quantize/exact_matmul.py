@@ -23,7 +23,8 @@ class _Product(Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
         ctx.save_for_backward(a, b)
-        return torch.matmul(a.to(dtype), b.to(dtype).mT)
+        with torch.autocast("cpu", enabled=False):  # training runs under autocast, which would round to bfloat16
+            return torch.matmul(a.to(dtype), b.to(dtype).mT)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:

@@ -53,7 +53,7 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Scheme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A quantization scheme; what no rule says follows FullyQT (docs/numerics.md has the sites' formats).
+    """A quantization scheme; what no rule says follows FullyQT (docs/scheme.md lists the sites and their formats).
 
     `sqrt_mode` is the treatment of sqrt(d_head); `multiplier_bits` limits the significant bits of every multiplier;
     `power_of_two` rounds every free scale up to a power of two (with `multiplier_bits = 1`: the stock contract).
