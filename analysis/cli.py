@@ -107,7 +107,7 @@ def run(
     report.write_report(result, rows, folder, report.context(sys.argv, loaded.folder, time.perf_counter() - began))
     _print(report.summary_table(result), *([report.sensitivity_table(rows)] if rows else []))
     print(f"report: {folder / 'report.html'}")
-    if any(c.equality.codes_different or c.equality.tokens_different for c in result.configurations):
+    if not all(one.equality.equal for one in result.configurations):
         raise SystemExit(1)
 
 
@@ -116,6 +116,8 @@ def train(
     out: Annotated[Path, typer.Option(help="Model folder; a run that was stopped there is resumed.")],
     text: TextOption = None,
     reference: ReferenceOption = None,
+    validation: Annotated[Path | None, typer.Option(help="Held-out source sentences.")] = None,
+    validation_reference: Annotated[Path | None, typer.Option(help="Their translations.")] = None,
     vocabulary: Annotated[int, typer.Option(min=32, help="Size of the joint BPE vocabulary.")] = 4000,
     d_model: int = 256,
     heads: int = 4,
@@ -123,7 +125,7 @@ def train(
     d_ff: int = 1024,
     layers: Annotated[int, typer.Option(help="Encoder layers, and as many decoder layers.")] = 3,
     epochs: Annotated[int, typer.Option(min=1)] = 21,
-    seed: int = 2026,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1)] = 2026,
     tied: Annotated[bool, typer.Option(help="One matrix for both embeddings and the generator.")] = True,
 ) -> None:
     """Train a float model; interrupt it at will, the same command resumes after the last whole epoch.
@@ -132,7 +134,7 @@ def train(
     """
     from reference.data import corpus
     from reference.model import TransformerConfig
-    from reference.train import Trainer, TrainingRecipe
+    from reference.train import TrainingRecipe, prepare
 
     config = TransformerConfig(
         vocabulary_size=vocabulary,
@@ -144,8 +146,12 @@ def train(
         decoder_layers=layers,
         tied=tied,
     )
-    body = _text(text, reference) if text else corpus("train")
-    trainer = Trainer(out, config, TrainingRecipe(epochs=epochs, seed=seed), body, corpus("validation"))
+    given = text is not None or reference is not None
+    if given != (validation is not None or validation_reference is not None):
+        raise ValueError("your own --text needs --validation text of its own, and the other way round")
+    body = _text(text, reference) if given else corpus("train")
+    held_out = _text(validation, validation_reference) if given else corpus("validation")
+    trainer = prepare(out, config, TrainingRecipe(epochs=epochs, seed=seed), body, held_out)
     while trainer.epoch < epochs:
         with _progress(f"epoch {trainer.epoch + 1} of {epochs}", trainer.steps_per_epoch) as advance:
             record = trainer.run_epoch(partial(advance, 1))
@@ -221,6 +227,7 @@ def verify(
     )
     if equality.first is not None:
         print(f"first divergence: {equality.first}")
+    if not equality.equal:
         raise SystemExit(1)
 
 

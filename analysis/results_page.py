@@ -29,11 +29,10 @@ def page(folder: Path) -> str:
     rows = sensitivity["sensitivity"]
     coarse: dict[str, dict[int, float]] = {}
     for row in rows:
-        if row["kind"] != "site":
-            coarse.setdefault(f"{row['kind']} {row[row['kind']]}", {})[row["bits"]] = row["loss_increase"]
-    worst = sorted(
-        (row for row in rows if row["kind"] == "site" and row["bits"] == 4), key=lambda r: -r["loss_increase"]
-    )
+        coarse.setdefault(f"{row['kind']} {row[row['kind']]}", {})[row["bits"]] = row["loss_increase"]
+    sites = read(folder / "sensitivity-sites" / "sensitivity.json")
+    at_four_bits = [row for row in sites["sensitivity"] if row["bits"] == 4]
+    worst = sorted(at_four_bits, key=lambda row: -row["loss_increase"])
     environment = Environment(
         loader=PackageLoader("analysis"), undefined=StrictUndefined, trim_blocks=False, autoescape=False
     )
@@ -46,6 +45,7 @@ def page(folder: Path) -> str:
         property=read(folder / "property_equality.json"),
         kernels=read(folder / "kernels" / "kernels.json"),
         sensitivity=sensitivity,
+        sites=sites,
         coarse=list(coarse.items()),
         worst=worst[:WORST],
     )

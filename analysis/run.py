@@ -1,7 +1,7 @@
 """The main job: translate in float, fake-quant and integer, prove them equal, measure and price each configuration."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -11,6 +11,7 @@ from analysis.equality import Equality, prove_equal
 from analysis.steppers import float_stepper
 from analysis.workload import ROWS_PER_BATCH, Configuration, Model, by_length, configure
 from hwsim.accelerator.estimate import Estimate, estimate
+from hwsim.formats import Overflow
 from reference.data import ParallelText
 from reference.decoding import beam, greedy, length_limit
 from reference.quantize.calibrate import Range
@@ -115,13 +116,27 @@ def prove_text(
     beam_width: int = 1,
     advance: Advance = nothing,
 ) -> tuple[Equality, Translations, Translations]:
-    """Equality over a whole text, and its translations by the machine and by fake-quant."""
+    """Equality over a whole text, and its translations by the machine and by fake-quant.
+
+    Where accumulators can overflow, sentences run one by one: a batch would count the overflows of its padding too.
+
+    Raises
+    ------
+    ValueError
+        If the text is empty, and as `prove_equal`.
+    """
+    if not rows:
+        raise ValueError("no sentence to compare; at least one is needed")
+    proven = configuration.scheme.accumulator.overflow is Overflow.PROVEN
+    size = max(1, ROWS_PER_BATCH // beam_width) if proven else 1
     total = Equality()
     integer: list[list[int]] = [[] for _ in rows]
     fake_quant: list[list[int]] = [[] for _ in rows]
-    for indices in by_length(rows, max(1, ROWS_PER_BATCH // beam_width)):
+    for indices in by_length(rows, size):
         sources = [rows[i] for i in indices]
         part = prove_equal(model.network, configuration.strict, configuration.machine, sources, beam_width=beam_width)
+        if part.first is not None:
+            part.first = replace(part.first, sentence=indices[part.first.sentence - 1] + 1)
         total.merge(part)
         for i, ours, theirs in zip(indices, part.integer, part.fake_quant, strict=True):
             integer[i], fake_quant[i] = ours, theirs

@@ -86,7 +86,7 @@ def strict_stepper(model: Transformer, strict: StrictArithmetic, sources: Sequen
 
 
 class MachineStepper:
-    """The integer machine, caches and all."""
+    """The integer machine, caches and all; `observe` sees the inputs of each call, then every tensor it makes."""
 
     def __init__(
         self, machine: Machine, sources: Sequence[list[int]], observe: Callable[[str, NDArray[Any]], None] | None = None
@@ -98,8 +98,14 @@ class MachineStepper:
         self.constant = {"source_mask": ids != manifest.pad_id}
         self.position = 0
         inputs = {"source_ids": ids, "encode.position": np.array(0), **self.constant}
-        self.constant |= machine.run("encode", inputs, observe)
+        self.constant |= self._run("encode", inputs)
         self.past = {state.past: self._empty(state.past, len(sources)) for state in manifest.states}
+
+    def _run(self, function: str, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        if self.observe is not None:
+            for name, array in inputs.items():
+                self.observe(name, array)
+        return self.machine.run(function, inputs, self.observe)
 
     def _empty(self, name: str, rows: int) -> NDArray[np.int32]:
         _, heads, _, d_head = self.machine.program.tensors[name].dims
@@ -111,7 +117,7 @@ class MachineStepper:
             self.constant = {name: np.ascontiguousarray(x[parents]) for name, x in self.constant.items()}
             self.past = {name: np.ascontiguousarray(x[parents]) for name, x in self.past.items()}
         inputs = {"target_ids": tokens[:, None], "decode_step.position": np.array(self.position)}
-        outputs = self.machine.run("decode_step", inputs | self.constant | self.past, self.observe)
+        outputs = self._run("decode_step", inputs | self.constant | self.past)
         states = self.machine.program.manifest.states
         self.past = {state.past: outputs[state.present] for state in states}
         self.position += 1

@@ -1,5 +1,6 @@
 """Parallel text: reading it safely, and the corpus that ships with the project."""
 
+import codecs
 import gzip
 import lzma
 import zlib
@@ -34,7 +35,7 @@ class ParallelText:
 
 
 def read_lines(path: Path) -> tuple[str, ...]:
-    """Read a text file, plain or compressed (.gz, .xz), one sentence a line.
+    """Read a text file, plain or compressed (.gz, .xz), one sentence a line; a byte order mark is no part of it.
 
     Raises
     ------
@@ -42,38 +43,50 @@ def read_lines(path: Path) -> tuple[str, ...]:
         If the file is missing, holds no sentence, holds an empty line, is damaged, or has a line that is not UTF-8;
         the message names file and line.
     """
-    try:
-        raw = _DECOMPRESS.get(path.suffix, bytes)(path.read_bytes())
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise ValueError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    lines = []
-    for number, line in enumerate(raw.splitlines(), start=1):
-        try:
-            lines.append(line.decode("utf-8").strip())
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not valid UTF-8 at byte {error.start + 1} of the line") from None
-        if not lines[-1]:
+    lines = _read_any_lines(path)
+    for number, line in enumerate(lines, start=1):
+        if not line:
             raise ValueError(f"{path}, line {number}: empty line; every line must hold a sentence")
-    if not lines:
-        raise ValueError(f"{path} is empty; it must hold one sentence a line")
-    return tuple(lines)
+    return lines
 
 
 def read_parallel(source: Path, target: Path) -> ParallelText:
     """Read two aligned text files (IWSLT, Multi30k and WMT are published in this form).
 
+    Pairs with an empty line on either side are left out: published sets have them where a sentence has no translation.
+
     Raises
     ------
     ValueError
-        As `read_lines`, and if the line counts differ.
+        As `read_lines`, but for empty lines; if the line counts differ; or if no pair is left.
     """
-    source_lines, target_lines = read_lines(source), read_lines(target)
+    source_lines, target_lines = _read_any_lines(source), _read_any_lines(target)
     if len(source_lines) != len(target_lines):
         raise ValueError(
             f"{source} has {len(source_lines)} lines but {target} has {len(target_lines)}; "
             "both need one sentence a line, in the same order"
         )
-    return ParallelText(source=source_lines, target=target_lines)
+    pairs = [pair for pair in zip(source_lines, target_lines, strict=True) if all(pair)]
+    if not pairs:
+        raise ValueError(f"no line holds a sentence in both {source} and {target}; nothing is left to read")
+    return ParallelText(source=tuple(s for s, _ in pairs), target=tuple(t for _, t in pairs))
+
+
+def _read_any_lines(path: Path) -> tuple[str, ...]:
+    """As `read_lines`, but a line may be empty."""
+    try:
+        raw = _DECOMPRESS.get(path.suffix, bytes)(path.read_bytes())
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise ValueError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    lines = []
+    for number, line in enumerate(raw.removeprefix(codecs.BOM_UTF8).splitlines(), start=1):
+        try:
+            lines.append(line.decode("utf-8").strip())
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}, line {number}: not valid UTF-8 at byte {error.start + 1} of the line") from None
+    if not lines:
+        raise ValueError(f"{path} is empty; it must hold one sentence a line")
+    return tuple(lines)
 
 
 def assets() -> Path:

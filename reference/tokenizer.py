@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,18 +52,40 @@ class Tokenizer:
 
 
 def train_tokenizer(sentences: Sequence[str], vocabulary_size: int, path: Path) -> None:
-    """Train a joint BPE on the sentences of both languages and write it to `path`."""
+    """Train a joint BPE on the sentences of both languages and write it to `path`.
+
+    Raises
+    ------
+    ValueError
+        If the text allows no vocabulary of that size: fewer pieces than it has characters (and special ids), or more
+        than it has strings to merge.
+    """
     model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.Train(
-        sentence_iterator=iter(sentences),
-        model_writer=model,
-        model_type="bpe",
-        vocab_size=vocabulary_size,
-        character_coverage=1.0,
-        pad_id=PAD,
-        unk_id=UNK,
-        bos_id=BOS,
-        eos_id=EOS,
-        minloglevel=2,
-    )
+    try:
+        sentencepiece.SentencePieceTrainer.Train(
+            sentence_iterator=iter(sentences),
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=max(vocabulary_size, EOS + 1),  # a size below is judged by the text's characters, as all are
+            character_coverage=1.0,
+            pad_id=PAD,
+            unk_id=UNK,
+            bos_id=BOS,
+            eos_id=EOS,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        allowed = _allowed(str(error))
+        raise ValueError(
+            f"cannot train a vocabulary of {vocabulary_size} pieces on {len(sentences)} sentences: {allowed}"
+        ) from error
     write_whole(path, model.getvalue())
+
+
+def _allowed(message: str) -> str:
+    """What the text allows, out of the message of sentencepiece, which knows it only while it trains."""
+    if most := re.search(r"size too high .* <= (\d+)", message):
+        return f"the text allows at most {most[1]}"
+    if least := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
+        return f"its characters need at least {least[1]}"
+    return f"sentencepiece cannot use the text ({message})"

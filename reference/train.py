@@ -1,5 +1,7 @@
 """Trains the float Transformer: Adam, warm-up, label smoothing, length-bucketed batches, resumable, seeded."""
 
+import hashlib
+import io
 import json
 import math
 import random
@@ -109,43 +111,65 @@ def learning_rate(step: int, total: int, recipe: TrainingRecipe) -> float:
     return recipe.peak_learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
+def _settings(
+    config: TransformerConfig,
+    recipe: TrainingRecipe,
+    tokenizer: Tokenizer,
+    train: ParallelText,
+    held_out: ParallelText,
+) -> dict[str, Any]:
+    """Everything that decides the result of a run, by name; texts and vocabulary by their hash."""
+    hashes = {
+        name: hashlib.sha256(json.dumps([text.source, text.target]).encode()).hexdigest()
+        for name, text in (("training_text", train), ("held_out_text", held_out))
+    }
+    return asdict(config) | asdict(recipe) | {"tokenizer": tokenizer.hash} | hashes
+
+
 class Trainer:
-    """Training state between epochs, saved in `folder` after each one."""
+    """Training state between epochs, saved in `folder` after each one; `prepare` makes one that is ready to go.
+
+    Pairs longer than `recipe.max_length` tokens, or than the model has positions, are left out of both texts.
+
+    Raises
+    ------
+    ValueError
+        If that leaves none of the training or of the held-out pairs.
+    """
 
     def __init__(
         self,
         folder: Path,
         config: TransformerConfig,
         recipe: TrainingRecipe,
+        tokenizer: Tokenizer,
         train: ParallelText,
         held_out: ParallelText,
     ) -> None:
-        torch.manual_seed(recipe.seed)
-        torch.set_flush_denormal(True)  # Adam's moments of rows that a batch lacks decay into denormals: slow
-        self.folder, self.config, self.recipe = folder, config, recipe
-        vocabulary = folder / "vocabulary.model"
-        if not vocabulary.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            train_tokenizer([*train.source, *train.target], config.vocabulary_size, vocabulary)
-        self.tokenizer = Tokenizer(vocabulary)
-        self.pairs = [p for p in self._encode(train) if max(map(len, p)) <= recipe.max_length]
-        self.held_out = list(bucketed(self._encode(held_out), recipe.tokens_per_batch))
+        self.folder, self.config, self.recipe, self.tokenizer = folder, config, recipe, tokenizer
+        self.settings = _settings(config, recipe, tokenizer, train, held_out)
+        self.pairs = self._encode(train, "training")
+        self.held_out = list(bucketed(self._encode(held_out, "held-out"), recipe.tokens_per_batch))
         self.model = Transformer(config)
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay))
         self.optimizer = torch.optim.Adam(self.model.parameters(), betas=(0.9, 0.98), eps=1e-9)
         self.log: list[dict[str, Any]] = []
+        self.steps = 0
         self.steps_per_epoch = len(self._epoch(0))
-        if (folder / "state.pt").exists():
-            self._resume()
 
     @property
     def epoch(self) -> int:
         """Epochs finished so far."""
         return len(self.log)
 
-    def _encode(self, text: ParallelText) -> list[tuple[list[int], list[int]]]:
-        encode = self.tokenizer.encode
-        return [(encode(s), encode(t)) for s, t in zip(text.source, text.target, strict=True)]
+    def _encode(self, text: ParallelText, name: str) -> list[tuple[list[int], list[int]]]:
+        """The pairs that are short enough."""
+        encode, limit = self.tokenizer.encode, min(self.recipe.max_length, self.config.max_positions)
+        pairs = [(encode(s), encode(t)) for s, t in zip(text.source, text.target, strict=True)]
+        short = [pair for pair in pairs if max(map(len, pair)) <= limit]
+        if not short:
+            raise ValueError(f"none of the {len(pairs)} {name} pairs has at most {limit} tokens on each side")
+        return short
 
     def _epoch(self, epoch: int) -> list[Batch]:
         """The batches of one epoch: similar lengths together, in an order that the seed and the epoch decide."""
@@ -156,14 +180,19 @@ class Trainer:
         return batches
 
     def run_epoch(self, advance: Callable[[], None] = lambda: None) -> dict[str, Any]:
-        """Train one epoch, validate the averaged weights, save everything; `advance` is called after each step."""
+        """Train one epoch, validate the averaged weights, save everything; `advance` is called after each step.
+
+        The learning rate follows the true number of steps. Their total is only taken to be that of the first epoch
+        times the epochs: others may have a few batches more or less, and the last rates are so much above zero, or
+        zero.
+        """
         began, total_loss = time.perf_counter(), 0.0
         batches = self._epoch(self.epoch)
         torch.manual_seed(self.recipe.seed + self.epoch)
         ops = FloatArithmetic(dropout=self.recipe.dropout)
-        for index, batch in enumerate(batches):
-            step = self.epoch * self.steps_per_epoch + index
-            rate = learning_rate(step, self.recipe.epochs * self.steps_per_epoch, self.recipe)
+        total_steps = self.recipe.epochs * self.steps_per_epoch
+        for batch in batches:
+            rate = learning_rate(self.steps, total_steps, self.recipe)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             with torch.autocast("cpu", torch.bfloat16):
@@ -174,6 +203,7 @@ class Trainer:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimizer.step()
             self.average.update_parameters(self.model)
+            self.steps += 1
             total_loss += loss.item()
             advance()
         self.log.append(
@@ -196,22 +226,99 @@ class Trainer:
         )
         return loss / sum(int((b.labels != PAD).sum()) for b in self.held_out)
 
-    def _save(self) -> None:
-        save_checkpoint(self.folder, self.config, self.average.module.state_dict())
-        state = {
+    def state(self) -> dict[str, Any]:
+        """All that a resumed run needs, and the settings that it must share."""
+        return {
+            "settings": self.settings,
+            "steps": self.steps,
+            "log": self.log,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "log": self.log,
         }
-        torch.save(state, self.folder / "state.tmp")
-        (self.folder / "state.tmp").replace(self.folder / "state.pt")
-        record = {"recipe": asdict(self.recipe), "epochs": self.log}
-        write_whole(self.folder / "training.json", json.dumps(record, indent=1) + "\n")
 
-    def _resume(self) -> None:
-        state = torch.load(self.folder / "state.pt", weights_only=True)
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a `state`."""
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.log = state["log"]
+        self.steps, self.log = state["steps"], list(state["log"])
+
+    def _save(self) -> None:
+        save_checkpoint(self.folder, self.config, self.average.module.state_dict())
+        stream = io.BytesIO()
+        torch.save(self.state(), stream)
+        write_whole(self.folder / "state.pt", stream.getvalue())
+        record = {"recipe": asdict(self.recipe), "epochs": self.log}
+        write_whole(self.folder / "training.json", json.dumps(record, indent=1) + "\n")
+
+
+_STATE = {"settings": dict, "steps": int, "log": list, "model": dict, "average": dict, "optimizer": dict}
+"""What is in state.pt, and of which type."""
+
+
+def prepare(
+    folder: Path, config: TransformerConfig, recipe: TrainingRecipe, train: ParallelText, held_out: ParallelText
+) -> Trainer:
+    """Start a run in `folder`, or resume the one that was stopped there after its last whole epoch.
+
+    The folder and its vocabulary are made if they are missing. Two things of the whole process are set: torch's random
+    seed, and that denormal floats count as 0.
+
+    Raises
+    ------
+    ValueError
+        If the text allows no such vocabulary or holds no sentence that is short enough; if the run in the folder had
+        another configuration, recipe, vocabulary or text (the message names what differs); or if one of its files is
+        damaged or foreign.
+    OSError
+        If the folder cannot be written.
+    """
+    vocabulary, path = folder / "vocabulary.model", folder / "state.pt"
+    state = _read_state(path) if path.exists() else None
+    if state is None and not vocabulary.exists():
+        train_tokenizer([*train.source, *train.target], config.vocabulary_size, vocabulary)
+    tokenizer = Tokenizer(vocabulary)
+    settings = _settings(config, recipe, tokenizer, train, held_out)
+    if state is not None:
+        _check_same(path, state["settings"], settings)
+    if tokenizer.vocabulary_size != config.vocabulary_size:
+        raise ValueError(
+            f"{vocabulary} has {tokenizer.vocabulary_size} pieces, but {config.vocabulary_size} were asked; "
+            "ask for as many, or name another folder"
+        )
+    torch.set_flush_denormal(True)  # Adam's moments of rows that a batch lacks decay into denormals: slow
+    torch.manual_seed(recipe.seed)
+    trainer = Trainer(folder, config, recipe, tokenizer, train, held_out)
+    if state is not None:
+        try:
+            trainer.restore(state)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} does not fit the model that its settings describe: {error}") from error
+    return trainer
+
+
+def _check_same(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Refuse to go on with a run under other settings."""
+    different = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    if not different:
+        return
+    changes = ", ".join(f"{name} {str(old.get(name))[:12]} -> {str(new.get(name))[:12]}" for name in different)
+    why = "; another number of epochs would bend the learning-rate curve" if "epochs" in different else ""
+    raise ValueError(
+        f"{path} is of a run with other settings: {changes}{why}; "
+        "resume with the same ones, or name another folder for a new run"
+    )
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    """What `Trainer.state` gave when it was saved."""
+    try:
+        state = torch.load(io.BytesIO(path.read_bytes()), weights_only=True)
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from error
+    except Exception as error:  # what a damaged file makes torch raise is not documented
+        raise ValueError(f"{path} is damaged, or is no training state; only without it a new run can start") from error
+    if not isinstance(state, dict) or any(not isinstance(state.get(k), kind) for k, kind in _STATE.items()):
+        raise ValueError(f"{path} is no training state of this version; only without it a new run can start")
+    return state

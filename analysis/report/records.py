@@ -61,8 +61,7 @@ def verdict(result: RunResult) -> Record:
         name: sum(getattr(equality, name) for equality in equalities)
         for name in ("codes_compared", "codes_different", "tokens_different", "overflows")
     }
-    compared = bool(equalities) and all(equality.codes_compared for equality in equalities)
-    equal = compared and not totals["codes_different"] and not totals["tokens_different"]
+    equal = bool(equalities) and all(equality.equal for equality in equalities)
     return {"equal": equal, **totals}
 
 

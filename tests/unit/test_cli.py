@@ -47,7 +47,7 @@ def refused(result: tuple[int, str], *words: str) -> None:
     [
         (["run", "--bogus"], ["--bogus"]),
         (["run", "--sentences", "0"], ["sentences"]),
-        (["run", "--sentences", "many"], ["many"]),
+        (["run", "--sentences", "many"], ["--sentences"]),
         (["run", "--config", "int9"], ["int9", "int8", "w4a8"]),
         (["run", "--model", "nowhere"], ["nowhere", "model.safetensors"]),
         (["run", "--scheme", "nowhere.toml"], ["nowhere.toml"]),
@@ -60,6 +60,8 @@ def refused(result: tuple[int, str], *words: str) -> None:
         (["vectors", "nowhere.hwsim", "--site", "*", "--out", "vectors"], ["nowhere.hwsim"]),
         (["sensitivity", "--by", "colour", "--out", "sensitivity"], ["colour", "group"]),
         (["train", "--out", "model", "--d-model", "7"], ["d_model", "7"]),
+        (["train", "--out", "model", "--text", "only.en"], ["--validation"]),
+        (["estimate", "p.hwsim", "--source-length", "5"], ["p.hwsim"]),
     ],
 )
 def test_bad_arguments_are_one_line(

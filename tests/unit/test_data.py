@@ -33,6 +33,15 @@ def test_line_ends_and_outer_space_do_not_matter(tmp_path: Path, content: str) -
     assert read_lines(write(tmp_path, "text.de", content.encode())) == LINES
 
 
+@pytest.mark.parametrize("name", COMPRESS)
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path, name: str) -> None:
+    assert read_lines(write(tmp_path, name, TEXT.encode("utf-8-sig"))) == LINES
+    later = f"\ufeff{TEXT}\ufeffthree\n".encode()  # elsewhere the same bytes are a character
+    assert read_lines(write(tmp_path, name, later)) == (*LINES, "\ufeffthree")
+    with pytest.raises(ValueError, match="is empty"):
+        read_lines(write(tmp_path, name, "".encode("utf-8-sig")))
+
+
 def test_only_newlines_divide_lines(tmp_path: Path) -> None:
     first = "one\u2028still one\x0bstill\x85one"
     assert read_lines(write(tmp_path, "text.de", f"{first}\ntwo\n".encode())) == (first, "two")
@@ -83,6 +92,26 @@ def test_different_line_counts_are_refused(tmp_path: Path) -> None:
         read_parallel(source, target)
     with pytest.raises(ValueError, match="2 source lines but 1 target lines"):
         ParallelText(source=("one", "two"), target=("eins",))
+
+
+def test_different_line_counts_are_judged_before_blank_lines(tmp_path: Path) -> None:
+    source, target = write(tmp_path, "a.en", b"one\n\nthree\n"), write(tmp_path, "a.de", b"eins\ndrei\n")
+    with pytest.raises(ValueError, match=r"a\.en has 3 lines but .*a\.de has 2"):
+        read_parallel(source, target)
+
+
+def test_pairs_that_are_blank_on_either_side_are_left_out(tmp_path: Path) -> None:
+    source = write(tmp_path, "a.en", b"\xef\xbb\xbfone\n\nthree\n \t\nfive\n")
+    target = write(tmp_path, "a.de", b"eins\nzwei\n \n\nf\xc3\xbcnf\n")
+    assert read_parallel(source, target) == ParallelText(source=("one", "five"), target=("eins", "fünf"))
+
+
+def test_parallel_text_without_a_whole_pair_is_refused(tmp_path: Path) -> None:
+    source, target = write(tmp_path, "a.en", b"\ntwo\n"), write(tmp_path, "a.de", b"eins\n\n")
+    with pytest.raises(ValueError, match=r"no line holds a sentence in both .*a\.en and .*a\.de"):
+        read_parallel(source, target)
+    with pytest.raises(ValueError, match=r"b\.de is empty"):
+        read_parallel(source, write(tmp_path, "b.de", b""))
 
 
 def test_parallel_text_keeps_order_and_head(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The tokenizer: round trip, special ids, and files that are no vocabulary of ours."""
 
 import io
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,31 @@ def test_training_is_deterministic_and_the_hash_tells_vocabularies_apart(
     assert (tmp_path / "same.model").read_bytes() == vocabulary.read_bytes()
     hashes = [Tokenizer(tmp_path / name).hash for name in ("same.model", "other.model")]
     assert hashes[0] == Tokenizer(vocabulary).hash != hashes[1]
+
+
+def test_a_vocabulary_that_the_text_does_not_allow_is_refused_with_the_limit(
+    small_text: ParallelText, tmp_path: Path
+) -> None:
+    sentences, path = [*small_text.source, *small_text.target], tmp_path / "folder" / "vocabulary.model"
+    for size, word in ((10_000, "at most"), (8, "at least"), (2, "at least"), (0, "at least"), (-1, "at least")):
+        asked = f"a vocabulary of {size} pieces on 192 sentences"
+        with pytest.raises(ValueError, match=rf"{asked}: .* {word} \d+$") as caught:
+            train_tokenizer(sentences, size, path)
+        assert not path.parent.exists()
+        limit = int(str(caught.value).split()[-1])
+        train_tokenizer(sentences, limit, path)  # what the message allows, is
+        assert Tokenizer(path).vocabulary_size == limit
+        beyond = limit + (1 if word == "at most" else -1)
+        with pytest.raises(ValueError, match=rf"{beyond} pieces .* {word} {limit}$"):
+            train_tokenizer(sentences, beyond, path)
+        shutil.rmtree(path.parent)
+
+
+@pytest.mark.parametrize("sentences", [[], [""], [" "], ["x" * 10_000]])
+def test_text_that_holds_nothing_is_refused(tmp_path: Path, sentences: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"a vocabulary of 64 pieces on \d sentences: .* cannot use the text"):
+        train_tokenizer(sentences, 64, tmp_path / "vocabulary.model")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_other_special_ids_are_refused(small_text: ParallelText, tmp_path: Path) -> None:

@@ -1,5 +1,11 @@
 """Training: batches, schedule and loss are as stated, it learns, and an interruption changes nothing."""
 
+import errno
+import io
+import math
+import os
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,8 +20,16 @@ from torch import Tensor
 from reference.checkpoint import load_checkpoint
 from reference.data import ParallelText
 from reference.model import TransformerConfig
-from reference.tokenizer import BOS, EOS, PAD
-from reference.train import Trainer, TrainingRecipe, bucketed, learning_rate, loss_per_token, make_batch
+from reference.tokenizer import BOS, EOS, PAD, Tokenizer, train_tokenizer
+from reference.train import (
+    Trainer,
+    TrainingRecipe,
+    bucketed,
+    learning_rate,
+    loss_per_token,
+    make_batch,
+    prepare,
+)
 
 CONFIG = TransformerConfig(
     vocabulary_size=64, d_model=16, n_heads=2, d_head=8, d_ff=32, encoder_layers=1, decoder_layers=1, max_positions=64
@@ -81,7 +95,7 @@ def weights(state: dict[str, Any], prefix: str = "") -> dict[str, Tensor]:
 
 
 def run(folder: Path, text: ParallelText, epochs: int) -> Trainer:
-    trainer = Trainer(folder, CONFIG, RECIPE, text, text.head(20))
+    trainer = prepare(folder, CONFIG, RECIPE, text, text.head(20))
     for _ in range(epochs):
         trainer.run_epoch()
     return trainer
@@ -135,3 +149,190 @@ def test_epochs_differ_in_order_and_hold_every_pair(uninterrupted: Trainer) -> N
     assert pairs(0) == pairs(0)
     assert pairs(0) != pairs(1)
     assert unpadded(pairs(0)) == unpadded(pairs(1)) == sorted(uninterrupted.pairs)
+
+
+def test_the_schedule_follows_the_true_number_of_steps(
+    small_text: ParallelText, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("reference.train.learning_rate", lambda step, total, recipe: asked.append(step) or 1e-3)
+    steps = 0
+    for epoch in range(3):
+        trainer = prepare(tmp_path, CONFIG, RECIPE, small_text, small_text.head(20))  # resumed each time
+        assert (trainer.epoch, trainer.steps) == (epoch, steps)
+        steps += len(trainer._epoch(epoch)[: 5 - epoch])
+        monkeypatch.setattr(trainer, "_epoch", lambda epoch, whole=trainer._epoch: whole(epoch)[: 5 - epoch])
+        trainer.run_epoch()
+    assert asked == list(range(5 + 4 + 3))
+
+
+# --- Starting -----------------------------------------------------------------------------------------------------
+
+
+def test_the_constructor_leaves_the_disk_alone(small_text: ParallelText, vocabulary: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    trainer = Trainer(folder, CONFIG, RECIPE, Tokenizer(vocabulary), small_text, small_text)
+    assert (trainer.epoch, trainer.steps) == (0, 0)
+    assert not folder.exists()
+
+
+def test_a_vocabulary_in_the_folder_is_used(small_text: ParallelText, vocabulary: Path, tmp_path: Path) -> None:
+    other = small_text.head(40)
+    shutil.copy(vocabulary, tmp_path / "vocabulary.model")
+    assert prepare(tmp_path, CONFIG, RECIPE, other, other).tokenizer.hash == Tokenizer(vocabulary).hash
+    with pytest.raises(ValueError, match=r"vocabulary\.model has 64 pieces, but 60 were asked"):
+        prepare(tmp_path, replace(CONFIG, vocabulary_size=60), RECIPE, other, other)
+
+
+def test_a_vocabulary_that_the_text_does_not_allow_makes_no_folder(small_text: ParallelText, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"9999 pieces .* at most"):
+        prepare(tmp_path / "model", replace(CONFIG, vocabulary_size=9999), RECIPE, small_text, small_text)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("max_length", "max_positions"), [(12, 64), (100, 12)])
+def test_long_sentences_are_left_out_of_both_texts(
+    small_text: ParallelText, vocabulary: Path, max_length: int, max_positions: int, tmp_path: Path
+) -> None:
+    config, recipe = replace(CONFIG, max_positions=max_positions), replace(RECIPE, max_length=max_length)
+    tokenizer = Tokenizer(vocabulary)
+    lengths = [
+        max(len(tokenizer.encode(side)) for side in pair)
+        for pair in zip(small_text.source, small_text.target, strict=True)
+    ]
+    short = sum(length <= 12 for length in lengths)
+    assert 0 < short < len(lengths)
+    assert 12 in lengths  # the limit itself is allowed
+    trainer = Trainer(tmp_path, config, recipe, tokenizer, small_text, small_text)
+    assert len(trainer.pairs) == sum(len(batch.source) for batch in trainer.held_out) == short
+    assert max(batch.labels.shape[1] for batch in trainer.held_out) <= 12
+    assert math.isfinite(trainer.validate())
+
+
+def test_text_without_a_short_sentence_is_refused(small_text: ParallelText, vocabulary: Path, tmp_path: Path) -> None:
+    long = ParallelText(source=("a menu " * 50,), target=("ein menü " * 50,))
+    tokenizer = Tokenizer(vocabulary)
+    with pytest.raises(ValueError, match="none of the 1 training pairs has at most 64 tokens on each side"):
+        Trainer(tmp_path, CONFIG, RECIPE, tokenizer, long, small_text)
+    with pytest.raises(ValueError, match="none of the 1 held-out pairs has at most 64 tokens"):
+        Trainer(tmp_path, CONFIG, RECIPE, tokenizer, small_text, long)
+    with pytest.raises(ValueError, match="none of the 0 held-out pairs"):
+        Trainer(tmp_path, CONFIG, RECIPE, tokenizer, small_text, small_text.head(0))
+
+
+# --- Resuming -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stopped(uninterrupted: Trainer, tmp_path: Path) -> Path:
+    """A copy of a finished run."""
+    folder = tmp_path / "model"
+    shutil.copytree(uninterrupted.folder, folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("config", "recipe", "message"),
+    [
+        ({"d_ff": 48}, {}, r"settings: d_ff 32 -> 48; resume"),
+        ({"tied": False, "vocabulary_size": 60}, {}, r"settings: vocabulary_size 64 -> 60, tied True -> False; resume"),
+        ({}, {"seed": 8, "dropout": 0.2}, r"settings: dropout 0\.1 -> 0\.2, seed 7 -> 8; resume"),
+        ({}, {"max_length": 1}, r"settings: max_length 100 -> 1; resume"),
+        ({}, {"epochs": 5}, r"settings: epochs 3 -> 5; another number of epochs would bend the learning-rate curve"),
+    ],
+)
+def test_a_run_is_not_resumed_with_other_settings(
+    stopped: Path, small_text: ParallelText, config: dict[str, Any], recipe: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"state\.pt is of a run with other {message}"):
+        prepare(stopped, replace(CONFIG, **config), replace(RECIPE, **recipe), small_text, small_text.head(20))
+    assert prepare(stopped, CONFIG, RECIPE, small_text, small_text.head(20)).epoch == 3
+
+
+def test_a_run_is_not_resumed_with_other_text_or_vocabulary(stopped: Path, small_text: ParallelText) -> None:
+    held_out, hashed = small_text.head(20), r"[0-9a-f]{12} -> [0-9a-f]{12}"
+    with pytest.raises(ValueError, match=rf"settings: training_text {hashed}; resume"):
+        prepare(stopped, CONFIG, RECIPE, small_text.head(90), held_out)
+    with pytest.raises(ValueError, match=rf"settings: held_out_text {hashed}; resume"):
+        prepare(stopped, CONFIG, RECIPE, small_text, small_text.head(21))
+    train_tokenizer(small_text.source, 64, stopped / "vocabulary.model")
+    with pytest.raises(ValueError, match=rf"settings: tokenizer {hashed}; resume"):
+        prepare(stopped, CONFIG, RECIPE, small_text, held_out)
+    (stopped / "vocabulary.model").unlink()
+    with pytest.raises(ValueError, match=r"cannot read vocabulary .*vocabulary\.model"):
+        prepare(stopped, CONFIG, RECIPE, small_text, held_out)
+    assert not (stopped / "vocabulary.model").exists()  # a new one would not be the one of the run
+
+
+def saved(content: object) -> bytes:
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    return stream.getvalue()
+
+
+def without(name: str) -> Callable[[bytes], bytes]:
+    def change(whole: bytes) -> bytes:
+        state = torch.load(io.BytesIO(whole), weights_only=True)
+        del state[name]
+        return saved(state)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(lambda whole, part=part: whole[: len(whole) * part // 8] for part in range(8)),
+        lambda whole: whole[:-1],
+        lambda whole: b"not a state\n",
+        lambda whole: b"\x80\x02.",
+        lambda whole: saved([1, 2]),
+        lambda whole: saved({"model": {}}),
+        lambda whole: saved(RECIPE),  # a class of ours: no code is loaded from a state
+        *map(without, ("settings", "steps", "log", "model", "average", "optimizer")),
+    ],
+)
+def test_a_damaged_or_foreign_state_is_refused(
+    stopped: Path, small_text: ParallelText, damage: Callable[[bytes], bytes]
+) -> None:
+    path = stopped / "state.pt"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"state\.pt is (damaged|no training state)"):
+        prepare(stopped, CONFIG, RECIPE, small_text, small_text.head(20))
+
+
+@pytest.mark.parametrize("part", ["model", "average", "optimizer"])
+def test_a_state_whose_tensors_do_not_fit_is_refused(stopped: Path, small_text: ParallelText, part: str) -> None:
+    path = stopped / "state.pt"
+    state = torch.load(path, weights_only=True)
+    state[part] = {}
+    path.write_bytes(saved(state))
+    with pytest.raises(ValueError, match=r"state\.pt does not fit the model"):
+        prepare(stopped, CONFIG, RECIPE, small_text, small_text.head(20))
+
+
+def test_a_state_that_cannot_be_read_is_refused(stopped: Path, small_text: ParallelText) -> None:
+    (stopped / "state.pt").unlink()
+    (stopped / "state.pt").mkdir()
+    with pytest.raises(ValueError, match=r"cannot read .*state\.pt: Is a directory"):
+        prepare(stopped, CONFIG, RECIPE, small_text, small_text.head(20))
+
+
+def test_a_failed_save_leaves_the_old_state_and_nothing_else(
+    small_text: ParallelText, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = run(tmp_path, small_text, 1)
+    before = (tmp_path / "state.pt").read_bytes()
+    names = sorted(path.name for path in tmp_path.iterdir())
+    original = os.replace
+
+    def full(old: Path, new: Path) -> None:
+        if Path(new).name == "state.pt":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(old, new)
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*state\.pt"):
+        trainer.run_epoch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert (tmp_path / "state.pt").read_bytes() == before

@@ -1,0 +1,97 @@
+"""The commands that make, prove, show, price and export a program, on a tiny model."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from analysis import cli
+from hwsim.program import load
+from reference.data import ParallelText
+from tests.unit.tampering import save_tiny_model, with_constant
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line in this process: exit code, and what went to standard output."""
+
+    def call(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["hwsim", *map(str, arguments)])
+        try:
+            cli.main()
+        except SystemExit as stop:
+            return int(stop.code or 0), capsys.readouterr().out
+        return 0, capsys.readouterr().out
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def folder(vocabulary: Path, small_text: ParallelText, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder, and its text in two files."""
+    folder = tmp_path_factory.mktemp("verify")
+    save_tiny_model(folder / "model", vocabulary)
+    text = small_text.head(6)
+    (folder / "text.en").write_text("\n".join(text.source) + "\n")
+    (folder / "text.de").write_text("\n".join(text.target) + "\n")
+    return folder
+
+
+@pytest.fixture
+def program(run: Run, folder: Path) -> Path:
+    """Quantized once, by the command."""
+    path = folder / "int8.hwsim"
+    if not path.exists():
+        text = ("--calibrate", folder / "text.en", "--calibrate-reference", folder / "text.de")
+        code, output = run("quantize", "--config", "int8", "--out", path, "--model", folder / "model", *text)
+        assert code == 0 and "scheme int8" in output and "accumulators proven" in output
+    return path
+
+
+@pytest.mark.parametrize("beam", [1, 2])
+def test_verify_counts_what_it_compared(run: Run, folder: Path, program: Path, beam: int) -> None:
+    text = ("--text", folder / "text.en", "--model", folder / "model")
+    code, output = run("verify", program, *text, "--sentences", 4, "--beam", beam)
+    assert code == 0
+    found = re.search(r"4 sentences, ([\d,]+) codes compared, 0 different, 0 tokens different, 0 overflows", output)
+    assert found is not None and int(found[1].replace(",", "")) > 5_000
+    assert "first divergence" not in output
+
+
+def test_verify_of_a_tampered_file_fails(run: Run, folder: Path, program: Path, tmp_path: Path) -> None:
+    sound, name = load(program), "encoder.0.self_attention.softmax.table"
+    table = sound.constants[name]
+    path = tmp_path / "tampered.hwsim"
+    with_constant(sound, name, {0: int(table[100]), 100: int(table[0])}).save(path)
+    code, output = run("verify", path, "--text", folder / "text.en", "--model", folder / "model")
+    assert code == 1
+    assert re.search(r"6 sentences, [\d,]+ codes compared, [1-9]", output)
+    divergence = " ".join(output[output.index("first divergence") :].split())
+    assert re.match(r"first divergence: sentence [1-6], encode, site encoder\.0\.self_attention\.softmax\.", divergence)
+
+
+def test_vectors_are_written(run: Run, folder: Path, program: Path, tmp_path: Path) -> None:
+    out = tmp_path / "vectors"
+    text = ("--text", folder / "text.en", "--model", folder / "model")
+    code, _ = run("vectors", program, "--site", "encoder.0.*.scores", "--out", out, *text, "--steps", 1)
+    assert code == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["scheme"] == "int8" and len(manifest["operations"]) == 1
+    assert list(out.rglob("*.hex")) and list(out.rglob("*.npz"))
+
+
+def test_show_lists_sites(run: Run, program: Path) -> None:
+    code, output = run("show", program, "--site", "encoder.0.*")
+    assert code == 0 and "encoder.0.self_attention.scores" in output and "generator.logits" not in output
+
+
+def test_estimate_prices_a_program(run: Run, program: Path, tmp_path: Path) -> None:
+    table, summary = tmp_path / "cost.csv", tmp_path / "cost.json"
+    lengths = ("--source-length", 5, "--target-length", 6)
+    code, output = run("estimate", program, *lengths, "--csv", table, "--json", summary)
+    assert code == 0 and "MAC" in output
+    assert table.read_text().count("\n") > 20 and json.loads(summary.read_text())
