@@ -245,10 +245,10 @@ def estimate(
     Example: `hwsim estimate int8.hwsim --source-length 13 --target-length 15 --csv cost.csv`
     """
     from analysis import costs
-    from hwsim import program as files
     from hwsim.accelerator.estimate import estimate as price
+    from hwsim.loading import load
 
-    loaded = files.load(program)
+    loaded = load(program)
     sources, targets = source_length or [], target_length or []
     if len(sources) != len(targets):
         raise ValueError(f"{len(sources)} source lengths but {len(targets)} target lengths; they go in pairs")
@@ -298,7 +298,7 @@ def show(
     Example: `hwsim show int8.hwsim --site 'encoder.0.*'`
     """
     from analysis.show import show as tables
-    from hwsim.program import load
+    from hwsim.loading import load
 
     _print(*tables(load(program), site))
 
@@ -320,8 +320,8 @@ def vectors(
     from analysis.report import check_target
     from analysis.vectors import write_vectors
     from analysis.workload import load_model, match_tokenizer
+    from hwsim.loading import load
     from hwsim.machine import Machine
-    from hwsim.program import load
 
     check_target(out)
     loaded, checked = load_model(model), load(program)

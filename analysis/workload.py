@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hwsim.loading import load
 from hwsim.machine import Machine
-from hwsim.program import Program, load
+from hwsim.program import Program
 from reference.checkpoint import load_checkpoint
 from reference.data import ParallelText, assets, corpus
 from reference.lower import lower

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.compare import compare
 from hwsim.formats import Accumulator, Counter, IntFormat, Overflow
-from hwsim.program import Program, load
+from hwsim.program import Program
 
 if TYPE_CHECKING:
     from hwsim import kernels
     from hwsim.accelerator.estimate import estimate
+    from hwsim.loading import load
     from hwsim.machine import Machine
 
 __all__ = [
@@ -28,7 +29,7 @@ __all__ = [
     "load",
 ]
 
-_AT_FIRST_USE = {"Machine": "hwsim.machine", "estimate": "hwsim.accelerator.estimate"}
+_AT_FIRST_USE = {"Machine": "hwsim.machine", "estimate": "hwsim.accelerator.estimate", "load": "hwsim.loading"}
 
 
 if not TYPE_CHECKING:  # or a type checker would take every name

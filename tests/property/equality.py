@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hwsim.formats import Counter
+from hwsim.loading import load
 from hwsim.machine import Machine
-from hwsim.program import Operation, Program, load
+from hwsim.program import Operation, Program
 from reference.lower import lower
 from reference.model import KeyValue, Transformer, source_mask
 from reference.padding import Visibility, full_sequence

@@ -271,7 +271,7 @@ def test_a_step_without_past_or_source_runs(tiny: Program) -> None:
 
 @pytest.mark.parametrize(("source", "past"), [(SOURCE, 3), (SOURCE[:1, :1], 0)], ids=["several", "one of each"])
 def test_outputs_are_the_callers_own(source: NDArray[Any], past: int, tiny: Program) -> None:
-    """Writing over outputs, inputs and what was observed changes no later run; nothing shares memory with the inputs."""
+    """Writing over outputs, inputs and what was observed changes no later run, and none of it is the same memory."""
     machine = Machine(tiny)
     given = {"encode": encode_inputs(source), "decode_step": step_inputs(tiny, source, past)}
     expected = {name: machine.run(name, inputs) for name, inputs in given.items()}
@@ -378,7 +378,7 @@ def test_another_process_computes_the_same_bytes(tiny: Program, tmp_path: Path) 
 def test_an_operation_is_found_by_what_it_makes(tiny: Program) -> None:
     for _, operation in tiny.operations():
         assert all(operation_of(tiny, name) is operation for name in written(operation))
-    with pytest.raises(ValueError, match="no operation makes 'key'; perhaps .*self_attention.key"):
+    with pytest.raises(ValueError, match=r"no operation makes 'key'; perhaps .*self_attention\.key"):
         operation_of(tiny, "key")
     with pytest.raises(ValueError, match="no operation makes 'zebra'; perhaps see `hwsim show`"):
         operation_of(tiny, "zebra")

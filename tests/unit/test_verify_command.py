@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from analysis import cli
-from hwsim.program import load
+from hwsim.loading import load
 from reference.data import ParallelText
 from tests.unit.tampering import save_tiny_model, with_constant
 
