@@ -30,8 +30,9 @@ def page(folder: Path) -> str:
     coarse: dict[str, dict[int, float]] = {}
     for row in rows:
         coarse.setdefault(f"{row['kind']} {row[row['kind']]}", {})[row["bits"]] = row["loss_increase"]
-    sites = read(folder / "sensitivity-sites" / "sensitivity.json")
-    at_four_bits = [row for row in sites["sensitivity"] if row["bits"] == 4]
+    by_site = folder / "sensitivity-sites" / "sensitivity.json"
+    sites = read(by_site) if by_site.exists() else None  # half an hour of work, not repeated for every page
+    at_four_bits = [row for row in sites["sensitivity"] if row["bits"] == 4] if sites else []
     worst = sorted(at_four_bits, key=lambda row: -row["loss_increase"])
     environment = Environment(
         loader=PackageLoader("analysis"), undefined=StrictUndefined, trim_blocks=False, autoescape=False
