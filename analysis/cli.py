@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from analysis.run import Advance
     from analysis.workload import Model
     from reference.data import ParallelText
+    from reference.quantize.calibrate import Range
     from reference.quantize.scheme import Scheme
 
 DEFAULT_SENTENCES = 100
@@ -44,7 +45,8 @@ CalibrateOption = Annotated[
     typer.Option("--calibrate", help="Source text to calibrate on; default: 512 training sentences."),
 ]
 CalibrateReferenceOption = Annotated[
-    Path | None, typer.Option("--calibrate-reference", help="Translations of the calibration text.")
+    Path | None,
+    typer.Option("--calibrate-reference", help="Translations of the calibration text; default: the float model's own."),
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Folder or file to write.")]
 BeamOption = Annotated[int, typer.Option("--beam", min=1, help="Beam width; 1 is greedy.")]
@@ -89,7 +91,7 @@ def run(
     """
     from analysis import report
     from analysis.run import run as run_all
-    from analysis.workload import calibrate_model, check_inputs, load_model
+    from analysis.workload import check_inputs, load_model
 
     began = time.perf_counter()
     folder = out or Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
@@ -97,10 +99,8 @@ def run(
     schemes = _schemes(config, scheme)
     loaded = load_model(model)
     body = _text(text, reference).head(sentences)
-    calibration = _calibration(calibrate, calibrate_reference)
     check_inputs(loaded, schemes, body)
-    with _progress("calibrating", None):
-        ranges = calibrate_model(loaded, calibration)
+    ranges = _ranges(loaded, calibrate, calibrate_reference)
     with _progress("translating and comparing", len(body) * (1 + len(schemes))) as advance:
         result = run_all(loaded, schemes, body, ranges, beam_width=beam, advance=advance)
     rows = _group_rows(loaded, ranges, _text(text, reference)) if sensitivity else []
@@ -171,7 +171,7 @@ def quantize(
 
     Examples: `hwsim quantize --config int8 --out int8.hwsim` · `hwsim quantize --scheme mine.toml --out mine.hwsim`
     """
-    from analysis.workload import calibrate_model, check_inputs, configure, load_model
+    from analysis.workload import check_inputs, configure, load_model
     from reference.quantize.plan import dropped_factor
 
     if config and scheme:
@@ -179,8 +179,7 @@ def quantize(
     chosen = _schemes(None if scheme else [config or "int8"], scheme)[0]
     loaded = load_model(model)
     check_inputs(loaded, [chosen])
-    with _progress("calibrating", None):
-        ranges = calibrate_model(loaded, _calibration(calibrate, calibrate_reference))
+    ranges = _ranges(loaded, calibrate, calibrate_reference)
     program = configure(loaded, chosen, ranges).program
     program.save(out)
     rule = chosen.accumulator.overflow.value
@@ -283,7 +282,7 @@ def sensitivity(
     report.check_target(out)
     kinds = check_kinds(by)
     loaded, body = load_model(model), _text(text, reference).head(sentences)
-    rows = study(loaded, body, _calibration(calibrate, calibrate_reference), kinds, bleu, _progress)
+    rows = study(loaded, body, _ranges(loaded, calibrate, calibrate_reference), kinds, bleu, _progress)
     write_study(rows, len(body), out, report.context(sys.argv, loaded.folder, time.perf_counter() - began))
     _print(report.sensitivity_table([row for row in rows if row.kind != "site"] or rows))
 
@@ -358,12 +357,19 @@ def _source_text(source: Path | None) -> tuple[str, ...]:
     return corpus("test").source if source is None else read_lines(source)
 
 
-def _calibration(source: Path | None, reference: Path | None) -> "ParallelText | None":
-    if source is None and reference is None:
-        return None
-    if source is None or reference is None:
-        raise ValueError("--calibrate and --calibrate-reference go together")
-    return _text(source, reference)
+def _ranges(model: "Model", source: Path | None, reference: Path | None) -> "dict[str, Range]":
+    """Calibrated ranges: on the user's text, with its translations or the float model's own, or on training text."""
+    from analysis.run import calibrate_on_own_translations
+    from analysis.workload import calibrate_model
+    from reference.data import read_lines, read_parallel
+
+    if source is None and reference is not None:
+        raise ValueError("--calibrate-reference needs --calibrate")
+    with _progress("calibrating", None):
+        if source is not None and reference is None:
+            return calibrate_on_own_translations(model, read_lines(source), str(source))
+        text = None if source is None or reference is None else read_parallel(source, reference)
+        return calibrate_model(model, text)
 
 
 def _group_rows(model: "Model", ranges: Any, text: "ParallelText") -> Any:

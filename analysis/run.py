@@ -9,13 +9,14 @@ from analysis.accuracy import Accuracy, float_passes, measure
 from analysis.bleu import Bleu, bleu, paired_difference
 from analysis.equality import Equality, prove_equal
 from analysis.steppers import float_stepper
-from analysis.workload import ROWS_PER_BATCH, Configuration, Model, by_length, configure
+from analysis.workload import ROWS_PER_BATCH, Configuration, Model, by_length, calibrate_on_ids, configure
 from hwsim.accelerator.estimate import Estimate, estimate
 from hwsim.formats import Overflow
 from reference.data import ParallelText
 from reference.decoding import beam, greedy, length_limit
 from reference.quantize.calibrate import Range
 from reference.quantize.scheme import Scheme
+from reference.tokenizer import EOS
 
 Advance = Callable[[int], None]
 
@@ -78,7 +79,7 @@ def run(
         Called with the number of sentences done; each is done once in float and once a scheme.
     """
     rows = model.encode(text.source, "source text")
-    floating = _float_translations(model, rows, beam_width, advance)
+    floating = translate_float(model, rows, beam_width, advance)
     batches = model.batches_by_length(text, "text")
     results = []
     for scheme in schemes:
@@ -149,7 +150,10 @@ def _translations(model: Model, ids: list[list[int]]) -> Translations:
 
 
 @torch.inference_mode()
-def _float_translations(model: Model, rows: list[list[int]], beam_width: int, advance: Advance) -> Translations:
+def translate_float(
+    model: Model, rows: list[list[int]], beam_width: int = 1, advance: Advance = nothing
+) -> Translations:
+    """Translations of the float model, in the order of the rows."""
     ids: list[list[int]] = [[] for _ in rows]
     for indices in by_length(rows, max(1, ROWS_PER_BATCH // beam_width)):
         sources = [rows[i] for i in indices]
@@ -160,3 +164,11 @@ def _float_translations(model: Model, rows: list[list[int]], beam_width: int, ad
             ids[i] = output
         advance(len(indices))
     return _translations(model, ids)
+
+
+def calibrate_on_own_translations(model: Model, sentences: Sequence[str], what: str) -> dict[str, Range]:
+    """Ranges on text without translations: the decoder reads what the float model makes of it, greedily."""
+    rows = model.encode(sentences, what)
+    targets = translate_float(model, rows).ids
+    pairs = [(row, [*target[:-1], EOS]) for row, target in zip(rows, targets, strict=True)]
+    return calibrate_on_ids(model, pairs)

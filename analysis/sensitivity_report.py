@@ -14,8 +14,9 @@ from analysis.report.provenance import Context
 from analysis.report.records import sensitivity_record
 from analysis.report.tables import sensitivity_csv
 from analysis.sensitivity import BITS, KINDS, Kind, Row, add_bleu, count_schemes, passes_by_length, sensitivity
-from analysis.workload import Model, calibrate_model
+from analysis.workload import Model
 from reference.data import ParallelText
+from reference.quantize.calibrate import Range
 
 Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
 
@@ -37,15 +38,13 @@ def check_kinds(names: Sequence[str] | None) -> tuple[Kind, ...]:
 def study(
     model: Model,
     text: ParallelText,
-    calibration: ParallelText | None,
+    ranges: dict[str, Range],
     kinds: Sequence[Kind],
     with_bleu: bool,
     progress: Progress,
 ) -> list[Row]:
     """Sensitivity of every target of some kinds on a text."""
-    with progress("calibrating", None):
-        ranges = calibrate_model(model, calibration)
-        passes = passes_by_length(model, text)
+    passes = passes_by_length(model, text)
     schemes = count_schemes(model, kinds)
     with progress("measuring", schemes) as advance:
         rows = sensitivity(model, ranges, passes, kinds, advance=partial(advance, 1))

@@ -99,11 +99,13 @@ def calibrate_model(model: Model, text: ParallelText | None = None) -> dict[str,
         If there is no text and the model is of another vocabulary: the shipped text would say nothing about it.
     """
     if text is None and not is_of_corpus(model):
-        raise ValueError(
-            f"{model.folder} has a vocabulary of its own; calibrate it on its own text (--calibrate, "
-            "--calibrate-reference)"
-        )
+        raise ValueError(f"{model.folder} has a vocabulary of its own; calibrate it on its own text (--calibrate)")
     return calibrate(model.network, model.batches(text or calibration_text(), "calibration"))
+
+
+def calibrate_on_ids(model: Model, pairs: list[tuple[list[int], list[int]]]) -> dict[str, Range]:
+    """Ranges of all sites on source and target ids, each ended by EOS."""
+    return calibrate(model.network, bucketed(pairs, TOKENS_PER_BATCH))
 
 
 @dataclass(frozen=True, kw_only=True)

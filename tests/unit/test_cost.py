@@ -31,6 +31,7 @@ from hwsim.accelerator.pricing import price
 from hwsim.accelerator.sentences import SentenceCounter, sentence_events
 from hwsim.accelerator.traffic import Array
 from hwsim.formats import IntFormat
+from hwsim.loading import load
 from hwsim.program import (
     ConstantInfo,
     Dimension,
@@ -42,7 +43,6 @@ from hwsim.program import (
     Relu,
     Requantize,
     TensorInfo,
-    load,
 )
 from reference.lower import lower
 from reference.model import Transformer, TransformerConfig

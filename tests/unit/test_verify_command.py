@@ -17,14 +17,15 @@ Run = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command line in this process: exit code, and what went to standard output."""
+    """Run the command line in this process: exit code and output; errors behind it if it failed."""
 
     def call(*arguments: object) -> tuple[int, str]:
         monkeypatch.setattr("sys.argv", ["hwsim", *map(str, arguments)])
         try:
             cli.main()
         except SystemExit as stop:
-            return int(stop.code or 0), capsys.readouterr().out
+            out, err = capsys.readouterr()
+            return int(stop.code or 0), out + err
         return 0, capsys.readouterr().out
 
     return call
@@ -95,3 +96,26 @@ def test_estimate_prices_a_program(run: Run, program: Path, tmp_path: Path) -> N
     code, output = run("estimate", program, *lengths, "--csv", table, "--json", summary)
     assert code == 0 and "MAC" in output
     assert table.read_text().count("\n") > 20 and json.loads(summary.read_text())
+
+
+def test_calibration_text_needs_no_translations(run: Run, folder: Path, tmp_path: Path) -> None:
+    """Without them the decoder is calibrated on the float model's own."""
+    path, model = tmp_path / "own.hwsim", ("--model", folder / "model")
+    code, output = run("quantize", "--out", path, "--calibrate", folder / "text.en", *model)
+    assert code == 0 and path.exists(), output
+    code, output = run("quantize", "--out", tmp_path / "none.hwsim", *model)
+    assert code == 2 and not (tmp_path / "none.hwsim").exists()
+
+
+def test_run_takes_a_text_a_model_and_a_scheme_of_the_users(run: Run, folder: Path, tmp_path: Path) -> None:
+    scheme = tmp_path / "mine.toml"
+    scheme.write_text('name = "mine"\n[[rules]]\npattern = "*.feed_forward.*.weight"\nbits = 4\n')
+    text = ("--text", folder / "text.en", "--reference", folder / "text.de", "--calibrate", folder / "text.en")
+    out = tmp_path / "out"
+    code, output = run("run", *text, "--model", folder / "model", "--scheme", scheme, "--config", "int8", "--out", out)
+    assert code == 0, output
+    report = json.loads((out / "report.json").read_text())
+    assert [one["name"] for one in report["configurations"]] == ["int8", "mine"]
+    assert report["configurations"][0]["weight_bytes"] > report["configurations"][1]["weight_bytes"]
+    assert {row["group"] for row in report["sensitivity"]} >= {"attention", "softmax"}
+    assert all(one["codes_different"] == 0 < one["codes_compared"] for one in report["configurations"])
