@@ -5,6 +5,7 @@ import functools
 import random
 import re
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from hwsim.machine import Machine
 from hwsim.program import Manifest, Program, Requantize, written
 from hwsim.validate import validate
 from reference.quantize.scheme import Scheme, preset
+from tests import oracle
 from tests.unit.tiny_program import tiny_program
 
 Edit = Callable[[Program], Program]
@@ -517,13 +519,13 @@ def test_every_rounding_of_layernorm_stays_below_two_to_the_63(part: str, tiny: 
     field = f"{part}_requantization"
     run(edited(tiny, operation(f"{NORM}.output", **{field: rescale(65535, 62)})))
     if part == "output":
-        gamma = int(np.abs(tiny.constants[f"{NORM}.gamma"].astype(int)).max())
-        most = (2**63 - 1 - 2**61) // 65535 - 128 * gamma
+        most = (2**63 - 1 - 2**61) // 65535 - 128 * 100
         large = [operation(f"{NORM}.output", **{field: rescale(65535, 62)})]
+        large.append(constant(f"{NORM}.gamma", np.array([1, 2, -100, 3, 4, 5, 6, 7])))
         beta = functools.partial(constant, f"{NORM}.beta", format=IntFormat(bits=63))
-        run(edited(tiny, *large, beta(-most * ONES)))
+        run(edited(tiny, *large, beta(np.array([0, 0, -most, 0, 0, 0, 0, 1]))))
         with pytest.raises(ValueError, match=rf"{NORM}.output: \|x\| \* multiplier \+ rounding"):
-            validate(edited(tiny, *large, beta(-(most + 1) * ONES)))
+            validate(edited(tiny, *large, beta(np.array([0, 0, -(most + 1), 0, 0, 0, 0, 1]))))
 
 
 def test_zero_points_are_codes(tiny: Program) -> None:
@@ -532,7 +534,55 @@ def test_zero_points_are_codes(tiny: Program) -> None:
         run(edited(tiny, tensor("encoder.embedding", zero_point=zero)))
         moved = edited(tiny, constant(f"{KEY}.weight", zero_point=zero))
         run(moved)
-        assert validate(moved)[f"{KEY}.accumulator"] != validate(tiny)[f"{KEY}.accumulator"]
+        rows, bias = (tiny.constants[f"{KEY}.{part}"].tolist() for part in ("weight", "bias"))
+        codes = tiny.tensors["encoder.embedding"]
+        ends = codes.format.min - codes.zero_point, codes.format.max - codes.zero_point
+        bounds = [oracle.partial_sum_bounds(row, zero, start, *ends) for row, start in zip(rows, bias, strict=True)]
+        lows, highs = zip(*bounds, strict=True)
+        assert validate(moved)[f"{KEY}.accumulator"] == (min(lows), max(highs))
+
+
+def test_what_follows_an_accumulator_reaches_what_it_says(tiny: Program) -> None:
+    """A shift by 2^k is at most half a unit further out than the exact quotient; ReLU cuts at 0."""
+    reach = validate(tiny)
+    for shift in (0, 1, 5, 62):
+        shifted = validate(edited(tiny, operation(f"{SCORES}.shifted", shift=shift)))[f"{SCORES}.shifted"]
+        low, high = reach[f"{SCORES}.accumulator"]
+        half = 2**shift // 2
+        assert shifted == ((low - half) // 2**shift, (high + half) // 2**shift)
+        assert (
+            shifted.low <= oracle.half_even(Fraction(low, 2**shift))
+            and oracle.half_even(Fraction(high, 2**shift)) <= shifted.high
+        )
+    low, high = reach[f"{FORWARD}.hidden.accumulator"]
+    assert low < 0 < high and reach[f"{FORWARD}.hidden.rectified"] == (0, high)
+
+
+def test_constants_and_codes_may_have_the_ends_of_their_ranges(tiny: Program) -> None:
+    """1 and 65535 side by side, 0 and 62, codes of 16 bits; one element beyond is enough to be refused."""
+    rescaled = operation(KEY, requantization=rescale("multipliers", "shifts"))
+    multipliers, shifts = [1, 65535] * 4, [62, 0] * 4
+    sixteen = [tensor(KEY, format=IntFormat(bits=16)), tensor(f"{KEY}.heads", format=IntFormat(bits=16))]
+    run(edited(tiny, new_constant("multipliers", multipliers), new_constant("shifts", shifts), rescaled, *sixteen))
+    for name, value in (("multipliers", 0), ("multipliers", 65536), ("shifts", 63)):
+        values = {"multipliers": multipliers, "shifts": shifts}
+        values[name] = [*values[name][:7], value]
+        with pytest.raises(ValueError, match=f"{KEY}: constant {name} leaves"):
+            validate(edited(tiny, *(new_constant(n, v, bits=17) for n, v in values.items()), rescaled))
+    for value in (-1, 256):
+        table = tiny.constants[f"{SOFTMAX}.table"].copy()
+        table[17] = value
+        with pytest.raises(ValueError, match=f"table {SOFTMAX}.table leaves"):
+            validate(edited(tiny, constant(f"{SOFTMAX}.table", table, format=INT17)))
+
+
+def test_the_worst_channel_counts(tiny: Program) -> None:
+    """One channel whose rounding leaves 63 bits."""
+    wide = with_accumulator(f"{KEY}.accumulator", Accumulator(bits=63))
+    wide += [new_constant("multipliers", [1] * 7 + [3]), operation(KEY, requantization=rescale("multipliers", 0))]
+    run(edited(tiny, *wide, bias_of(tiny, KEY, (2**63 - 1) // 3, True)))
+    with pytest.raises(ValueError, match=rf"{KEY}: \|x\| \* multiplier \+ rounding reaches"):
+        validate(edited(tiny, *wide, bias_of(tiny, KEY, (2**63 - 1) // 3 + 1, True)))
 
 
 def test_positions_suffice_exactly(tiny: Program) -> None:
