@@ -43,7 +43,7 @@ def page(folder: Path) -> str:
         greedy=runs[0][1],
         training=read(assets() / "model" / "training.json"),
         train_pairs=len(corpus("train")),
-        property=read(folder / "property_equality.json"),
+        records=[read(path) for path in sorted(folder.glob("property_equality*.json"))],
         kernels=read(folder / "kernels" / "kernels.json"),
         sensitivity=sensitivity,
         sites=sites,
