@@ -1,6 +1,5 @@
 """The kernel table: printed, and written as JSON with an error plot for each kernel."""
 
-import io
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -45,9 +44,8 @@ def _plots(rows: Sequence[KernelRow]) -> dict[str, bytes]:
     files = {}
     for kernel in dict.fromkeys(row.kernel for row in rows):
         histograms = {row.bits: (row.error_lsb, row.error_counts) for row in rows if row.kernel == kernel}
-        stream = io.BytesIO()
-        plots.write_png(plots.error_histogram(kernel, histograms, 1 / BINS_PER_LSB), stream)
-        files[f"{kernel.lower().replace(' ', '_')}.png"] = stream.getvalue()
+        figure = plots.error_histogram(kernel, histograms, 1 / BINS_PER_LSB)
+        files[f"{kernel.lower().replace(' ', '_')}.png"] = plots.png(figure)
     return files
 
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -37,14 +37,14 @@ Energies = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG file whole or not at all."""
+    write_whole(path, png(figure))
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG, the same bytes for the same figure."""
     stream = io.BytesIO()
-    write_png(figure, stream)
-    write_whole(path, stream.getvalue())
-
-
-def write_png(figure: Figure, stream: BinaryIO) -> None:
-    """Write a PNG, the same bytes for the same figure."""
     figure.savefig(stream, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return stream.getvalue()
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -1,6 +1,5 @@
 """The figures of a report, with the captions that they have on its page."""
 
-import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -42,13 +41,13 @@ def _of_configurations(result: RunResult) -> Iterator[Picture]:
         name="bleu",
         section="configurations",
         caption="BLEU of the integer machine with 95% bootstrap intervals; line and band are the float model's.",
-        png=_png(plots.bleu_bars(scores, result.bleu_float)),
+        png=plots.png(plots.bleu_bars(scores, result.bleu_float)),
     )
     yield Picture(
         name="energy",
         section="cost",
         caption="Energy of an average sentence at batch 1. What the energy table has no constant for is left out.",
-        png=_png(plots.energy_bars(energies)),
+        png=plots.png(plots.energy_bars(energies)),
     )
 
 
@@ -72,14 +71,14 @@ def sensitivity_pictures(rows: Sequence[Row]) -> Iterator[Picture]:
                 name=f"sensitivity_{kind}",
                 section="sensitivity",
                 caption=f"What one {kind} with fewer bits adds to the loss, while the rest stays at 8 bits.",
-                png=_png(plots.sensitivity_lines(rows, kind)),
+                png=plots.png(plots.sensitivity_lines(rows, kind)),
             )
     for bits in sorted({row.bits for row in rows if row.kind == "site" and row.bits < 8}, reverse=True):
         yield Picture(
             name=f"sensitivity_sites_{bits}_bits",
             section="sensitivity",
             caption=f"What a single site at {bits} bits adds to the loss, while the rest stays at 8 bits.",
-            png=_png(plots.sensitivity_map(rows, bits)),
+            png=plots.png(plots.sensitivity_map(rows, bits)),
         )
 
 
@@ -89,7 +88,7 @@ def _of_sites(result: RunResult) -> Iterator[Picture]:
             name=f"sqnr_{number}_{re.sub(r'[^A-Za-z0-9]+', '_', name)[:40]}",
             section="sites",
             caption=f"Signal-to-quantization-noise ratio of the sites of {name} that are furthest from float.",
-            png=_png(_sqnr(name, one)),
+            png=plots.png(_sqnr(name, one)),
             configuration=name,
         )
 
@@ -102,9 +101,3 @@ def _sqnr(name: str, one: ConfigurationResult) -> Figure:
 def _literal(name: str) -> str:
     """A name as matplotlib shows it unchanged: a dollar would begin a formula."""
     return name.replace("$", r"\$")
-
-
-def _png(figure: Figure) -> bytes:
-    stream = io.BytesIO()
-    plots.write_png(figure, stream)
-    return stream.getvalue()
