@@ -5,6 +5,7 @@ from enum import Enum, IntEnum
 import msgspec
 
 MIN_BITS, MAX_BITS = 2, 63
+MAX_TILE = 1 << 20
 
 
 class Overflow(str, Enum):
@@ -15,11 +16,53 @@ class Overflow(str, Enum):
     WRAP = "wrap"
 
 
+class Granularity(str, Enum):
+    """When a sum is brought into the accumulator's range (docs/operators/accumulator.md)."""
+
+    MAC = "mac"
+    """After every multiply-accumulate, in the array's order."""
+    TILE = "tile"
+    """After every `tile` products."""
+    END = "end"
+    """Once, after the last product."""
+
+
+class Rounding(str, Enum):
+    """How a rational becomes an integer (docs/operators/requantization.md)."""
+
+    HALF_UP = "half_up"
+    HALF_AWAY = "half_away"
+    HALF_EVEN = "half_even"
+    FLOOR = "floor"
+    TOWARD_ZERO = "toward_zero"
+
+
+class Scaling(IntEnum):
+    """The arithmetic of x * multiplier / 2^shift to an integer (docs/operators/requantization.md): what kernels branch on.
+
+    The first five are one exact product and one rounding; several schemes share them.
+    """
+
+    HALF_UP = 0
+    HALF_AWAY = 1
+    HALF_EVEN = 2
+    FLOOR = 3
+    TOWARD_ZERO = 4
+    Q31_DOUBLE = 5
+    """(R2): the doubling high multiply, then HALF_AWAY."""
+    Q31_DOUBLE_HALF_UP = 6
+    """(R3): the same, then HALF_UP."""
+    FLOAT32 = 7
+    """(R9), the zero point outside."""
+    FLOAT32_INSIDE = 8
+    """(R9), the zero point inside the float sum."""
+
+
 class Counter(IntEnum):
     """Index into the counter array that every kernel adds to."""
 
     OVERFLOW = 0
-    """Accumulator overflows, one a multiply-accumulate."""
+    """Sums outside the accumulator: one for every time that a sum had to be brought into range."""
     SATURATION = 1
     """Results that a clamp or saturation changed."""
     POSITIVE_TIE = 2
@@ -59,14 +102,21 @@ class IntFormat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Accumulator(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A signed accumulator; the default is the 32-bit one whose safety loading proves."""
+    """A signed accumulator; the default is the 32-bit one whose safety loading proves.
+
+    `granularity` says when a sum that saturates or wraps is brought into range, `tile` how many products a tile has.
+    """
 
     bits: int = 32
     overflow: Overflow = Overflow.PROVEN
+    granularity: Granularity = Granularity.MAC
+    tile: int = 16
 
     def __post_init__(self) -> None:
         if not 8 <= self.bits <= MAX_BITS:
             raise ValueError(f"an accumulator of {self.bits} bits; allowed are 8 to {MAX_BITS}")
+        if not 1 <= self.tile <= MAX_TILE:
+            raise ValueError(f"an accumulator tile of {self.tile} products; allowed are 1 to {MAX_TILE}")
 
     @property
     def min(self) -> int:
