@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.fixedpoint import bounds
-from hwsim.formats import Accumulator, Counter, IntFormat
+from hwsim.formats import Accumulator, Counter, IntFormat, Scaling
+from hwsim.scaling import FLOAT32_MULTIPLIER_MAX, greatest_input
 
 Codes = NDArray[np.int32]
 Accumulators = NDArray[np.int32] | NDArray[np.int64]
@@ -15,7 +16,7 @@ Multipliers = NDArray[np.int64]
 CODE_BITS = 16
 CODE_MIN, CODE_MAX = -(1 << (CODE_BITS - 1)), (1 << CODE_BITS) - 1
 """Codes are signed or unsigned numbers of at most 16 bits."""
-MULTIPLIER_MAX = (1 << 16) - 1
+MULTIPLIER_MAX = (1 << 31) - 1
 SHIFT_MAX = 62
 EXACT_LIMIT = 1 << 63
 
@@ -66,9 +67,24 @@ def check_zero_point(name: str, value: int) -> None:
 
 
 def check_ratio(name: str, multiplier: int, shift: int) -> None:
-    """Refuse a ratio multiplier / 2^shift outside 1 <= multiplier <= 2^16 - 1, 0 <= shift <= 62."""
+    """Refuse a ratio multiplier / 2^shift outside 1 <= multiplier <= 2^31 - 1, 0 <= shift <= 62."""
     check_range(f"{name} multiplier", multiplier, 1, MULTIPLIER_MAX)
     check_range(f"{name} shift", shift, 0, SHIFT_MAX)
+
+
+def multiplier_max(scaling: Scaling) -> int:
+    """The greatest multiplier of a rule: a binary32 mantissa, or 31 bits."""
+    return FLOAT32_MULTIPLIER_MAX if scaling in (Scaling.FLOAT32, Scaling.FLOAT32_INSIDE) else MULTIPLIER_MAX
+
+
+def check_scaled(name: str, scaling: Scaling, multiplier: int, shift: int, magnitude: int) -> None:
+    """Refuse a multiplier, a shift or a magnitude of the scaled integer that a rule does not take."""
+    check_range(f"{name} multiplier", multiplier, 1, multiplier_max(scaling))
+    check_range(f"{name} shift", shift, 0, SHIFT_MAX)
+    limit = int(greatest_input(int(scaling), int(multiplier), int(shift)))
+    if magnitude > limit:
+        got = f"{name} could reach {magnitude} before {scaling.name} of {multiplier} / 2^{shift}"
+        raise ValueError(f"{got}; allowed: to {limit}")
 
 
 def check_multipliers(name: str, array: Multipliers, lengths: tuple[int, ...], lo: int, hi: int) -> tuple[int, int]:

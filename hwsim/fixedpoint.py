@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from hwsim.formats import Counter
+from hwsim.formats import Counter, Scaling
 
 Counters = NDArray[np.int64]
 Integer = int | np.int64
@@ -19,6 +19,10 @@ SATURATION = int(Counter.SATURATION)
 POSITIVE_TIE = int(Counter.POSITIVE_TIE)
 NEGATIVE_TIE = int(Counter.NEGATIVE_TIE)
 DENOMINATOR_CLAMP = int(Counter.DENOMINATOR_CLAMP)
+
+HALF_UP, HALF_AWAY = int(Scaling.HALF_UP), int(Scaling.HALF_AWAY)
+HALF_EVEN, FLOOR = int(Scaling.HALF_EVEN), int(Scaling.FLOOR)
+"""The roundings by number, TOWARD_ZERO being the one that is left."""
 
 ISQRT_BITS = 52
 """isqrt takes values below 2^52."""
@@ -41,6 +45,60 @@ def half_even_shift(value: Integer, shift: Integer) -> np.int64:
     half = (np.int64(1) << shift) >> 1
     up = rest > half or (half != 0 and rest == half and (floor & 1) == 1)
     return floor + np.int64(up)
+
+
+@njit(cache=True)
+def half_up_shift(value: Integer, shift: Integer) -> np.int64:
+    """HALF_UP(value / 2^shift), for every int64 value and 0 <= shift <= 62."""
+    rest = np.int64(value) & ((np.int64(1) << shift) - 1)
+    half = (np.int64(1) << shift) >> 1
+    return (np.int64(value) >> shift) + np.int64(half != 0 and rest >= half)
+
+
+@njit(cache=True)
+def half_away_shift(value: Integer, shift: Integer) -> np.int64:
+    """HALF_AWAY(value / 2^shift), for every int64 value and 0 <= shift <= 62."""
+    below_zero = np.int64(value < 0)
+    return half_up_shift(value, shift) - (below_zero & np.int64(is_shift_tie(value, shift)))
+
+
+@njit(cache=True)
+def toward_zero_shift(value: Integer, shift: Integer) -> np.int64:
+    """TOWARD_ZERO(value / 2^shift), for every int64 value and 0 <= shift <= 62."""
+    rest = np.int64(value) & ((np.int64(1) << shift) - 1)
+    return (np.int64(value) >> shift) + (np.int64(value < 0) & np.int64(rest != 0))
+
+
+@njit(cache=True)
+def shift_by_rule(rounding: int, value: Integer, shift: Integer) -> np.int64:
+    """value / 2^shift by one of the five roundings, numbered as in `Scaling`; 0 <= shift <= 62."""
+    if rounding == HALF_EVEN:
+        return half_even_shift(value, shift)
+    if rounding == HALF_UP:
+        return half_up_shift(value, shift)
+    if rounding == HALF_AWAY:
+        return half_away_shift(value, shift)
+    if rounding == FLOOR:
+        return np.int64(value) >> shift
+    return toward_zero_shift(value, shift)
+
+
+@njit(cache=True)
+def tie_sign(value: Integer, shift: Integer) -> np.int64:
+    """1 or -1, the sign of the value, where value / 2^shift lies halfway between two integers; otherwise 0."""
+    return np.int64(is_shift_tie(value, shift)) * (1 - 2 * np.int64(value < 0))
+
+
+@njit(cache=True)
+def bit_length(value: Integer) -> np.int64:
+    """Bits of 0 <= value < 2^63 without its leading zeros, by halving. Comparisons would be compiled to branches."""
+    rest, length = np.int64(value), np.int64(0)
+    for k in range(5, -1, -1):
+        below = (np.int64(1) << (1 << k)) - 1
+        step = ((below - rest) >> 63) & (1 << k)
+        rest >>= step
+        length += step
+    return length + rest
 
 
 @njit(cache=True)
@@ -110,6 +168,13 @@ def round_shift(value: Integer, shift: Integer, counters: Counters) -> np.int64:
     """HALF_EVEN(value / 2^shift), ties counted by the sign of the value."""
     counters[NEGATIVE_TIE if value < 0 else POSITIVE_TIE] += np.int64(is_shift_tie(value, shift))
     return half_even_shift(value, shift)
+
+
+@njit(cache=True)
+def round_shift_by_rule(rounding: int, value: Integer, shift: Integer, counters: Counters) -> np.int64:
+    """value / 2^shift by one of the five roundings; all count the ties of HALF_EVEN, even those that meet none."""
+    nearest = round_shift(value, shift, counters)
+    return nearest if rounding == HALF_EVEN else shift_by_rule(rounding, value, shift)
 
 
 @njit(cache=True)

@@ -14,19 +14,29 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from hwsim.files import write_whole
-from hwsim.formats import Accumulator, IntFormat
+from hwsim.formats import IntFormat
+from hwsim.operations import CONSTANTS, READ, Operation, Struct, written
 from hwsim.packing import pack, packed_bytes
+from hwsim.requantization import Requantization
+from hwsim.targets import DEFAULT_TARGET
+
+__all__ = [
+    "ARITHMETIC",
+    "FILE_VERSION",
+    "ConstantInfo",
+    "Dimension",
+    "Function",
+    "Manifest",
+    "Operation",
+    "Program",
+    "State",
+    "TensorInfo",
+    "written",
+]
 
 FILE_VERSION = 1
-ARITHMETIC = "hwsim-dyadic-1"
-"""The arithmetic of docs/numerics.md that an operation list is written for."""
-
-Multiplier = Annotated[int, Meta(ge=1, le=65535)]
-Shift = Annotated[int, Meta(ge=0, le=62)]
-
-
-class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A record of the manifest: immutable, every field named, unknown fields refused."""
+ARITHMETIC = "hwsim-2"
+"""The arithmetic of docs/numerics.md and docs/operators that an operation list is written for."""
 
 
 class Dimension(Struct, frozen=True, kw_only=True):
@@ -34,7 +44,7 @@ class Dimension(Struct, frozen=True, kw_only=True):
 
     name: str
     maximum: Annotated[int, Meta(ge=1)]
-    terms: list[str] = []
+    terms: list[str] = msgspec.field(default_factory=list)
 
 
 class TensorInfo(Struct, frozen=True, kw_only=True):
@@ -58,141 +68,6 @@ class ConstantInfo(Struct, frozen=True, kw_only=True):
     shape: Annotated[list[Annotated[int, Meta(ge=1)]], Meta(min_length=1, max_length=4)]
     role: Literal["weight", "bias", "table", "multiplier", "shift"]
     zero_point: int = 0
-
-
-class Dyadic(Struct, tag="dyadic", frozen=True, kw_only=True):
-    """HALF_EVEN(x * multiplier / 2^shift). A string names a constant with one value per channel."""
-
-    multiplier: Multiplier | str
-    shift: Shift | str
-
-
-Requantization = Dyadic
-"""The tagged union of requantization schemes; one so far."""
-
-
-class Embed(Struct, tag="embed", frozen=True, kw_only=True):
-    """Section 8 of docs/numerics.md: table rows scaled per row (or all alike), positions, one rounding."""
-
-    output: str
-    ids: str
-    position: str
-    table: str
-    positions: str
-    multiplier: Multiplier | str
-    position_multiplier: Multiplier
-    shift: Shift
-
-
-class MatMul(Struct, tag="matmul", frozen=True, kw_only=True):
-    """Section 2: a @ b.T + bias with b (n, k); `transpose_b` when b lies as (k, n). Zero points are the tensors'."""
-
-    output: str
-    a: str
-    b: str
-    transpose_b: bool = False
-    bias: str | None = None
-    accumulator: Accumulator = Accumulator()
-
-
-class ShiftRight(Struct, tag="shift_right", frozen=True, kw_only=True):
-    """Section 3."""
-
-    output: str
-    input: str
-    shift: Shift
-
-
-class Relu(Struct, tag="relu", frozen=True, kw_only=True):
-    """Section 6."""
-
-    output: str
-    input: str
-
-
-class Requantize(Struct, tag="requantize", frozen=True, kw_only=True):
-    """Section 1."""
-
-    output: str
-    input: str
-    requantization: Requantization
-
-
-class SplitHeads(Struct, tag="split_heads", frozen=True, kw_only=True):
-    """(b, n, h*e) to (b, h, n, e)."""
-
-    output: str
-    input: str
-
-
-class MergeHeads(Struct, tag="merge_heads", frozen=True, kw_only=True):
-    """(b, h, n, e) to (b, n, h*e)."""
-
-    output: str
-    input: str
-
-
-class Append(Struct, tag="append", frozen=True, kw_only=True):
-    """A cache with new positions behind it: (b, h, p, e), (b, h, n, e) to (b, h, p+n, e)."""
-
-    output: str
-    past: str
-    input: str
-
-
-class Softmax(Struct, tag="softmax", frozen=True, kw_only=True):
-    """Section 4; `mask` names an input (batch, keys) whose nonzero entries are allowed."""
-
-    numerator: str
-    denominator: str
-    output: str
-    input: str
-    table: str
-    mask: str | None = None
-    denominator_requantization: Requantization
-    output_requantization: Requantization
-
-
-class LayerNorm(Struct, tag="layernorm", frozen=True, kw_only=True):
-    """Section 5."""
-
-    numerator: str
-    denominator: str
-    quotient: str
-    output: str
-    input: str
-    gamma: str
-    beta: str
-    eps: Annotated[int, Meta(ge=0)]
-    numerator_requantization: Requantization
-    denominator_requantization: Requantization
-    quotient_requantization: Requantization
-    output_requantization: Requantization
-
-
-class Add(Struct, tag="add", frozen=True, kw_only=True):
-    """Section 7."""
-
-    output: str
-    a: str
-    b: str
-    a_multiplier: Multiplier
-    b_multiplier: Multiplier
-    shift: Shift
-
-
-Operation = (
-    Embed | MatMul | ShiftRight | Relu | Requantize | SplitHeads | MergeHeads | Append | Softmax | LayerNorm | Add
-)
-
-_WRITTEN = ("numerator", "denominator", "quotient", "output")
-_READ = ("ids", "position", "input", "past", "a", "b", "mask")
-_CONSTANTS = ("table", "positions", "multiplier", "shift", "b", "bias", "gamma", "beta")
-
-
-def written(operation: Operation) -> list[str]:
-    """Names of the tensors that an operation makes, in the order in which it makes them."""
-    return [getattr(operation, field) for field in _WRITTEN if hasattr(operation, field)]
 
 
 class Function(Struct, frozen=True, kw_only=True):
@@ -219,6 +94,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     arithmetic: str = ARITHMETIC
     name: str
     scheme: str
+    target: str = DEFAULT_TARGET
+    """Name in `hwsim.targets`: whose arithmetic the operations are. The operations say it in full."""
     tokenizer_sha256: str
     pad_id: int
     bos_id: int
@@ -277,16 +154,16 @@ class Program:
 
     def constants_of(self, operation: Operation) -> list[str]:
         """Names of the constants that an operation reads."""
-        fields = [getattr(operation, field) for field in _CONSTANTS if hasattr(operation, field)]
+        fields = [getattr(operation, field) for field in CONSTANTS if hasattr(operation, field)]
         for value in msgspec.structs.asdict(operation).values():
-            if isinstance(value, Dyadic):
+            if isinstance(value, Requantization):
                 fields += [value.multiplier, value.shift]
         return [name for name in fields if isinstance(name, str) and name in self.constant_info]
 
     def inputs_of(self, operation: Operation) -> list[str]:
         """Names of the tensors that an operation reads."""
-        fields = [getattr(operation, field) for field in _READ if hasattr(operation, field)]
-        return [name for name in fields if name is not None and name not in self.constant_info]
+        fields = [getattr(operation, field) for field in READ if hasattr(operation, field)]
+        return [name for name in fields if isinstance(name, str) and name not in self.constant_info]
 
     def save(self, path: Path) -> None:
         """Write the program as one safetensors file, whole or not at all."""

@@ -57,9 +57,7 @@ class Requantization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if isinstance(self.multiplier, int) and not limits.low <= self.multiplier <= limits.high:
             raise ValueError(f"{name}: multiplier {self.multiplier}; allowed are {limits.low} to {limits.high}")
         if isinstance(self.shift, int) and not limits.least_shift <= self.shift <= limits.greatest_shift:
-            raise ValueError(
-                f"{name}: shift {self.shift}; allowed are {limits.least_shift} to {limits.greatest_shift}"
-            )
+            raise ValueError(f"{name}: shift {self.shift}; allowed are {limits.least_shift} to {limits.greatest_shift}")
 
     @classmethod
     def record(cls) -> SchemeRecord:
@@ -72,35 +70,35 @@ class Requantization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         return _SCALING[type(self)]
 
 
-class Q31Double(Requantization, tag="q31_double"):
+class Q31Double(Requantization, tag="q31_double", frozen=True):
     """(R2)."""
 
 
-class Q31DoubleHalfUp(Requantization, tag="q31_double_half_up"):
+class Q31DoubleHalfUp(Requantization, tag="q31_double_half_up", frozen=True):
     """(R3)."""
 
 
-class Q31Single(Requantization, tag="q31_single"):
+class Q31Single(Requantization, tag="q31_single", frozen=True):
     """(R4)."""
 
 
-class Q15(Requantization, tag="q15"):
+class Q15(Requantization, tag="q15", frozen=True):
     """(R5)."""
 
 
-class Dyadic(Requantization, tag="dyadic"):
+class Dyadic(Requantization, tag="dyadic", frozen=True):
     """(R6), and (1) of docs/numerics.md."""
 
 
-class NarrowAfter(Requantization, tag="narrow_after"):
+class NarrowAfter(Requantization, tag="narrow_after", frozen=True):
     """(R7), 8-bit multiplier, zero point after the shift."""
 
 
-class NarrowBefore(Requantization, tag="narrow_before"):
+class NarrowBefore(Requantization, tag="narrow_before", frozen=True):
     """(R7), 16-bit multiplier, zero point before the shift."""
 
 
-class Shift(Requantization, tag="shift"):
+class Shift(Requantization, tag="shift", frozen=True):
     """(R8): no multiplier, any of the five roundings."""
 
     multiplier: int | str = 1
@@ -111,15 +109,15 @@ class Shift(Requantization, tag="shift"):
         return Scaling[self.rounding.name]
 
 
-class Nvdla(Requantization, tag="nvdla"):
+class Nvdla(Requantization, tag="nvdla", frozen=True):
     """(R8n)."""
 
 
-class Float32(Requantization, tag="float32"):
+class Float32(Requantization, tag="float32", frozen=True):
     """(R9), zero point outside."""
 
 
-class Float32Inside(Requantization, tag="float32_inside"):
+class Float32Inside(Requantization, tag="float32_inside", frozen=True):
     """(R9), zero point inside."""
 
 
@@ -261,9 +259,15 @@ CATALOGUE: dict[str, SchemeRecord] = {
 """Every scheme by name. `shift` carries its rounding in the record of the operation."""
 
 
+def scaling_of(scheme: type[Requantization]) -> Scaling:
+    """The arithmetic of a scheme that has only one (`shift` has five)."""
+    return _SCALING[scheme]
+
+
 def scheme_type(name: str) -> type[Requantization]:
     """The record type of a scheme; the error lists the known ones."""
-    for known in (*_SCALING, Shift):
-        if known.record().name == name:
-            return known
+    known: list[type[Requantization]] = [*_SCALING, Shift]
+    for scheme in known:
+        if scheme.record().name == name:
+            return scheme
     raise ValueError(f"unknown requantization scheme {name!r}; known: {', '.join(CATALOGUE)}")

@@ -1,13 +1,12 @@
-"""Accumulators to codes, and the shift that stands for sqrt(d_head): equations (1) and (3) of docs/numerics.md."""
+"""Accumulators to codes by every scheme, and the shift that stands for sqrt(d_head): (1), (3) and (R1) to (R9)."""
 
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import literal_unroll, literally, njit
 from numpy.typing import NDArray
 
 from hwsim.arguments import (
-    MULTIPLIER_MAX,
     SHIFT_MAX,
     Accumulators,
     Codes,
@@ -17,6 +16,7 @@ from hwsim.arguments import (
     check_multipliers,
     check_range,
     check_zero_point,
+    multiplier_max,
 )
 from hwsim.fixedpoint import (
     NEGATIVE_TIE,
@@ -24,15 +24,21 @@ from hwsim.fixedpoint import (
     SATURATION,
     Counters,
     clamp,
-    half_even_shift,
-    is_shift_tie,
-    round_shift,
+    round_shift_by_rule,
 )
-from hwsim.formats import IntFormat
+from hwsim.formats import IntFormat, Rounding, Scaling
+from hwsim.scaling import FLOAT32_INSIDE, RULES, greatest_input, scale_and_tie
 
-EXACT_MAX = (1 << 63) - 1
 MAX_OUTPUT_BITS = 32
 """Results are held in int32: signed formats to 32 bits, unsigned ones to 31."""
+
+_INPUTS = {
+    Scaling.Q31_DOUBLE: "|acc| * 2^max(31 - shift, 0) below 2^31",
+    Scaling.Q31_DOUBLE_HALF_UP: "|acc| * 2^max(31 - shift, 0) below 2^31",
+    Scaling.FLOAT32: "|acc| to 2^31",
+    Scaling.FLOAT32_INSIDE: "|acc| to 2^31",
+}
+_EXACT_INPUT = "|acc|*multiplier + floor(2^shift / 2) below 2^63"
 
 
 def requantize(
@@ -42,31 +48,35 @@ def requantize(
     zero_point: int,
     output: IntFormat,
     counters: Counters,
+    scaling: Scaling = Scaling.HALF_EVEN,
 ) -> Codes:
-    """clamp(HALF_EVEN(acc * multiplier / 2^shift) + zero_point), equation (1); (9) with a signed 32-bit format.
+    """clamp(scale(acc; multiplier, shift) + zero_point), equation (R1); by HALF_EVEN it is (1), and (9) in 32 bits.
 
     Parameters
     ----------
     acc : int32 or int64, (..., channels)
         C-contiguous accumulators.
     multiplier, shift : int64, (1,) or (channels,)
-        1 <= multiplier <= 2^16 - 1 and 0 <= shift <= 62, one for all or one for each channel.
+        1 <= multiplier <= 2^31 - 1 (2^24 - 1 for FLOAT32 and FLOAT32_INSIDE) and 0 <= shift <= 62, one for all or one
+        for each channel. What a scheme's hardware encodes may be less: `hwsim.requantization` knows.
     zero_point : int
-        Added after the rounding, before the clamp.
+        Added after the rounding, before the clamp; by FLOAT32_INSIDE before the last rounding.
     output : IntFormat
         Signed up to 32 bits, unsigned up to 31.
     counters : int64, (len(Counter),)
         Ties, and values that the clamp changed, are added.
+    scaling : Scaling
+        The arithmetic of the scheme.
 
     Returns
     -------
     int32, (..., channels)
-        Codes of the output format. Before the clamp |q - zero_point - acc*multiplier/2^shift| <= 1/2.
+        Codes of the output format. By HALF_EVEN, before the clamp, |q - zero_point - acc*multiplier/2^shift| <= 1/2.
 
     Raises
     ------
     ValueError
-        For other dtypes, shapes, multipliers or formats, or if |acc|*multiplier + floor(2^shift / 2) reaches 2^63.
+        For other dtypes, shapes, multipliers or formats, or if an accumulator is greater than the rule takes.
     """
     check_array("acc", acc, (np.int32, np.int64))
     check_counters(counters)
@@ -74,19 +84,20 @@ def requantize(
     if output.bits > MAX_OUTPUT_BITS - int(not output.signed):
         raise ValueError(f"output has format {output}; allowed: signed to {MAX_OUTPUT_BITS} bits, unsigned to 31")
     channels = acc.shape[-1]
-    check_multipliers("multiplier", multiplier, (1, channels), 1, MULTIPLIER_MAX)
+    check_multipliers("multiplier", multiplier, (1, channels), 1, multiplier_max(scaling))
     check_multipliers("shift", shift, (1, channels), 0, SHIFT_MAX)
     codes = np.empty(acc.shape, np.int32)
     flat, result = _rows(acc, channels), _rows(codes, channels)
-    if acc.dtype == np.int64 and not _is_exact(flat, multiplier, shift):
-        got = f"acc of {acc.min()} to {acc.max()} by multipliers to {multiplier.max()}, shifts to {shift.max()}"
-        raise ValueError(f"{got}; allowed: |acc|*multiplier + floor(2^shift / 2) below 2^63")
-    _requantize(flat, multiplier, shift, int(zero_point), output.min, output.max, result, counters)
+    _check_inputs(flat, multiplier, shift, scaling)
+    rule = int(scaling)
+    _requantize(flat, multiplier, shift, int(zero_point), output.min, output.max, result, counters, rule)
     return codes
 
 
-def shift_right(acc: Accumulators, shift: int, counters: Counters) -> Accumulators:
-    """HALF_EVEN(acc / 2^shift), equation (3).
+def shift_right(
+    acc: Accumulators, shift: int, counters: Counters, rounding: Rounding = Rounding.HALF_EVEN
+) -> Accumulators:
+    """acc / 2^shift by one of the five roundings, (R8) without a clamp; by HALF_EVEN it is equation (3).
 
     Parameters
     ----------
@@ -95,7 +106,9 @@ def shift_right(acc: Accumulators, shift: int, counters: Counters) -> Accumulato
     shift : int
         0 to 62; 0 returns a copy.
     counters : int64, (len(Counter),)
-        Ties are added.
+        Ties are added, also those that FLOOR and TOWARD_ZERO do not have to break.
+    rounding : Rounding
+        The rule.
 
     Returns
     -------
@@ -109,8 +122,8 @@ def shift_right(acc: Accumulators, shift: int, counters: Counters) -> Accumulato
     check_array("acc", acc, (np.int32, np.int64))
     check_counters(counters)
     check_range("shift", shift, 0, SHIFT_MAX)
-    shifted = np.empty_like(acc)
-    _shift_right(acc.reshape(-1), int(shift), shifted.reshape(-1), counters)
+    shifted, rule = np.empty_like(acc), int(Scaling[rounding.name])
+    _shift_right(acc.reshape(-1), int(shift), shifted.reshape(-1), counters, rule)
     return shifted
 
 
@@ -118,17 +131,25 @@ def _rows(array: NDArray[Any], channels: int) -> NDArray[Any]:
     return array.reshape(array.size // max(channels, 1), channels)
 
 
+def _check_inputs(acc: Accumulators, multiplier: Multipliers, shift: Multipliers, scaling: Scaling) -> None:
+    """Refuse accumulators greater than a rule takes. Of int32, only the doubling high multiply does not take all."""
+    if acc.dtype == np.int32 and scaling not in (Scaling.Q31_DOUBLE, Scaling.Q31_DOUBLE_HALF_UP):
+        return
+    if not _are_taken(acc, multiplier, shift, int(scaling)):
+        got = f"acc of {acc.min()} to {acc.max()} by multipliers to {multiplier.max()}, shifts to {shift.max()}"
+        raise ValueError(f"{got}; allowed: {_INPUTS.get(scaling, _EXACT_INPUT)}")
+
+
 @njit(cache=True)
-def _is_exact(acc: Accumulators, multiplier: Multipliers, shift: Multipliers) -> bool:
-    """Whether |acc|*multiplier + floor(2^shift / 2) stays below 2^63; of int32 it always does."""
+def _are_taken(acc: Accumulators, multiplier: Multipliers, shift: Multipliers, rule: int) -> bool:
+    """Whether every |acc| is one that the rule takes."""
     m_step, e_step = np.int64(multiplier.size > 1), np.int64(shift.size > 1)
-    exact = True
+    taken = True
     for j in range(acc.shape[1]):
-        half = (np.int64(1) << shift[j * e_step]) >> 1
-        limit = (EXACT_MAX - half) // multiplier[j * m_step]
+        limit = greatest_input(rule, multiplier[j * m_step], shift[j * e_step])
         for i in range(acc.shape[0]):
-            exact &= -limit <= np.int64(acc[i, j]) <= limit
-    return exact
+            taken &= -limit <= np.int64(acc[i, j]) <= limit
+    return taken
 
 
 @njit(cache=True)
@@ -141,32 +162,50 @@ def _requantize(
     hi: int,
     result: Codes,
     counters: Counters,
+    rule: int,
 ) -> None:
-    """Equation (1) on (rows, channels); events are kept in registers so that the loop vectorises.
+    """Equation (R1) on (rows, channels): finds the version of the loop that is compiled for the rule."""
+    for known in literal_unroll(RULES):
+        if rule == known:
+            _requantize_by(known, acc, multiplier, shift, zero_point, lo, hi, result, counters)
+
+
+@njit(cache=True)
+def _requantize_by(
+    rule: int,
+    acc: Accumulators,
+    multiplier: Multipliers,
+    shift: Multipliers,
+    zero_point: int,
+    lo: int,
+    hi: int,
+    result: Codes,
+    counters: Counters,
+) -> None:
+    """Equation (R1) by a rule known to the compiler; events are kept in registers so that the loop vectorises.
 
     The zero point moves the bounds of the clamp instead of the value, which it could carry past 2^63.
     """
+    literally(rule)
     m_step, e_step = np.int64(multiplier.size > 1), np.int64(shift.size > 1)
+    inside = zero_point if rule == FLOAT32_INSIDE else 0
+    outside = zero_point - inside
     saturations, positive, negative = np.int64(0), np.int64(0), np.int64(0)
     for i in range(acc.shape[0]):
         for j in range(acc.shape[1]):
-            product = np.int64(acc[i, j]) * multiplier[j * m_step]
-            e = shift[j * e_step]
-            value = half_even_shift(product, e)
-            clamped = clamp(value, lo - zero_point, hi - zero_point)
-            tie = np.int64(is_shift_tie(product, e))
-            below_zero = np.int64(product < 0)
-            negative += tie & below_zero
-            positive += tie & (1 - below_zero)
+            value, tie = scale_and_tie(rule, acc[i, j], multiplier[j * m_step], shift[j * e_step], inside)
+            clamped = clamp(value, lo - outside, hi - outside)
+            positive += np.int64(tie > 0)
+            negative += np.int64(tie < 0)
             saturations += np.int64(clamped != value)
-            result[i, j] = np.int32(clamped + zero_point)
+            result[i, j] = np.int32(clamped + outside)
     counters[SATURATION] += saturations
     counters[POSITIVE_TIE] += positive
     counters[NEGATIVE_TIE] += negative
 
 
 @njit(cache=True)
-def _shift_right(acc: Accumulators, shift: int, result: Accumulators, counters: Counters) -> None:
-    """Equation (3) on a flat array; the result is nearer to zero than acc, so it fits its dtype."""
+def _shift_right(acc: Accumulators, shift: int, result: Accumulators, counters: Counters, rule: int) -> None:
+    """Equation (3) on a flat array; no result is further from zero than acc or -1, so it fits its dtype."""
     for i in range(acc.size):
-        result[i] = round_shift(np.int64(acc[i]), shift, counters)
+        result[i] = round_shift_by_rule(rule, np.int64(acc[i]), shift, counters)

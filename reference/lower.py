@@ -1,18 +1,32 @@
 """Lowering: a model and its quantization plan become an integer program."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hwsim import operations as ops
 from hwsim import program as ir
 from hwsim.formats import IntFormat
+from hwsim.requantization import AnyRequantization, Dyadic, Q31Double
 from reference.model import Transformer
 from reference.quantize import exact
-from reference.quantize.constants import Quantizer
-from reference.quantize.graph import Node, Symbol
+from reference.quantize.constants import (
+    AddConstants,
+    GemminiSoftmaxConstants,
+    GemmlowpConstants,
+    IBertLayerNormConstants,
+    IBertSoftmaxConstants,
+    ItaMaxConstants,
+    PulpLayerNormConstants,
+    Quantizer,
+    SoftmaxConstants,
+    TfliteLayerNormConstants,
+)
+from reference.quantize.exact_rows import LayerNormConstants, Rescale
+from reference.quantize.graph import Kind, Node, Symbol
 from reference.quantize.plan import Plan
 from reference.quantize.sites import POSITIONS_WEIGHT
 from reference.quantize.snap import Snapped
@@ -40,7 +54,7 @@ class _Lowering:
         self.tensors: dict[str, ir.TensorInfo] = {}
         self.info: dict[str, ir.ConstantInfo] = {}
         self.arrays: dict[str, NDArray[Any]] = {}
-        self.operations: dict[str, list[ir.Operation]] = {"encode": [], "decode_step": []}
+        self.operations: dict[str, list[ops.Operation]] = {"encode": [], "decode_step": []}
 
     def program(self, name: str, tokenizer_hash: str, origin: str) -> ir.Program:
         graph, positions = self.plan.graph, self.model.config.max_positions
@@ -67,6 +81,7 @@ class _Lowering:
         manifest = ir.Manifest(
             name=name,
             scheme=self.plan.scheme.name,
+            target=self.plan.target.name,
             tokenizer_sha256=tokenizer_hash,
             pad_id=PAD,
             bos_id=BOS,
@@ -131,8 +146,8 @@ class _Lowering:
     def _weight(self, site: str, codes: Tensor) -> str:
         return self._constant(site, codes, self.plan.weights[site].format, "weight")
 
-    def _bias(self, name: str, codes: Tensor) -> str:
-        fmt = IntFormat(bits=self.plan.scheme.bias_bits)
+    def _bias(self, name: str, codes: Tensor, bits: int | None = None) -> str:
+        fmt = IntFormat(bits=bits or self.plan.scheme.bias_bits)
         if int(codes.abs().max()) >= fmt.max:
             raise ValueError(f"{name} does not fit {fmt} at its scale; use fewer bits at its inputs")
         return self._constant(name, codes, fmt, "bias")
@@ -140,7 +155,8 @@ class _Lowering:
     def _multipliers(self, name: str, values: Tensor) -> int | str:
         if bool((values == values[0]).all()):
             return int(values[0])
-        return self._constant(name, values, IntFormat(bits=16, signed=False), "multiplier")
+        bits = max(16, int(values.max()).bit_length())
+        return self._constant(name, values, IntFormat(bits=bits, signed=False), "multiplier")
 
     def _shifts(self, name: str, values: Tensor) -> int | str:
         if bool((values == values[0]).all()):
@@ -149,7 +165,7 @@ class _Lowering:
 
     # --- operations ---------------------------------------------------------------------------------------------
 
-    def _emit(self, node: Node, operation: ir.Operation) -> None:
+    def _emit(self, node: Node, operation: ops.Operation) -> None:
         self.operations[node.function].append(operation)
 
     def _embed(self, node: Node) -> None:
@@ -158,7 +174,7 @@ class _Lowering:
         positions = self.strict.parameter(POSITIONS_WEIGHT, self.model.positions)
         self._emit(
             node,
-            ir.Embed(
+            ops.Embed(
                 output=self._activation(node.output),
                 ids="source_ids" if node.function == "encode" else "target_ids",
                 position=f"{node.function}.position",
@@ -174,7 +190,7 @@ class _Lowering:
         accumulator = self._accumulator(f"{node.site}.accumulator", node.output.dims)
         self._emit(
             node,
-            ir.MatMul(
+            ops.MatMul(
                 output=accumulator,
                 a=node.inputs[0].name,
                 b=b,
@@ -193,9 +209,13 @@ class _Lowering:
         return self._product(node, self._weight(site, weight), self._bias(f"{node.site}.bias", bias))
 
     def _requantize(self, node: Node, accumulator: str, multiplier: int | str, shift: int | str) -> None:
-        requantization = ir.Dyadic(multiplier=multiplier, shift=shift)
-        output = self._activation(node.output)
-        self._emit(node, ir.Requantize(output=output, input=accumulator, requantization=requantization))
+        scheme = Dyadic if node.kind is Kind.LOGITS else self.plan.target.scheme
+        operation = ops.Requantize(
+            output=self._activation(node.output),
+            input=accumulator,
+            requantization=cast(AnyRequantization, scheme(multiplier=multiplier, shift=shift)),
+        )
+        self._emit(node, operation)
 
     def _requantize_rows(self, node: Node, accumulator: str) -> None:
         constants = self.plan.linear[node.site]
@@ -212,14 +232,14 @@ class _Lowering:
     def _linear_relu(self, node: Node) -> None:
         accumulator = self._linear_product(node)
         rectified = self._accumulator(f"{node.site}.rectified", node.output.dims)
-        self._emit(node, ir.Relu(output=rectified, input=accumulator))
+        self._emit(node, ops.Relu(output=rectified, input=accumulator))
         self._requantize_rows(node, rectified)
 
     def _scores(self, node: Node) -> None:
         accumulator, constants = self._product(node, node.inputs[1].name), self.plan.scores[node.site]
         if constants.shift is not None:
             shifted = self._accumulator(f"{node.site}.shifted", node.output.dims)
-            self._emit(node, ir.ShiftRight(output=shifted, input=accumulator, shift=constants.shift))
+            self._emit(node, ops.ShiftRight(output=shifted, input=accumulator, shift=constants.shift))
             accumulator = shifted
         self._requantize(node, accumulator, *constants.requantization)
 
@@ -235,73 +255,113 @@ class _Lowering:
         self._requantize(node, self._product(node, weight), multipliers, constants.shift)
 
     def _softmax(self, node: Node) -> None:
-        constants, dims = self.plan.softmax[node.site], node.output.dims
+        constants = self.plan.softmax[node.site]
+        common: dict[str, Any] = {
+            "output": self._activation(node.output),
+            "input": node.inputs[0].name,
+            "mask": node.mask,
+        }
+        match constants:
+            case SoftmaxConstants():
+                self._emit(node, self._table_softmax(node, constants, common))
+            case GemmlowpConstants(multiplier=m, left_shift=shift):
+                self._emit(node, ops.GemmlowpSoftmax(**common, multiplier=m, left_shift=shift))
+            case IBertSoftmaxConstants(ln2=ln2, b=b, c=c, requantization=(m, e)):
+                self._emit(node, ops.IBertSoftmax(**common, ln2=ln2, b=b, c=c, multiplier=m, shift=e))
+            case ItaMaxConstants(shift=shift, group=group):
+                self._emit(node, ops.ItaMax(**common, shift=shift, group=group))
+            case GemminiSoftmaxConstants(ln2=ln2, b=b, c=c):
+                self._emit(node, ops.GemminiSoftmax(**common, ln2=ln2, b=b, c=c))
+
+    def _table_softmax(self, node: Node, constants: SoftmaxConstants, common: dict[str, Any]) -> ops.Softmax:
+        dims, table = node.output.dims, self.strict.table(node.site)
         bits = self.plan.settings[f"{node.site}.numerator"].bits
-        table = self.strict.table(node.site)
-        self._emit(
-            node,
-            ir.Softmax(
-                numerator=self._inner(f"{node.site}.numerator", dims),
-                denominator=self._inner(f"{node.site}.denominator", (*dims[:-1], 1)),
-                output=self._activation(node.output),
-                input=node.inputs[0].name,
-                table=self._constant(f"{node.site}.table", table, IntFormat(bits=bits, signed=False), "table"),
-                mask=node.mask,
-                denominator_requantization=_dyadic(constants.denominator),
-                output_requantization=_dyadic(constants.output),
-            ),
+        return ops.Softmax(
+            **common,
+            numerator=self._inner(f"{node.site}.numerator", dims),
+            denominator=self._inner(f"{node.site}.denominator", (*dims[:-1], 1)),
+            table=self._constant(f"{node.site}.table", table, IntFormat(bits=bits, signed=False), "table"),
+            denominator_requantization=_dyadic(constants.denominator),
+            output_requantization=_dyadic(constants.output),
         )
 
     def _layernorm(self, node: Node) -> None:
         norm = node.module
         assert isinstance(norm, nn.LayerNorm)
-        constants, dims = self.plan.layernorm[node.site], node.output.dims
+        constants = self.plan.layernorm[node.site]
         gamma = self.strict.parameter(f"{node.site}.gamma", norm.weight)
-        beta = exact.quantize_bias(norm.bias, self.strict.beta_scale(node.site), self.plan.scheme.bias_bits)
-        parts = ("numerator", "denominator", "quotient", "output")
-        rescale = {part: getattr(constants, part) for part in parts}
-        self._emit(
-            node,
-            ir.LayerNorm(
-                numerator=self._inner(f"{node.site}.numerator", dims),
-                denominator=self._inner(f"{node.site}.denominator", (*dims[:-1], 1)),
-                quotient=self._inner(f"{node.site}.quotient", dims),
-                output=self._activation(node.output),
-                input=node.inputs[0].name,
-                gamma=self._weight(f"{node.site}.gamma", gamma),
-                beta=self._bias(f"{node.site}.beta", beta),
-                eps=constants.eps,
-                **{
-                    f"{part}_requantization": ir.Dyadic(multiplier=r.multiplier, shift=r.shift)
-                    for part, r in rescale.items()
-                },
-            ),
+        beta, bits = self.strict.beta(node.site, norm)
+        common: dict[str, Any] = {
+            "output": self._activation(node.output),
+            "input": node.inputs[0].name,
+            "gamma": self._weight(f"{node.site}.gamma", gamma),
+            "beta": self._bias(f"{node.site}.beta", beta, bits),
+        }
+        match constants:
+            case LayerNormConstants():
+                self._emit(node, self._fullyqt_layernorm(node, constants, common))
+            case IBertLayerNormConstants(variance_shift=shift):
+                m = self._multipliers(f"{node.site}.multiplier", constants.multipliers)
+                e = self._shifts(f"{node.site}.shift", constants.shifts)
+                rescale = Dyadic(multiplier=m, shift=e)
+                self._emit(node, ops.IBertLayerNorm(**common, variance_shift=shift, requantization=rescale))
+            case PulpLayerNormConstants(shift=shift):
+                self._emit(node, ops.PulpLayerNorm(**common, shift=shift))
+            case TfliteLayerNormConstants(variance_limit=limit, requantization=(m, e)):
+                rescaled = Q31Double(multiplier=m, shift=e)
+                self._emit(node, ops.TfliteLayerNorm(**common, variance_limit=limit, requantization=rescaled))
+
+    def _fullyqt_layernorm(self, node: Node, constants: LayerNormConstants, common: dict[str, Any]) -> ops.LayerNorm:
+        dims = node.output.dims
+        return ops.LayerNorm(
+            **common,
+            numerator=self._inner(f"{node.site}.numerator", dims),
+            denominator=self._inner(f"{node.site}.denominator", (*dims[:-1], 1)),
+            quotient=self._inner(f"{node.site}.quotient", dims),
+            eps=constants.eps,
+            numerator_requantization=_rescale(constants.numerator),
+            denominator_requantization=_rescale(constants.denominator),
+            quotient_requantization=_rescale(constants.quotient),
+            output_requantization=_rescale(constants.output),
         )
 
     def _add(self, node: Node) -> None:
         constants = self.plan.add[node.site]
-        self._emit(
-            node,
-            ir.Add(
-                output=self._activation(node.output),
-                a=node.inputs[0].name,
-                b=node.inputs[1].name,
-                a_multiplier=constants.multipliers[0],
-                b_multiplier=constants.multipliers[1],
-                shift=constants.shift,
-            ),
+        a, b = (symbol.name for symbol in node.inputs)
+        output = self._activation(node.output)
+        if isinstance(constants, AddConstants):
+            (m_a, m_b), e = constants.multipliers, constants.shift
+            self._emit(node, ops.Add(output=output, a=a, b=b, a_multiplier=m_a, b_multiplier=m_b, shift=e))
+            return
+        operation = ops.RescaledAdd(
+            output=output,
+            a=a,
+            b=b,
+            left_shift=constants.left_shift,
+            a_requantization=self._scheme(constants.a),
+            b_requantization=self._scheme(constants.b),
+            output_requantization=None if constants.output is None else self._scheme(constants.output),
         )
+        self._emit(node, operation)
+
+    def _scheme(self, snapped: Snapped) -> AnyRequantization:
+        """A ratio in the target's scheme."""
+        return cast(AnyRequantization, self.plan.target.scheme(multiplier=snapped.multiplier, shift=snapped.shift))
 
     def _split_heads(self, node: Node) -> None:
-        self._emit(node, ir.SplitHeads(output=self._activation(node.output), input=node.inputs[0].name))
+        self._emit(node, ops.SplitHeads(output=self._activation(node.output), input=node.inputs[0].name))
 
     def _merge_heads(self, node: Node) -> None:
-        self._emit(node, ir.MergeHeads(output=self._activation(node.output), input=node.inputs[0].name))
+        self._emit(node, ops.MergeHeads(output=self._activation(node.output), input=node.inputs[0].name))
 
     def _extend(self, node: Node) -> None:
         past, new = (symbol.name for symbol in node.inputs)
-        self._emit(node, ir.Append(output=self._activation(node.output), past=past, input=new))
+        self._emit(node, ops.Append(output=self._activation(node.output), past=past, input=new))
 
 
-def _dyadic(snapped: Snapped) -> ir.Dyadic:
-    return ir.Dyadic(multiplier=snapped.multiplier, shift=snapped.shift)
+def _rescale(to: Rescale) -> Dyadic:
+    return Dyadic(multiplier=to.multiplier, shift=to.shift)
+
+
+def _dyadic(snapped: Snapped) -> Dyadic:
+    return Dyadic(multiplier=snapped.multiplier, shift=snapped.shift)

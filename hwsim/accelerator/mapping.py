@@ -6,7 +6,8 @@ from hwsim.accelerator.arithmetic import arithmetic
 from hwsim.accelerator.events import Event, merge, scaled
 from hwsim.accelerator.residence import Call, Residence
 from hwsim.accelerator.traffic import Array, traffic
-from hwsim.program import Function, Operation, Program
+from hwsim.operations import Operation
+from hwsim.program import Function, Program
 
 ARRAY = Array()
 """32 x 32 elements."""

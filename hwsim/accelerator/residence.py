@@ -3,20 +3,9 @@
 from collections.abc import Mapping
 
 from hwsim.accelerator.events import Operand
+from hwsim.operations import Append, MatMul, MergeHeads, Operation, Relu, Requantize, ShiftRight, SplitHeads, written
 from hwsim.packing import packed_bytes
-from hwsim.program import (
-    Append,
-    Function,
-    MatMul,
-    MergeHeads,
-    Operation,
-    Program,
-    Relu,
-    Requantize,
-    ShiftRight,
-    SplitHeads,
-    written,
-)
+from hwsim.program import Function, Program
 
 Reshape = SplitHeads | MergeHeads
 Accumulating = MatMul | ShiftRight | Relu

@@ -15,21 +15,32 @@ import msgspec
 from hwsim.accelerator.arithmetic import product_size
 from hwsim.accelerator.events import Component, Direction, Event, Operand, move
 from hwsim.accelerator.residence import Call
-from hwsim.packing import row_bytes
-from hwsim.program import (
+from hwsim.operations import (
     Add,
+    AnyAdd,
+    AnyLayerNorm,
+    AnySoftmax,
     Append,
     Embed,
+    GemminiSoftmax,
+    GemmlowpSoftmax,
+    IBertLayerNorm,
+    IBertSoftmax,
+    ItaMax,
     LayerNorm,
     MatMul,
     MergeHeads,
     Operation,
+    PulpLayerNorm,
     Relu,
     Requantize,
+    RescaledAdd,
     ShiftRight,
     Softmax,
     SplitHeads,
+    TfliteLayerNorm,
 )
+from hwsim.packing import row_bytes
 
 
 class Array(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,13 +112,13 @@ def _accesses(operation: Operation, call: Call, array: Array) -> Iterator[Term]:
     match operation:
         case MatMul():
             return _matmul(operation, call, array)
-        case Softmax():
+        case Softmax() | GemmlowpSoftmax() | IBertSoftmax() | ItaMax() | GemminiSoftmax():
             return _softmax(operation, call)
-        case LayerNorm():
+        case LayerNorm() | IBertLayerNorm() | PulpLayerNorm() | TfliteLayerNorm():
             return _layernorm(operation, call)
         case Embed():
             return _embed(operation, call)
-        case Requantize() | ShiftRight() | Relu() | Add():
+        case Requantize() | ShiftRight() | Relu() | Add() | RescaledAdd():
             return _elementwise(operation, call, array)
         case SplitHeads() | MergeHeads() | Append():
             return iter(())
@@ -142,7 +153,7 @@ def _matmul(op: MatMul, call: Call, array: Array) -> Iterator[Term]:
         yield Component.REGISTER, Operand.ACCUMULATOR, direction, width, accumulators * (k + 1)
 
 
-def _elementwise(op: Requantize | ShiftRight | Relu | Add, call: Call, array: Array) -> Iterator[Term]:
+def _elementwise(op: Requantize | ShiftRight | Relu | AnyAdd, call: Call, array: Array) -> Iterator[Term]:
     """Operands once; constants of the columns once for each fold of rows."""
     row_folds = -(-math.prod(call.shape(op.output)[:-1]) // array.rows)
     for name in call.program.constants_of(op):
@@ -161,18 +172,24 @@ def _embed(op: Embed, call: Call) -> Iterator[Term]:
         yield _read(name, 1, call)
 
 
-def _softmax(op: Softmax, call: Call) -> Iterator[Term]:
-    """Three passes: maximum; numerators, kept; quotients. Look-ups are events of the datapath."""
+def _softmax(op: AnySoftmax, call: Call) -> Iterator[Term]:
+    """Three passes: maximum; numerators, kept; quotients. Look-ups are events of the datapath.
+
+    Without a table each pass works the exponentials out of the scores again, and nothing is kept: ITAMax as it is
+    built, the polynomials by choice.
+    """
     *heads, queries, _ = call.shape(op.input)
     yield _read(op.input, 2, call)
     if op.mask is not None:
         yield _read(op.mask, math.prod(heads[1:]) * queries, call)
+    if not isinstance(op, Softmax):
+        return
     operand, bits, count = call.residence.operand(op.numerator), call.bits(op.numerator), call.bytes(op.numerator)
     yield Component.SRAM_ACCESS, operand, Direction.WRITE, bits, count
     yield Component.SRAM_ACCESS, operand, Direction.READ, bits, count
 
 
-def _layernorm(op: LayerNorm, call: Call) -> Iterator[Term]:
+def _layernorm(op: AnyLayerNorm, call: Call) -> Iterator[Term]:
     """Two passes: both sums; numerator, quotient and result. Gamma and beta for each row."""
     rows = math.prod(call.shape(op.input)[:-1])
     yield _read(op.input, 2, call)

@@ -1,4 +1,4 @@
-"""Which engine multiplies: the fast one for proven accumulators, the ordered one for the others."""
+"""Which engine multiplies: the fast one for proven accumulators, the ordered one for the others; where they overflow."""
 
 from functools import cached_property
 from math import prod
@@ -14,13 +14,15 @@ from hwsim.arguments import (
     check_array,
     check_counters,
     check_elements,
+    check_exact,
+    check_range,
     check_zero_point,
     empty_accumulators,
 )
 from hwsim.fixedpoint import Counters
-from hwsim.formats import Accumulator, Overflow
+from hwsim.formats import MAX_TILE, Accumulator, Granularity, Overflow
 from hwsim.gemm.blocked import Narrow, centre, dot_narrow, dot_wide
-from hwsim.gemm.ordered import dot_ordered
+from hwsim.gemm.ordered import dot_ordered, first_event, running_extremes
 
 NARROW_MIN, NARROW_MAX = -(1 << 15), (1 << 15) - 1
 
@@ -51,6 +53,15 @@ class Operand:
     def batched(self) -> Codes:
         """The codes with one batch dimension, (batch, rows, k)."""
         return self.codes.reshape(prod(self.shape[:-2]), *self.shape[-2:])
+
+    @property
+    def magnitude(self) -> int:
+        """The greatest |code - zero point|."""
+        return max(abs(bound - self.zero) for bound in self.bounds)
+
+    def rows(self, shape: tuple[int, ...]) -> Codes:
+        """The codes of a first operand as the batch and rows of a product of this shape."""
+        return self.codes.reshape(shape[0], shape[1], self.shape[-1])
 
     @cached_property
     def narrow(self) -> Narrow | None:
@@ -101,8 +112,9 @@ def matmul(
 ) -> Accumulators:
     """bias[j] + sum_k (a[...,i,k] - a_zero) * (b[...,j,k] - b_zero) in an accumulator of limited width, equation (2).
 
-    A proven accumulator is summed in any order. One that saturates or wraps starts at the bias and takes k = 0, 1, ...;
-    each sum out of range, the bias of each result included, is one overflow event.
+    A proven accumulator is summed in any order. One that saturates or wraps starts at the bias and takes the products
+    by (A1), (A2) or (A3) of docs/operators/accumulator.md; each sum out of range, the bias of each result included, is
+    one overflow event.
 
     Parameters
     ----------
@@ -115,7 +127,7 @@ def matmul(
     a_zero, b_zero : int
         Zero points. A prepared b has its own; b_zero may then be that or 0.
     accumulator : Accumulator
-        Width and overflow rule.
+        Width, overflow rule, and when a sum is brought into range.
     counters : int64, (len(Counter),)
         Overflows are added.
 
@@ -129,12 +141,8 @@ def matmul(
     ValueError
         For other dtypes, shapes, codes or zero points.
     """
-    left = Operand("a", a, a_zero)
-    right = b if isinstance(b, Prepared) else prepare(b, b_zero)
-    if b_zero not in (0, right.zero):
-        raise ValueError(f"b_zero is {b_zero} beside a b prepared for {right.zero}; allowed: 0 or {right.zero}")
+    left, right, shape = _operands(a, b, a_zero, b_zero)
     check_counters(counters)
-    shape = _batched_shape(left.shape, right.shape)
     offsets = _offsets(bias, shape[2], accumulator)
     result = empty_accumulators(shape, accumulator)
     if accumulator.overflow is Overflow.PROVEN:
@@ -144,20 +152,114 @@ def matmul(
     return result.reshape(*left.shape[:-1], shape[2])
 
 
+def partial_extremes(
+    a: Codes,
+    b: Codes | Prepared,
+    bias: NDArray[np.int64] | None,
+    *,
+    a_zero: int = 0,
+    b_zero: int = 0,
+    tile: int = 1,
+) -> tuple[int, int]:
+    """Least and greatest value of the exact running sums where an accumulator would be brought into range.
+
+    That is at the bias and after every tile: the width that the data needs. Nothing is brought into range here.
+
+    Parameters
+    ----------
+    a, b, bias, a_zero, b_zero
+        As `matmul` takes them.
+    tile : int
+        Products between two looks, 1 to 2^20, or more than there are for the bias and the last sum alone.
+
+    Returns
+    -------
+    (low, high); (0, 0) if the product has no elements
+
+    Raises
+    ------
+    ValueError
+        For other dtypes, shapes, codes or zero points, a tile below 1, or sums that could reach 2^63.
+    """
+    left, right, shape = _operands(a, b, a_zero, b_zero)
+    check_range("tile", tile, 1, max(MAX_TILE, left.shape[-1]))
+    offsets = _offsets(bias, shape[2], None)
+    if 0 in shape:
+        return 0, 0
+    greatest_bias = max(abs(int(offsets.min())), abs(int(offsets.max())))
+    check_exact("a sum", greatest_bias + left.shape[-1] * left.magnitude * right.magnitude)
+    extremes = running_extremes(left.rows(shape), left.zero, right.columns, right.zero, offsets, int(tile))
+    return int(extremes[0]), int(extremes[1])
+
+
+def first_overflow(
+    a: Codes,
+    b: Codes | Prepared,
+    bias: NDArray[np.int64] | None,
+    *,
+    a_zero: int = 0,
+    b_zero: int = 0,
+    accumulator: Accumulator,
+) -> tuple[int, ...] | None:
+    """Where `matmul` first overflows, result by result, and in a result by k.
+
+    Parameters
+    ----------
+    a, b, bias, a_zero, b_zero, accumulator
+        As `matmul` takes them.
+
+    Returns
+    -------
+    (batch..., row, column, k), or None
+        k is the last product of the tile after which the sum was out of range, -1 for the bias. None without an
+        overflow, and for a proven accumulator.
+
+    Raises
+    ------
+    ValueError
+        As `matmul`.
+    """
+    left, right, shape = _operands(a, b, a_zero, b_zero)
+    offsets, rule = _offsets(bias, shape[2], accumulator), _rule(accumulator, left.shape[-1])
+    if accumulator.overflow is Overflow.PROVEN:
+        return None
+    s, i, j, k = first_event(left.rows(shape), left.zero, right.batched, right.zero, offsets, *rule)
+    if s < 0:
+        return None
+    where = np.unravel_index(s * shape[1] + i, left.shape[:-1])
+    return (*map(int, where), j, k)
+
+
+def _operands(
+    a: Codes, b: Codes | Prepared, a_zero: int, b_zero: int
+) -> tuple[Operand, Prepared, tuple[int, int, int]]:
+    """The checked operands and the (batch, m, n) of their product."""
+    left = Operand("a", a, a_zero)
+    right = b if isinstance(b, Prepared) else prepare(b, b_zero)
+    if b_zero not in (0, right.zero):
+        raise ValueError(f"b_zero is {b_zero} beside a b prepared for {right.zero}; allowed: 0 or {right.zero}")
+    return left, right, _batched_shape(left.shape, right.shape)
+
+
 def _proven(a: Operand, b: Operand, bias: NDArray[np.int64], result: Accumulators) -> None:
     batch, m, k = result.shape[0], result.shape[1], a.shape[-1]
     if result.dtype == np.int32 and a.narrow is not None and b.narrow is not None:
         dot_narrow(a.narrow.reshape(batch, m, k), b.narrow, bias, result)
     else:
-        dot_wide(a.codes.reshape(batch, m, k), a.zero, b.batched, b.zero, bias, result)
+        dot_wide(a.rows(result.shape), a.zero, b.batched, b.zero, bias, result)
 
 
 def _ordered(
     a: Operand, b: Operand, bias: NDArray[np.int64], acc: Accumulator, result: Accumulators, counters: Counters
 ) -> None:
-    codes = a.codes.reshape(result.shape[0], result.shape[1], a.shape[-1])
-    wraps, sums = acc.overflow is Overflow.WRAP, np.empty(result.shape[2], np.int64)
-    dot_ordered(codes, a.zero, b.columns, b.zero, bias, acc.bits, wraps, sums, result, counters)
+    rule = _rule(acc, a.shape[-1])
+    dot_ordered(a.rows(result.shape), a.zero, b.columns, b.zero, bias, *rule, result, counters)
+
+
+def _rule(accumulator: Accumulator, products: int) -> tuple[int, bool, int]:
+    """Width, whether it wraps, and products a tile: one for `mac`, all for `end`."""
+    tiles = {Granularity.MAC: 1, Granularity.TILE: accumulator.tile, Granularity.END: max(products, 1)}
+    return accumulator.bits, accumulator.overflow is Overflow.WRAP, tiles[accumulator.granularity]
 
 
 def _batched_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, int, int]:
@@ -169,13 +271,13 @@ def _batched_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, int, in
     return prod(a[:-2]), a[-2], b[-2]
 
 
-def _offsets(bias: NDArray[np.int64] | None, n: int, accumulator: Accumulator) -> NDArray[np.int64]:
+def _offsets(bias: NDArray[np.int64] | None, n: int, accumulator: Accumulator | None) -> NDArray[np.int64]:
     """The checked bias, or zeros."""
     if bias is None:
         return np.zeros(n, np.int64)
     check_array("bias", bias, (np.int64,), 1)
     if bias.size != n:
         raise ValueError(f"bias has {bias.size} elements; allowed: {n}, the rows of b")
-    if accumulator.overflow is Overflow.PROVEN:
+    if accumulator is not None and accumulator.overflow is Overflow.PROVEN:
         check_elements("bias", bias, accumulator.min, accumulator.max)
     return bias

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hwsim.formats import IntFormat
+from reference.quantize.exact_rows import LayerNormConstants
 from reference.quantize.snap import Snapped
 
 
@@ -62,11 +63,91 @@ class SoftmaxConstants:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GemmlowpConstants:
+    """(S1) to (S5) of docs/operators/softmax.md."""
+
+    multiplier: int
+    left_shift: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class IBertSoftmaxConstants:
+    """(S10) to (S14)."""
+
+    ln2: int
+    b: int
+    c: int
+    requantization: Snapped
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItaMaxConstants:
+    """(S15) to (S17)."""
+
+    shift: int
+    group: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GemminiSoftmaxConstants:
+    """(S18) and (S19)."""
+
+    ln2: int
+    b: int
+    c: int
+
+
+AnySoftmaxConstants = (
+    SoftmaxConstants | GemmlowpConstants | IBertSoftmaxConstants | ItaMaxConstants | GemminiSoftmaxConstants
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IBertLayerNormConstants:
+    """(L1) to (L5) of docs/operators/layernorm.md; multipliers and shifts (n,), scales of beta (n,)."""
+
+    variance_shift: int
+    multipliers: Tensor
+    shifts: Tensor
+    beta_scale: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class PulpLayerNormConstants:
+    """(L6) to (L8)."""
+
+    shift: int
+    beta_scale: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class TfliteLayerNormConstants:
+    """(L9) to (L14)."""
+
+    variance_limit: int
+    requantization: Snapped
+    beta_scale: Tensor
+
+
+AnyLayerNormConstants = LayerNormConstants | IBertLayerNormConstants | PulpLayerNormConstants | TfliteLayerNormConstants
+
+
+@dataclass(frozen=True, kw_only=True)
 class AddConstants:
     """Section 7."""
 
     multipliers: tuple[int, int]
     shift: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RescaledAddConstants:
+    """(R10) of docs/operators/requantization.md."""
+
+    left_shift: int
+    a: Snapped
+    b: Snapped
+    output: Snapped | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from torch.autograd import Function
 from hwsim.formats import IntFormat
 
 CODE_BITS = 16
-MAX_MULTIPLIER, MAX_SHIFT = (1 << 16) - 1, 62
+MAX_MULTIPLIER, MAX_SHIFT = (1 << 31) - 1, 62
+"""Of any requantization scheme; section 0 of docs/numerics.md allows multipliers of 16 bits."""
 FLOAT32_EXACT, FLOAT64_EXACT, INT64_END = 1 << 24, 1 << 53, 1 << 63
 """Floats carry integers exactly up to and including the first two; int64 ends before the third."""
 
@@ -77,47 +78,63 @@ def magnitude(fmt: IntFormat) -> int:
     return max(fmt.max, -fmt.min)
 
 
-def _smallest(value: int | Tensor) -> int:
+def reach(x: Tensor) -> int:
+    """The largest |x|."""
+    return largest(x.detach().abs())
+
+
+def smallest(value: int | Tensor) -> int:
     return int(value.min()) if isinstance(value, Tensor) else value
+
+
+def check_range(name: str, value: int | Tensor, low: int, high: int) -> None:
+    """Refuse a constant, or one of several, outside low..high."""
+    if smallest(value) < low or largest(value) > high:
+        raise ValueError(f"{name} {value}; allowed are {low} to {high}")
 
 
 def ratio(multiplier: int | Tensor, shift: int | Tensor) -> float | Tensor:
     """multiplier / 2^shift, exact: a float, or float64 per channel."""
-    if _smallest(multiplier) < 1 or largest(multiplier) > MAX_MULTIPLIER:
-        raise ValueError(f"multiplier {multiplier}; allowed are 1 to {MAX_MULTIPLIER}")
-    if _smallest(shift) < 0 or largest(shift) > MAX_SHIFT:
-        raise ValueError(f"shift {shift}; allowed are 0 to {MAX_SHIFT}")
+    check_range("multiplier", multiplier, 1, MAX_MULTIPLIER)
+    check_range("shift", shift, 0, MAX_SHIFT)
     above = multiplier.double() if isinstance(multiplier, Tensor) else float(multiplier)
     below = (torch.ones_like(shift) << shift).double() if isinstance(shift, Tensor) else float(1 << shift)
     return above / below
 
 
-def _check_carrier(x: Tensor, bound: int) -> None:
+def check_carrier(x: Tensor, bound: int) -> None:
     if bound > FLOAT64_EXACT and x.is_floating_point():
         raise ValueError(f"integers up to {bound} in a float tensor; allowed is up to 2^53, or int64")
 
 
-def scaled_int64(acc: Tensor, multiplier: int | Tensor, shift: int | Tensor, bound: int) -> Tensor:
-    """HALF_EVEN(acc*multiplier/2^shift) in int64, for products that float64 cannot hold; no gradient.
+def int64_product(acc: Tensor, multiplier: int | Tensor, shift: int | Tensor, bound: int) -> Tensor:
+    """acc*multiplier as a new int64 tensor that is yet to be rounded and shifted right by `shift`; no gradient.
 
     Raises
     ------
     ValueError
         If bound*multiplier + 2^(shift-1) reaches 2^63, or a float `acc` may exceed 2^53.
     """
-    _check_carrier(acc, bound)
+    check_carrier(acc, bound)
     pairs: tuple[Tensor, ...] = torch.broadcast_tensors(torch.as_tensor(multiplier), torch.as_tensor(shift))
     worst = max(bound * m + (1 << e >> 1) for m, e in zip(*(p.flatten().tolist() for p in pairs), strict=True))
     if worst >= INT64_END:
         raise ValueError(f"|acc|*multiplier + 2^(shift-1) may be {worst}; it must be below 2^63")
-    product = acc.long() * multiplier
+    return acc.long() * multiplier
+
+
+def scaled_int64(acc: Tensor, multiplier: int | Tensor, shift: int | Tensor, bound: int) -> Tensor:
+    """HALF_EVEN(acc*multiplier/2^shift) in int64, for products that float64 cannot hold; refuses as `int64_product`."""
+    product = int64_product(acc, multiplier, shift, bound)
     whole = product >> shift
     twice_rest = (product - (whole << shift)) << 1
     unit = torch.ones_like(whole) << shift
     return whole + ((twice_rest > unit) | ((twice_rest == unit) & (whole & 1 == 1)))
 
 
-def _scaled(acc: Tensor, multiplier: int | Tensor, shift: int | Tensor, slope: float | Tensor, bound: int) -> Tensor:
+def scaled_half_even(
+    acc: Tensor, multiplier: int | Tensor, shift: int | Tensor, slope: float | Tensor, bound: int
+) -> Tensor:
     """HALF_EVEN(acc*slope) as a new float64 tensor, by the cheapest exact way."""
     if bound * largest(multiplier) < FLOAT64_EXACT:
         return (acc.double() * slope).round_()  # the product is exact, and torch rounds half to even
@@ -125,7 +142,7 @@ def _scaled(acc: Tensor, multiplier: int | Tensor, shift: int | Tensor, slope: f
 
 
 def round_half_even_scaled(acc: Tensor, multiplier: int | Tensor, shift: int | Tensor, bound: int) -> Tensor:
-    """HALF_EVEN(acc*multiplier/2^shift): eq (1) before zero point and clamp.
+    """HALF_EVEN(acc*multiplier/2^shift): eq (1) before zero point and clamp, multipliers of 16 bits.
 
     Parameters
     ----------
@@ -141,8 +158,9 @@ def round_half_even_scaled(acc: Tensor, multiplier: int | Tensor, shift: int | T
     Tensor
         float64. Results beyond 2^53 are the nearest float64, which no clamp to a format can tell.
     """
+    check_range("multiplier", multiplier, 1, (1 << 16) - 1)
     slope = ratio(multiplier, shift)
-    return straight_through(acc, _scaled(acc.detach(), multiplier, shift, slope, bound), slope)
+    return straight_through(acc, scaled_half_even(acc.detach(), multiplier, shift, slope, bound), slope)
 
 
 def quotient_int64(numerator: Tensor, denominator: Tensor) -> Tensor:
@@ -161,7 +179,7 @@ def rounded_quotient(numerator: Tensor, denominator: Tensor, multiplier: int, sh
     """
     if 2 * bound * multiplier < 1 << 52:
         return (numerator.double() * ratio(multiplier, shift)).div_(denominator).round_()
-    _check_carrier(numerator, bound)
+    check_carrier(numerator, bound)
     below = largest(denominator) << shift
     if max(bound * multiplier, below) >= INT64_END:
         raise ValueError(f"a quotient of up to {bound * multiplier} by up to {below}; both must be below 2^63")
@@ -222,7 +240,7 @@ def requantize(
         Codes, float32; float64 if `fmt` has more than 24 bits.
     """
     slope = ratio(multiplier, shift)
-    rounded = _scaled(acc.detach(), multiplier, shift, slope, bound)
+    rounded = scaled_half_even(acc.detach(), multiplier, shift, slope, bound)
     if zero_point:
         rounded += zero_point
     return clamp_codes(acc, rounded, slope, fmt, pass_clamped)

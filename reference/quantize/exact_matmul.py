@@ -1,4 +1,4 @@
-"""Strict fake-quant matrix products: eq (2) of docs/numerics.md, proven or in order."""
+"""Strict fake-quant matrix products: eq (2) of docs/numerics.md, proven, or with what accumulator.md makes of it."""
 
 from typing import Any
 
@@ -6,8 +6,11 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from hwsim.formats import Accumulator, Overflow
-from reference.quantize.exact import FLOAT32_EXACT, FLOAT64_EXACT, straight_through, tracked
+from hwsim.formats import Accumulator, Granularity, Overflow
+from reference.quantize.exact import FLOAT32_EXACT, FLOAT64_EXACT, reach, straight_through, tracked
+
+PREFIX = 32
+"""How many products of (A1) are tried at once."""
 
 
 def accumulator_dtype(bound: int) -> torch.dtype:
@@ -83,13 +86,43 @@ def _fit(t: Tensor, accumulator: Accumulator) -> tuple[Tensor, int]:
     return (t << unused) >> unused, events  # drop the high bits, then extend the sign
 
 
-def _in_order(a: Tensor, b: Tensor, bias: Tensor | None, accumulator: Accumulator) -> tuple[Tensor, int]:
-    rows, columns = a.long().unsqueeze(-2), b.long().unsqueeze(-3)  # (..., m, 1, k), (..., 1, n, k)
-    shape = torch.broadcast_shapes(rows.shape[:-1], columns.shape[:-1])
+def _step_by_step(acc: Tensor, a: Tensor, b: Tensor, unsafe: Tensor, accumulator: Accumulator) -> tuple[Tensor, int]:
+    """(A1) for the outputs that `unsafe` selects; their accumulators, (count,), and the events."""
+    where, events, shape = unsafe.nonzero(as_tuple=True), 0, acc.shape
+    kept, rows, columns = acc[where], a.long().unsqueeze(-2), b.long().unsqueeze(-3)  # (..., m, 1, k), (..., 1, n, k)
+    for k in range(a.shape[-1]):
+        products = rows[..., k].expand(shape)[where] * columns[..., k].expand(shape)[where]
+        kept, more = _fit(kept + products, accumulator)
+        events += more
+    return kept, events
+
+
+def _after_every_product(
+    acc: Tensor, a: Tensor, b: Tensor, accumulator: Accumulator, dtype: torch.dtype
+) -> tuple[Tensor, int]:
+    """(A1) over a few products: at once wherever their positive or negative part alone would stay in range."""
+    total, sizes = (_product(x, y, None, dtype).long() for x, y in ((a, b), (a.abs(), b.abs())))
+    above = (sizes + total) >> 1
+    unsafe = (acc + above > accumulator.max) | (acc + (total - above) < accumulator.min)
+    if not unsafe.any():
+        return acc + total, 0
+    kept, events = _step_by_step(acc, a, b, unsafe, accumulator)
+    return (acc + total).masked_scatter_(unsafe, kept), events
+
+
+def _accumulate(a: Tensor, b: Tensor, bias: Tensor | None, accumulator: Accumulator) -> tuple[Tensor, int]:
+    """(A1) to (A3): int64, and the events."""
+    shape = (*torch.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-2])
     start = torch.zeros((), dtype=torch.int64) if bias is None else bias.long()
     acc, events = _fit(start.expand(shape), accumulator)
-    for k in range(a.shape[-1]):
-        acc, more = _fit(acc + rows[..., k] * columns[..., k], accumulator)
+    step = {Granularity.MAC: PREFIX, Granularity.TILE: accumulator.tile, Granularity.END: a.shape[-1]}
+    length = max(1, step[accumulator.granularity])
+    dtype = accumulator_dtype(min(length, a.shape[-1]) * reach(a) * reach(b))
+    for tile in zip(a.split(length, -1), b.split(length, -1), strict=True):
+        if accumulator.granularity is Granularity.MAC:
+            acc, more = _after_every_product(acc, *tile, accumulator, dtype)
+        else:
+            acc, more = _fit(acc + _product(*tile, None, dtype).long(), accumulator)
         events += more
     return acc, events
 
@@ -97,7 +130,14 @@ def _in_order(a: Tensor, b: Tensor, bias: Tensor | None, accumulator: Accumulato
 def matmul_ordered(
     a: Tensor, b: Tensor, bias: Tensor | None, a_zero: int, b_zero: int, accumulator: Accumulator
 ) -> tuple[Tensor, int]:
-    """Eq (2) with an accumulator that saturates or wraps at every step, k = 0, 1, ... in order.
+    """Eq (2) with an accumulator that saturates or wraps: (A1) to (A3) of docs/operators/accumulator.md.
+
+    Parameters
+    ----------
+    a, b, bias
+        As in `matmul`.
+    accumulator
+        Its `granularity` says after which products, k = 0, 1, ... in order, the sum is brought into range.
 
     Returns
     -------
@@ -105,13 +145,18 @@ def matmul_ordered(
         (..., m, n), float64; int64 without gradient if the accumulator has more than 54 bits. The gradient is that of
         the product without overflow.
     overflow_events
-        Steps that left the accumulator, and loads of a bias outside it, one for every output that loads it.
+        Sums that left the accumulator, and loads of a bias outside it, one for every output that loads it.
+
+    Raises
+    ------
+    ValueError
+        If the accumulator is `proven`, or the exact sum of a tile may exceed 2^53.
     """
     if accumulator.overflow is Overflow.PROVEN:
         raise ValueError("a proven accumulator has no order: use matmul; allowed here are saturate and wrap")
     a, b = _centred(a, a_zero), _centred(b, b_zero)
     detached = None if bias is None else bias.detach()
-    exact, events = _in_order(a.detach(), b.detach(), detached, accumulator)
+    exact, events = _accumulate(a.detach(), b.detach(), detached, accumulator)
     if accumulator.bits > 54:
         return exact, events
     if not tracked(a, b, bias):

@@ -1,26 +1,34 @@
 """The quantization plan: every quantizer and every integer constant of a model under a scheme."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from hwsim.formats import IntFormat
+from hwsim.targets import Target
 from reference.model import Transformer
 from reference.quantize.calibrate import Range
 from reference.quantize.constants import (
     AddConstants,
+    AnyLayerNormConstants,
+    AnySoftmaxConstants,
     EmbedConstants,
     LinearConstants,
     LogitsConstants,
     Quantizer,
+    RescaledAddConstants,
     ScoresConstants,
-    SoftmaxConstants,
     WeightQuantizer,
 )
-from reference.quantize.exact_rows import LayerNormConstants, Rescale
+from reference.quantize.exact_rows import LayerNormConstants
 from reference.quantize.graph import Graph, Kind, Node, trace
+from reference.quantize.plan_layernorm import LAYERNORM
+from reference.quantize.plan_residual import RESIDUAL
+from reference.quantize.plan_softmax import SOFTMAX, itamax_scale
 from reference.quantize.scheme import Scheme, SiteSettings
 from reference.quantize.sites import POSITIONS_WEIGHT, Role, Site, enumerate_sites, weight_site
 from reference.quantize.snap import Snapped, check_shift, snap_around, snap_down, snap_together, snap_up
@@ -42,10 +50,15 @@ class Plan:
     linear: dict[str, LinearConstants] = field(default_factory=dict)
     scores: dict[str, ScoresConstants] = field(default_factory=dict)
     context: dict[str, Snapped] = field(default_factory=dict)
-    softmax: dict[str, SoftmaxConstants] = field(default_factory=dict)
-    add: dict[str, AddConstants] = field(default_factory=dict)
-    layernorm: dict[str, LayerNormConstants] = field(default_factory=dict)
+    softmax: dict[str, AnySoftmaxConstants] = field(default_factory=dict)
+    add: dict[str, AddConstants | RescaledAddConstants] = field(default_factory=dict)
+    layernorm: dict[str, AnyLayerNormConstants] = field(default_factory=dict)
     logits: dict[str, LogitsConstants] = field(default_factory=dict)
+
+    @property
+    def target(self) -> Target:
+        """Whose arithmetic it is."""
+        return self.scheme.arithmetic
 
     @property
     def logit_scale(self) -> float:
@@ -61,9 +74,9 @@ def make_plan(model: Transformer, scheme: Scheme, ranges: dict[str, Range]) -> P
         If the scheme does not fit the model, a site was not calibrated, or a scale cannot be encoded; names the site.
     """
     graph = trace(model)
-    sites = enumerate_sites(graph)
+    sites = enumerate_sites(graph, scheme.arithmetic)
     plan = Plan(scheme=scheme, graph=graph, sites=sites, settings=scheme.resolve(sites))
-    planner = _Planner(model, plan, ranges)
+    planner = Planner(model, plan, ranges)
     with torch.no_grad():
         planner.run()
     return plan
@@ -75,12 +88,12 @@ def dropped_factor(d_head: int) -> float:
     return math.ldexp(root, -round(math.log2(root)))
 
 
-class _Planner:
+class Planner:
     """Walks the graph for the embeddings, then for residual sums, which tie two producers, then for everything else."""
 
     def __init__(self, model: Transformer, plan: Plan, ranges: dict[str, Range]) -> None:
         self.model, self.plan, self.ranges = model, plan, ranges
-        self.bits = plan.scheme.multiplier_bits
+        self.bits, self.width = plan.scheme.multiplier_bits, plan.target.multiplier_bits
         self.scale = {name: self._ideal(name) for name, site in plan.sites.items() if self._is_calibrated(site)}
 
     def run(self) -> None:
@@ -91,14 +104,14 @@ class _Planner:
                 self._embed(node)
         for node in nodes:
             if node.kind is Kind.ADD:
-                self._add(node)
-        steps = {
+                RESIDUAL[self.plan.target.residual](self, node)
+        steps: dict[Kind, Callable[[Node], None]] = {
             Kind.LINEAR: self._linear,
             Kind.LINEAR_RELU: self._linear,
             Kind.SCORES: self._scores,
-            Kind.SOFTMAX: self._softmax,
+            Kind.SOFTMAX: partial(SOFTMAX[self.plan.target.softmax], self),
             Kind.CONTEXT: self._context,
-            Kind.LAYERNORM: self._layernorm,
+            Kind.LAYERNORM: partial(LAYERNORM[self.plan.target.layernorm], self),
             Kind.LOGITS: self._logits,
         }
         for node in nodes:
@@ -109,6 +122,8 @@ class _Planner:
                 format=self.plan.settings[name].format, scale=scale, zero_point=self._zero_point(name, scale)
             )
         for name, constants in self.plan.layernorm.items():  # its zero point is known only now
+            if not isinstance(constants, LayerNormConstants):
+                continue
             zero_point = self.plan.quantizers[f"{name}.output"].zero_point
             self.plan.layernorm[name] = replace(constants, output=replace(constants.output, zero_point=zero_point))
 
@@ -144,10 +159,24 @@ class _Planner:
 
     def _zero_point(self, name: str, scale: float) -> int:
         settings = self.plan.settings[name]
+        if self.plan.sites[name].role is Role.PROBABILITY:
+            return settings.format.min
         if settings.symmetric:
             return 0
         fmt, (low, _) = settings.format, self._range(name)
         return min(fmt.max, max(fmt.min, round(fmt.min - low / scale)))
+
+    def snap_up(self, site: str, ratio: float) -> Snapped:
+        """The target's encoding of a ratio, not below it."""
+        return snap_up(site, ratio, self.bits, self.width)
+
+    def snap_down(self, site: str, ratio: float) -> Snapped:
+        """The target's encoding of a ratio, not above it."""
+        return snap_down(site, ratio, self.bits, self.width)
+
+    def is_embedding(self, site: str) -> bool:
+        """Whether an embedding makes a site: its scale is spoken for."""
+        return any(node.kind is Kind.EMBED and node.site == site for node in self.plan.graph.nodes)
 
     # --- scales that hang together ------------------------------------------------------------------------------
 
@@ -169,22 +198,7 @@ class _Planner:
         base = max(self.scale[first.site], math.ldexp(self.scale[second.site], -power))
         self.scale[first.site], self.scale[second.site] = base, math.ldexp(base, power)
 
-    def _add(self, node: Node) -> None:
-        x, y = (symbol.site for symbol in node.inputs)
-        ratios = [self.scale[site] / self.scale[node.site] for site in (x, y)]
-        fixed = any(n.kind is Kind.EMBED and n.site == x for n in self.plan.graph.nodes)
-        if fixed:  # the embedding's scale is spoken for: the sum moves
-            multipliers, shift = snap_around(node.site, ratios[0], ratios[1:], self.bits)
-            self.scale[node.site] = math.ldexp(self.scale[x] / multipliers[0], shift)
-        else:
-            multipliers, shift = snap_together(node.site, ratios, self.bits)
-            self.scale[x] = math.ldexp(multipliers[0], -shift) * self.scale[node.site]
-        self.scale[y] = math.ldexp(multipliers[1], -shift) * self.scale[node.site]
-        self.plan.add[node.site] = AddConstants(multipliers=(multipliers[0], multipliers[1]), shift=shift)
-
-    # --- one step an operation ----------------------------------------------------------------------------------
-
-    def _ideal_weight(self, site: str, weight: Tensor) -> Tensor:
+    def ideal_weight(self, site: str, weight: Tensor) -> Tensor:
         """Scale of each row, or of the whole; rows of zeros borrow the largest."""
         settings = self.plan.settings[site]
         rows = weight.detach().double().reshape(len(weight), -1)
@@ -206,7 +220,7 @@ class _Planner:
             self.plan.embed[node.site] = replace(constants, shift=shift)
             return
         site, root = weight_site(node), math.sqrt(node.module.embedding_dim)
-        rows = self._ideal_weight(site, node.module.weight) * root
+        rows = self.ideal_weight(site, node.module.weight) * root
         s_sum, multipliers, shift = self._snap_embedding(node, rows)
         self.plan.embed[node.site] = EmbedConstants(
             table=site,
@@ -230,7 +244,7 @@ class _Planner:
         """
         site, s_sum, known = weight_site(node), self.scale[node.site], self.plan.weights.get(POSITIONS_WEIGHT)
         if known is None:
-            s_positions = self._ideal_weight(POSITIONS_WEIGHT, self.model.positions).max().item()
+            s_positions = self.ideal_weight(POSITIONS_WEIGHT, self.model.positions).max().item()
             return s_sum, *snap_together(site, [*(rows / s_sum).tolist(), s_positions / s_sum], self.bits)
         ratios = (rows / s_sum).tolist()
         (positions, *multipliers), shift = snap_around(site, known.scale.item() / s_sum, ratios, self.bits)
@@ -240,8 +254,8 @@ class _Planner:
     def _linear(self, node: Node) -> None:
         assert isinstance(node.module, nn.Linear)
         site, s_in, s_out = weight_site(node), self.scale[node.inputs[0].site], self.scale[node.site]
-        ideal = self._ideal_weight(site, node.module.weight)
-        snapped = [snap_up(node.site, ratio, self.bits) for ratio in (ideal * s_in / s_out).tolist()]
+        ideal = self.ideal_weight(site, node.module.weight)
+        snapped = [self.snap_up(node.site, ratio) for ratio in (ideal * s_in / s_out).tolist()]
         scale = torch.tensor([s.ratio for s in snapped], dtype=torch.float64) * (s_out / s_in)
         self.plan.weights[site] = WeightQuantizer(format=self.plan.settings[site].format, scale=scale)
         self.plan.linear[node.site] = LinearConstants(
@@ -260,49 +274,16 @@ class _Planner:
             product *= 2**shift / root
         elif mode == "merged":
             product /= root
-        snapped = snap_down(node.site, product / self.scale[node.site], self.bits)
+        if self.plan.target.softmax == "itamax":  # its exponential has base 2
+            self.scale[node.site] = itamax_scale(self.scale[node.site])
+        snapped = self.snap_down(node.site, product / self.scale[node.site])
         self.scale[node.site] = product / snapped.ratio
         self.plan.scores[node.site] = ScoresConstants(shift=None if mode == "merged" else shift, requantization=snapped)
 
-    def _softmax(self, node: Node) -> None:
-        numerator, denominator, output = (f"{node.site}.{p}" for p in ("numerator", "denominator", "output"))
-        s_n = 1 / self.plan.settings[numerator].format.max
-        total = snap_down(denominator, s_n / self.scale[denominator], self.bits)
-        s_d = s_n / total.ratio
-        quotient = snap_down(output, s_n / (s_d * self.scale[output]), self.bits)
-        self.scale |= {numerator: s_n, denominator: s_d, output: s_n / (s_d * quotient.ratio)}
-        self.plan.softmax[node.site] = SoftmaxConstants(
-            table_scale=self.scale[node.inputs[0].site], denominator=total, output=quotient
-        )
-
     def _context(self, node: Node) -> None:
         product = math.prod(self.scale[symbol.site] for symbol in node.inputs)
-        self.plan.context[node.site] = snap_down(node.site, product / self.scale[node.site], self.bits)
+        self.plan.context[node.site] = self.snap_down(node.site, product / self.scale[node.site])
         self.scale[node.site] = product / self.plan.context[node.site].ratio
-
-    def _layernorm(self, node: Node) -> None:
-        norm = node.module
-        assert isinstance(norm, nn.LayerNorm)
-        n, s_x = norm.normalized_shape[0], self.scale[node.inputs[0].site]
-        part = {p: f"{node.site}.{p}" for p in ("numerator", "denominator", "quotient", "output")}
-        numerator = snap_down(part["numerator"], s_x / (n * self.scale[part["numerator"]]), self.bits)
-        denominator = snap_down(part["denominator"], s_x / (n * self.scale[part["denominator"]]), self.bits)
-        s_n, s_d = s_x / (n * numerator.ratio), s_x / (n * denominator.ratio)
-        quotient = snap_down(part["quotient"], s_n / (s_d * self.scale[part["quotient"]]), self.bits)
-        s_q, s_out, site = s_n / (s_d * quotient.ratio), self.scale[part["output"]], weight_site(node)
-        ideal = self._ideal_weight(site, norm.weight).max().item()
-        output = snap_up(part["output"], s_q * ideal / s_out, self.bits)
-        scale = torch.tensor([output.ratio * s_out / s_q], dtype=torch.float64)
-        self.plan.weights[site] = WeightQuantizer(format=self.plan.settings[site].format, scale=scale)
-        self.scale |= {part["numerator"]: s_n, part["denominator"]: s_d, part["quotient"]: s_q}
-        rescales = {"numerator": numerator, "denominator": denominator, "quotient": quotient, "output": output}
-        self.plan.layernorm[node.site] = LayerNormConstants(
-            eps=round(norm.eps * n * n / s_x**2),
-            **{
-                name: Rescale(multiplier=s.multiplier, shift=s.shift, fmt=self.plan.settings[part[name]].format)
-                for name, s in rescales.items()
-            },
-        )
 
     def _logits(self, node: Node) -> None:
         assert isinstance(node.module, nn.Embedding)
@@ -310,7 +291,7 @@ class _Planner:
         reach = self._logit_reach(node)
         if owner is node:
             site = weight_site(node)
-            ideal = self._ideal_weight(site, node.module.weight)
+            ideal = self.ideal_weight(site, node.module.weight)
             gain = min(2.0 ** (LOGIT_BITS - 2) / reach, 2.0**14)  # of the largest row, within what a multiplier encodes
             s_logits = self._power_of_two(s_in * ideal.max().item() / gain)
             multipliers, shift = snap_together(node.site, (ideal * (s_in / s_logits)).tolist(), self.bits)

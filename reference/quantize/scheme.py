@@ -2,12 +2,14 @@
 
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from hwsim.formats import Accumulator, IntFormat
+from hwsim.targets import DEFAULT_TARGET, Target
+from hwsim.targets import target as named_target
 from reference.quantize.sites import Role, Site
 
 Bits = Annotated[int, Meta(ge=2, le=16)]
@@ -57,22 +59,38 @@ class Scheme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     `sqrt_mode` is the treatment of sqrt(d_head); `multiplier_bits` limits the significant bits of every multiplier;
     `power_of_two` rounds every free scale up to a power of two (with `multiplier_bits = 1`: the stock contract).
+    `target` names whose arithmetic it is (`hwsim.targets`); what `scheme_for` is not told and a scheme file leaves open
+    is the target's native configuration.
     """
 
     name: str
+    target: str = DEFAULT_TARGET
     weight_bits: Bits = 8
     activation_bits: Bits = 8
     residual_bits: Bits = 16
     accumulator: Accumulator = Accumulator()
     sqrt_mode: Literal["shift", "merged", "dropped"] = "shift"
-    multiplier_bits: Annotated[int, Meta(ge=1, le=16)] = 16
+    multiplier_bits: Annotated[int, Meta(ge=1, le=31)] = 16
     power_of_two: bool = False
     rules: list[Rule] = []
 
     def __post_init__(self) -> None:
         for field in ("weight_bits", "activation_bits", "residual_bits"):
             _check_range(f"scheme {self.name}", field, getattr(self, field), 2, 16)
-        _check_range(f"scheme {self.name}", "multiplier_bits", self.multiplier_bits, 1, 16)
+        _check_range(f"scheme {self.name}", "multiplier_bits", self.multiplier_bits, 1, 31)
+        named_target(self.target)
+
+    @property
+    def arithmetic(self) -> Target:
+        """The target's record."""
+        return named_target(self.target)
+
+    @property
+    def extended(self) -> list[str]:
+        """Widths that the target's hardware does not have."""
+        return self.arithmetic.extended(
+            weight_bits=self.weight_bits, activation_bits=self.activation_bits, residual_bits=self.residual_bits
+        )
 
     @property
     def bias_bits(self) -> int:
@@ -101,31 +119,46 @@ class Scheme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             if fnmatchcase(site.name, rule.pattern):
                 given = {k: v for k, v in msgspec.structs.asdict(rule).items() if v is not None and k != "pattern"}
                 settings = msgspec.structs.replace(settings, **given)
-        _refuse_impossible(site, settings)
+        _refuse_impossible(site, settings, self.arithmetic)
         return settings
 
     def _default(self, site: Site) -> SiteSettings:
-        bits = self.activation_bits
-        if site.role is Role.WEIGHT:
-            bits = self.weight_bits
-        elif site.role is Role.LOGITS:
-            bits = 32
-        elif site.name.endswith(".residual"):
-            bits = self.residual_bits
+        bits, target = self._default_bits(site), self.arithmetic
         # Operands of a product of two activations are symmetric, so that the array needs no correction terms.
         factor = site.name.rsplit(".", 1)[-1] in ("query", "key", "value")
+        signs = _is_sign(site, target)
         row_scaled = site.role is Role.WEIGHT and not site.name.endswith((".gamma", "positions.weight"))
+        per_channel = signs or (row_scaled and (target.granularity == "per_channel" or _is_looked_up(site)))
         return SiteSettings(
             bits=bits,
             signed=site.role is not Role.POSITIVE,
-            narrow=False,
-            symmetric=site.role is not Role.FREE or factor,
-            granularity="per_channel" if row_scaled else "per_tensor",
+            narrow=signs,
+            symmetric=site.role is not Role.FREE or factor or bits > target.zero_point_bits,
+            granularity="per_channel" if per_channel else "per_tensor",
             estimator="min_max" if site.role is Role.WEIGHT else "ema",
         )
 
+    def _default_bits(self, site: Site) -> int:
+        if site.role is Role.LOGITS:
+            return 32
+        if site.name.endswith(".gamma") and self.arithmetic.layernorm != "fullyqt":
+            return 2 if _is_sign(site, self.arithmetic) else 16
+        if site.role is Role.WEIGHT:
+            return self.weight_bits
+        return self.residual_bits if site.name.endswith(".residual") else self.activation_bits
 
-def _refuse_impossible(site: Site, settings: SiteSettings) -> None:
+
+def _is_sign(site: Site, target: Target) -> bool:
+    """Whether a gamma is a sign only, its magnitude being in the multipliers."""
+    return site.name.endswith(".gamma") and target.layernorm == "ibert"
+
+
+def _is_looked_up(site: Site) -> bool:
+    """Whether a weight is an embedding's or the generator's, which are dyadic under every target."""
+    return site.name.endswith((".embedding.weight", ".logits.weight"))
+
+
+def _refuse_impossible(site: Site, settings: SiteSettings, target: Target) -> None:
     """Refuse what an integer array cannot do without extra hardware, with the alternatives."""
     wants = f"site {site.name}: "
     if site.role is Role.LOGITS:
@@ -142,8 +175,13 @@ def _refuse_impossible(site: Site, settings: SiteSettings) -> None:
         raise ValueError(
             wants + "scales per feature cannot leave the accumulator of the next product; use per_tensor, or more bits"
         )
-    if settings.granularity == "per_channel" and site.name.endswith((".gamma", "positions.weight")):
+    one_scale = site.name.endswith((".gamma", "positions.weight")) and not _is_sign(site, target)
+    if settings.granularity == "per_channel" and one_scale:
         raise ValueError(wants + "this parameter has one scale; use per_tensor")
+    if _is_sign(site, target) and (settings.bits, settings.narrow) != (2, True):
+        raise ValueError(wants + f"gamma is a sign under target {target.name}, 2 bits and narrow; remove the rule")
+    if site.name.endswith("softmax.output") and target.softmax == "itamax" and settings.bits > 8:
+        raise ValueError(wants + f"ITAMax makes at most 8 bits, not {settings.bits}; use a rule with bits = 8")
     if site.name.endswith(".scores") and settings.bits > 12:
         raise ValueError(wants + f"scores of {settings.bits} bits need too large an exp table; allowed are 2 to 12")
 
@@ -159,11 +197,36 @@ PRESETS = {
 }
 
 
-def preset(name: str) -> Scheme:
-    """A named scheme; the error lists the known ones."""
-    if name not in PRESETS:
-        raise ValueError(f"unknown configuration {name!r}; known: {', '.join(PRESETS)}")
-    return PRESETS[name]
+NATIVE = "native"
+"""The configuration that a target's hardware has."""
+
+
+def preset(name: str, target: str = DEFAULT_TARGET) -> Scheme:
+    """A named configuration of a target; the errors list the known ones."""
+    if target == DEFAULT_TARGET and name in PRESETS:
+        return PRESETS[name]
+    if name not in (*PRESETS, NATIVE):
+        raise ValueError(f"unknown configuration {name!r}; known: {', '.join((*PRESETS, NATIVE))}")
+    wanted = PRESETS.get(name)
+    widths = {"weight_bits": wanted.weight_bits, "activation_bits": wanted.activation_bits} if wanted else {}
+    return scheme_for(target, name=f"{target}-{name}", **widths)
+
+
+def scheme_for(target: str, **fields: Any) -> Scheme:
+    """A scheme; what `fields` do not say is the target's native configuration."""
+    return Scheme(**(_native(named_target(target)) | fields))
+
+
+def _native(target: Target) -> dict[str, Any]:
+    return {
+        "target": target.name,
+        "weight_bits": target.weight_bits[0],
+        "activation_bits": target.activation_bits[0],
+        "residual_bits": target.residual_bits,
+        "accumulator": target.accumulator,
+        "sqrt_mode": target.sqrt_mode,
+        "multiplier_bits": target.multiplier_bits,
+    }
 
 
 def read_scheme(path: Path) -> Scheme:
@@ -175,7 +238,9 @@ def read_scheme(path: Path) -> Scheme:
         If the file is missing, is not TOML, or has an unknown or impossible field; the message names it.
     """
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=Scheme)
+        fields = msgspec.toml.decode(path.read_bytes(), type=dict[str, Any])
+        native = msgspec.to_builtins(_native(named_target(str(fields.get("target", DEFAULT_TARGET)))))
+        return msgspec.convert(native | fields, Scheme)
     except OSError as error:
         raise ValueError(f"cannot read scheme {path}: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from hwsim.targets import DEFAULT_TARGET, TARGETS, SoftmaxMethod, Target
 from reference.quantize.graph import Graph, Kind, Node
 
 
@@ -22,6 +23,8 @@ class Role(str, Enum):
     """Signed, zero point 0: an operand or result of a division."""
     POSITIVE = "positive"
     """Unsigned, zero point 0: never below zero."""
+    PROBABILITY = "probability"
+    """Signed, zero point at the lowest code."""
     WEIGHT = "weight"
     """Signed, zero point 0."""
     LOGITS = "logits"
@@ -38,6 +41,14 @@ class Site:
     group: str
 
 
+PROBABILITY_ROLE: dict[SoftmaxMethod, Role] = {
+    "table": Role.POSITIVE,
+    "gemmlowp": Role.PROBABILITY,
+    "ibert": Role.POSITIVE,
+    "itamax": Role.POSITIVE,
+    "gemmini": Role.CENTRED,
+}
+"""What each softmax makes of its output."""
 POSITIONS_WEIGHT = "positions.weight"
 GROUPS = ("feed_forward", "attention", "embedding", "generator", "layernorm", "softmax")
 
@@ -47,19 +58,21 @@ def weight_site(node: Node) -> str:
     return f"{node.site}.gamma" if node.kind is Kind.LAYERNORM else f"{node.site}.weight"
 
 
-def enumerate_sites(graph: Graph) -> dict[str, Site]:
+def enumerate_sites(graph: Graph, target: Target = TARGETS[DEFAULT_TARGET]) -> dict[str, Site]:
     """All sites of a model, activations in execution order, each followed by the weights it is made with.
+
+    The inner sites of softmax and LayerNorm are those of the target's operators.
 
     Tied embeddings keep three weight sites, so that each use may have its own width; equal ones share their codes.
     """
     sites: dict[str, Site] = {}
     for node in graph.nodes:
-        for name, site_set, role in _sites_of(node):
+        for name, site_set, role in _sites_of(node, target):
             sites.setdefault(name, Site(name=name, set=site_set, role=role, group=_group(name)))
     return sites
 
 
-def _sites_of(node: Node) -> list[tuple[str, SiteSet, Role]]:
+def _sites_of(node: Node, target: Target) -> list[tuple[str, SiteSet, Role]]:
     """(name, set, role) of everything that one node introduces."""
     paper, datapath = SiteSet.PAPER, SiteSet.DATAPATH
     weight = (weight_site(node), paper, Role.WEIGHT)
@@ -76,11 +89,14 @@ def _sites_of(node: Node) -> list[tuple[str, SiteSet, Role]]:
         case Kind.CONTEXT:
             return [(node.site, paper, Role.FREE)]
         case Kind.SOFTMAX:
-            return [(f"{node.site}.{part}", paper, Role.POSITIVE) for part in ("numerator", "denominator", "output")]
+            inner = ("numerator", "denominator") if target.softmax == "table" else ()
+            parts = [(f"{node.site}.{part}", paper, Role.POSITIVE) for part in inner]
+            return [*parts, (f"{node.site}.output", paper, PROBABILITY_ROLE[target.softmax])]
         case Kind.LAYERNORM:
-            parts = {"numerator": Role.CENTRED, "denominator": Role.POSITIVE, "quotient": Role.CENTRED}
-            inner = [(f"{node.site}.{part}", paper, role) for part, role in parts.items()]
-            return [*inner, (f"{node.site}.output", paper, Role.FREE), weight]
+            roles = {"numerator": Role.CENTRED, "denominator": Role.POSITIVE, "quotient": Role.CENTRED}
+            parts = [(f"{node.site}.{part}", paper, role) for part, role in roles.items()]
+            output = [(f"{node.site}.output", paper, Role.FREE), weight]
+            return [*parts, *output] if target.layernorm == "fullyqt" else output
         case Kind.LOGITS:
             return [(node.site, datapath, Role.LOGITS), weight]
         case _:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 MAX_SHIFT = 62
+WIDTH = 16
+"""Bits of a multiplier where no target says otherwise."""
 
 
 class Snapped(NamedTuple):
@@ -39,27 +41,27 @@ def round_down(value: float, bits: int) -> int:
     return whole >> drop << drop
 
 
-def snap_up(site: str, ratio: float, bits: int) -> Snapped:
-    """The least multiplier of 16 bits, `bits` of them significant, with multiplier / 2^shift >= ratio."""
-    multipliers, shift = snap_together(site, [ratio], bits)
+def snap_up(site: str, ratio: float, bits: int, width: int = WIDTH) -> Snapped:
+    """The least multiplier of `width` bits, `bits` of them significant, with multiplier / 2^shift >= ratio."""
+    multipliers, shift = snap_together(site, [ratio], bits, width)
     return Snapped(multipliers[0], shift)
 
 
-def snap_down(site: str, ratio: float, bits: int) -> Snapped:
-    """The greatest multiplier of 16 bits, `bits` of them significant, with multiplier / 2^shift <= ratio."""
-    shift = _shift(site, ratio)
+def snap_down(site: str, ratio: float, bits: int, width: int = WIDTH) -> Snapped:
+    """The greatest multiplier of `width` bits, `bits` of them significant, with multiplier / 2^shift <= ratio."""
+    shift = _shift(site, ratio, width)
     return Snapped(round_down(math.ldexp(ratio, shift), bits), shift)
 
 
-def snap_together(site: str, ratios: Sequence[float], bits: int) -> SharedSnapped:
-    """Multipliers under one shift, each rounded up, the largest of 16 bits."""
-    shift = _shift(site, max(ratios))
+def snap_together(site: str, ratios: Sequence[float], bits: int, width: int = WIDTH) -> SharedSnapped:
+    """Multipliers under one shift, each rounded up, the largest of `width` bits."""
+    shift = _shift(site, max(ratios), width)
     multipliers = [round_up(math.ldexp(ratio, shift), bits) for ratio in ratios]
-    if max(multipliers) > 65535:
+    if max(multipliers).bit_length() > width:
         shift -= 1
         multipliers = [round_up(math.ldexp(ratio, shift), bits) for ratio in ratios]
     if shift < 0:
-        raise _out_of_range(site, max(ratios))
+        raise _out_of_range(site, max(ratios), width)
     return SharedSnapped(multipliers, shift)
 
 
@@ -87,18 +89,18 @@ def check_shift(site: str, shift: int) -> int:
     return shift
 
 
-def _shift(site: str, ratio: float) -> int:
-    """The shift that brings a ratio to [2^15, 2^16)."""
+def _shift(site: str, ratio: float, width: int) -> int:
+    """The shift that brings a ratio to [2^(width-1), 2^width)."""
     if not (0 < ratio < math.inf):
         raise ValueError(f"site {site}: a scale ratio of {ratio} has no multiplier")
-    shift = 16 - math.frexp(ratio)[1]
+    shift = width - math.frexp(ratio)[1]
     if not 0 <= shift <= MAX_SHIFT:
-        raise _out_of_range(site, ratio)
+        raise _out_of_range(site, ratio, width)
     return shift
 
 
-def _out_of_range(site: str, ratio: float) -> ValueError:
+def _out_of_range(site: str, ratio: float, width: int) -> ValueError:
     return ValueError(
-        f"site {site}: a scale ratio of {ratio:.3g} is outside what a 16-bit multiplier and a shift of "
+        f"site {site}: a scale ratio of {ratio:.3g} is outside what a {width}-bit multiplier and a shift of "
         f"0..{MAX_SHIFT} encode; use fewer bits here or more at its input"
     )

@@ -8,10 +8,25 @@ from torch import Tensor, nn
 
 from hwsim.formats import Overflow
 from reference.model import Mask, Transformer
-from reference.quantize import exact, exact_matmul, exact_rows
+from reference.quantize import exact, exact_layernorm, exact_matmul, exact_rows, exact_scaling, exact_softmax
+from reference.quantize.constants import (
+    AddConstants,
+    GemminiSoftmaxConstants,
+    GemmlowpConstants,
+    IBertLayerNormConstants,
+    IBertSoftmaxConstants,
+    ItaMaxConstants,
+    PulpLayerNormConstants,
+    Quantizer,
+    SoftmaxConstants,
+    TfliteLayerNormConstants,
+)
+from reference.quantize.exact_rows import LayerNormConstants
 from reference.quantize.plan import Plan
 from reference.quantize.sites import POSITIONS_WEIGHT
 
+BETA_BITS = 48
+"""Of LayerNorm's beta where its scale is a target's: I-BERT's is 2^-30 of the output's."""
 Observer = Callable[[str, Tensor], None]
 
 
@@ -104,8 +119,11 @@ class StrictArithmetic:
 
     def _linear_codes(self, site: str, acc: Tensor, bound: int) -> Codes:
         constants, to = self.plan.linear[site], self.plan.quantizers[site]
-        codes = exact.requantize(acc, constants.multipliers, constants.shifts, to.zero_point, to.format, bound)
-        return self._see(site, codes)
+        return self._see(site, self._rescaled(acc, constants.multipliers, constants.shifts, to, bound))
+
+    def _rescaled(self, acc: Tensor, m: int | Tensor, e: int | Tensor, to: Quantizer, bound: int) -> Tensor:
+        """Codes from an accumulator, by the target's scheme."""
+        return exact_scaling.requantize_by(acc, self.plan.target.scaling, m, e, to.zero_point, to.format, bound)
 
     def linear(self, site: str, x: Codes, layer: nn.Linear) -> Codes:
         return self._linear_codes(site, *self._linear_accumulator(site, x, layer))
@@ -126,13 +144,11 @@ class StrictArithmetic:
         constants, to = self.plan.scores[site], self.plan.quantizers[site]
         if constants.shift is not None:
             acc = self._see(f"{site}.shifted", exact.shift_right(acc, constants.shift)).codes
-        m, e = constants.requantization
-        return self._see(site, exact.requantize(acc, m, e, to.zero_point, to.format, bound))
+        return self._see(site, self._rescaled(acc, *constants.requantization, to, bound))
 
     def context(self, site: str, probabilities: Codes, values: Codes) -> Codes:
         acc, bound = self._activation_product(probabilities, values, values.codes.transpose(-1, -2))
-        (m, e), to = self.plan.context[site], self.plan.quantizers[site]
-        return self._see(site, exact.requantize(acc, m, e, to.zero_point, to.format, bound))
+        return self._see(site, self._rescaled(acc, *self.plan.context[site], self.plan.quantizers[site], bound))
 
     def logits(self, site: str, x: Codes, embedding: nn.Embedding) -> Codes:
         constants = self.plan.logits[site]
@@ -146,16 +162,37 @@ class StrictArithmetic:
     def table(self, site: str) -> Tensor:
         """The exp table of a softmax."""
         if site not in self._tables:
+            constants = self.plan.softmax[site]
+            assert isinstance(constants, SoftmaxConstants)
             bits = self.plan.settings[f"{site}.numerator"].bits
             score_bits = self.plan.settings[site.replace(".softmax", ".scores")].bits
-            self._tables[site] = exact_rows.exp_table(self.plan.softmax[site].table_scale, score_bits, bits)
+            self._tables[site] = exact_rows.exp_table(constants.table_scale, score_bits, bits)
         return self._tables[site]
 
     def softmax(self, site: str, scores: Codes, mask: Mask | None) -> Codes:
-        constants, quantizers = self.plan.softmax[site], self.plan.quantizers
+        constants, allowed = self.plan.softmax[site], None if mask is None else mask.allowed
+        to, slope = self.plan.quantizers[f"{site}.output"].format, self.plan.quantizers[scores.site].scale
+        q = scores.codes
+        match constants:
+            case SoftmaxConstants():
+                codes = self._table_softmax(site, q, allowed, constants)
+            case GemmlowpConstants(multiplier=m, left_shift=shift):
+                codes = exact_softmax.gemmlowp_softmax(q, allowed, multiplier=m, left_shift=shift, fmt=to, slope=slope)
+            case IBertSoftmaxConstants(ln2=ln2, b=b, c=c, requantization=(m, e)):
+                codes = exact_softmax.ibert_softmax(
+                    q, allowed, ln2=ln2, b=b, c=c, multiplier=m, shift=e, fmt=to, slope=slope
+                )
+            case ItaMaxConstants(shift=shift, group=group):
+                codes = exact_softmax.itamax(q, allowed, shift=shift, group=group, fmt=to, slope=slope)
+            case GemminiSoftmaxConstants(ln2=ln2, b=b, c=c):
+                codes = exact_softmax.gemmini_softmax(q, allowed, ln2=ln2, b=b, c=c, fmt=to, slope=slope)
+        return self._see(f"{site}.output", codes)
+
+    def _table_softmax(self, site: str, q: Tensor, allowed: Tensor | None, constants: SoftmaxConstants) -> Tensor:
+        quantizers = self.plan.quantizers
         result = exact_rows.softmax(
-            scores.codes,
-            None if mask is None else mask.allowed,
+            q,
+            allowed,
             self.table(site),
             constants.table_scale,
             denominator_multiplier=constants.denominator.multiplier,
@@ -167,20 +204,44 @@ class StrictArithmetic:
         )
         self._see(f"{site}.numerator", result.numerator)
         self._see(f"{site}.denominator", result.denominator)
-        return self._see(f"{site}.output", result.output)
+        return result.output
 
     def layernorm(self, site: str, x: Codes, norm: nn.LayerNorm) -> Codes:
-        constants = self.plan.layernorm[site]
-        gamma = self.parameter(f"{site}.gamma", norm.weight)
-        beta = exact.quantize_bias(norm.bias, self.beta_scale(site), self.plan.scheme.bias_bits)
-        result = exact_rows.layernorm(x.codes, gamma, beta, constants)
+        constants, gamma = self.plan.layernorm[site], self.parameter(f"{site}.gamma", norm.weight)
+        beta, _ = self.beta(site, norm)
+        zero, to = self.plan.quantizers[x.site].zero_point, self.plan.quantizers[f"{site}.output"]
+        z, fmt, q = to.zero_point, to.format, x.codes
+        match constants:
+            case LayerNormConstants():
+                codes = self._fullyqt_layernorm(site, q, gamma, beta, constants)
+            case IBertLayerNormConstants(variance_shift=t, multipliers=m, shifts=e):
+                codes = exact_layernorm.ibert_layernorm(
+                    q, gamma, beta, m, e, zero=zero, variance_shift=t, zero_point=z, fmt=fmt
+                )
+            case PulpLayerNormConstants(shift=shift):
+                codes = exact_layernorm.pulp_layernorm(q, gamma, beta, zero=zero, shift=shift, zero_point=z, fmt=fmt)
+            case TfliteLayerNormConstants(variance_limit=limit, requantization=(m, e)):
+                codes = exact_layernorm.tflite_layernorm(
+                    q, gamma, beta, zero=zero, variance_limit=limit, multiplier=m, shift=e, zero_point=z, fmt=fmt
+                )
+        return self._see(f"{site}.output", codes)
+
+    def _fullyqt_layernorm(
+        self, site: str, q: Tensor, gamma: Tensor, beta: Tensor, constants: LayerNormConstants
+    ) -> Tensor:
+        result = exact_rows.layernorm(q, gamma, beta, constants)
         for part in ("numerator", "denominator", "quotient"):
             self._see(f"{site}.{part}", getattr(result, part))
-        return self._see(f"{site}.output", result.output)
+        return result.output
 
-    def beta_scale(self, site: str) -> float:
-        """LayerNorm's beta is an integer at the scale of quotient times gamma."""
-        return self.plan.quantizers[f"{site}.quotient"].scale * self.plan.weights[f"{site}.gamma"].scale.item()
+    def beta(self, site: str, norm: nn.LayerNorm) -> tuple[Tensor, int]:
+        """Codes of LayerNorm's beta, and their width: integers at the scale of what gamma multiplies."""
+        constants = self.plan.layernorm[site]
+        if isinstance(constants, LayerNormConstants):
+            scale = self.plan.quantizers[f"{site}.quotient"].scale * self.plan.weights[f"{site}.gamma"].scale.item()
+            bits = self.plan.scheme.bias_bits
+            return exact.quantize_bias(norm.bias, scale, bits), bits
+        return exact.quantize_bias(norm.bias, constants.beta_scale, BETA_BITS), BETA_BITS
 
     # --- the rest -----------------------------------------------------------------------------------------------
 
@@ -217,16 +278,36 @@ class StrictArithmetic:
 
     def add(self, site: str, x: Codes, y: Codes) -> Codes:
         constants, quantizers = self.plan.add[site], self.plan.quantizers
-        codes = exact.add(
-            x.codes,
-            y.codes,
-            quantizers[x.site].zero_point,
-            quantizers[y.site].zero_point,
-            *constants.multipliers,
-            constants.shift,
-            quantizers[site].zero_point,
-            quantizers[site].format,
-        )
+        a_zero, b_zero, to = quantizers[x.site].zero_point, quantizers[y.site].zero_point, quantizers[site]
+        if isinstance(constants, AddConstants):
+            codes = exact.add(
+                x.codes,
+                y.codes,
+                a_zero,
+                b_zero,
+                *constants.multipliers,
+                constants.shift,
+                to.zero_point,
+                to.format,
+            )
+        else:
+            a, b, output = constants.a, constants.b, constants.output
+            codes = exact_scaling.rescaled_add(
+                x.codes,
+                y.codes,
+                a_zero=a_zero,
+                b_zero=b_zero,
+                left_shift=constants.left_shift,
+                scaling=self.plan.target.scaling,
+                a_multiplier=a.multiplier,
+                a_shift=a.shift,
+                b_multiplier=b.multiplier,
+                b_shift=b.shift,
+                output_multiplier=None if output is None else output.multiplier,
+                output_shift=0 if output is None else output.shift,
+                zero_point=to.zero_point,
+                fmt=to.format,
+            )
         return self._see(site, codes)
 
     def split_heads(self, x: Codes, n_heads: int) -> Codes:

@@ -11,7 +11,7 @@ EXACT = Context(prec=1200, traps=[Inexact])
 
 def enclosure(exponent: Decimal, maximum: int, digits: int) -> tuple[Fraction, Fraction]:
     """Rationals on both sides of exp(-exponent) * maximum, from `digits` digits of exp."""
-    value = Fraction(Context(prec=digits).exp(-exponent))
+    value = Fraction(Context(prec=digits).exp(exponent.copy_negate()))  # a minus would round to 28 digits
     slack = value * Fraction(10) ** (1 - digits)  # twice the half unit that a correctly rounded exp may be off
     return (value - slack) * maximum, (value + slack) * maximum
 

@@ -33,6 +33,18 @@ def variance_integer(x: list[int], eps_int: int) -> int:
     return len(x) * sum(value**2 for value in x) - sum(x) ** 2 + eps_int
 
 
+def uncentred(x: list[int], eps_int: int) -> tuple[list[int], int]:
+    """c[j] = n*x[j] and V = n*sum(x^2) + eps_int: RMSNorm (operators/layernorm.md, 1)."""
+    return [len(x) * value for value in x], len(x) * sum(value**2 for value in x) + eps_int
+
+
+def parts(x: list[int], zero: int | None, eps_int: int) -> tuple[list[int], int]:
+    """c and V: of LayerNorm, or of RMSNorm if a zero point is given."""
+    if zero is None:
+        return centred(x), variance_integer(x, eps_int)
+    return uncentred([value - zero for value in x], eps_int)
+
+
 def epsilon_integer(eps: float, n: int, scale: float) -> int:
     """eps_int = HALF_EVEN(eps * n^2 / s_x^2), both floats taken as exact rationals (section 5)."""
     return half_even(Fraction(eps) * n**2 / Fraction(scale) ** 2)
@@ -50,12 +62,12 @@ def layernorm(
     quotient_multiplier: int, quotient_shift: int, quotient_lo: int, quotient_hi: int,
     gamma: list[int], beta: list[int],
     output_multiplier: int, output_shift: int, output_zero_point: int, output_lo: int, output_hi: int,
+    zero: int | None = None,
 ) -> LayerNormRow:  # fmt: skip
-    """One row of (5a) to (5f)."""
-    numerator, numerator_events = ratios(
-        centred(x), numerator_multiplier, 2**numerator_shift, numerator_lo, numerator_hi
-    )
-    scaled_root = Fraction(isqrt(variance_integer(x, eps_int)) * denominator_multiplier, 2**denominator_shift)
+    """One row of (5a) to (5f); with the zero point of x, which else cancels, of RMSNorm."""
+    c, variance = parts(x, zero, eps_int)
+    numerator, numerator_events = ratios(c, numerator_multiplier, 2**numerator_shift, numerator_lo, numerator_hi)
+    scaled_root = Fraction(isqrt(variance) * denominator_multiplier, 2**denominator_shift)
     denominator, saturated, below_one = at_least_one(half_even(scaled_root), denominator_hi)
     quotient, quotient_events = ratios(
         numerator, quotient_multiplier, denominator * 2**quotient_shift, quotient_lo, quotient_hi

@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 from .formats import clamp, limits, saturate_row
-from .rounding import half_even
+from .rounding import ROUNDINGS, half_even
 
 INTEGERS = list[int]
 MATRIX = list[list[int]]
@@ -30,9 +30,10 @@ def requantize(acc: MATRIX, multiplier: INTEGERS, shift: INTEGERS, zero_point: i
     return [[clamp(value + zero_point, lo, hi) for value in row] for row in rounded(acc, multiplier, shift)]
 
 
-def shift_right(acc: MATRIX, k: int) -> MATRIX:
-    """shifted = HALF_EVEN(acc / 2^k) (3)."""
-    return [[half_even(Fraction(value, 2**k)) for value in row] for row in acc]
+def shift_right(acc: MATRIX, k: int, rounding: str = "half_even") -> MATRIX:
+    """shifted = HALF_EVEN(acc / 2^k) (3), or by another of the five roundings."""
+    rounds = ROUNDINGS[rounding]
+    return [[rounds(Fraction(value, 2**k)) for value in row] for row in acc]
 
 
 def shift_of_head(d_head: int) -> int:

@@ -1,6 +1,8 @@
-"""HALF_EVEN of section 0, on exact rationals."""
+"""The five roundings of a rational to an integer, all exact (section 0, and operators/requantization.md)."""
 
+from collections.abc import Callable
 from fractions import Fraction
+from math import floor, trunc
 
 HALF = Fraction(1, 2)
 
@@ -13,6 +15,35 @@ def half_even(fraction: Fraction) -> int:
     if distance == HALF:
         return below if below % 2 == 0 else above
     return below if distance < HALF else above
+
+
+def half_up(fraction: Fraction) -> int:
+    """HALF_UP(v) = floor(v + 1/2)."""
+    return floor(fraction + HALF)
+
+
+def half_away(fraction: Fraction) -> int:
+    """HALF_AWAY(v) = sgn(v) * floor(|v| + 1/2)."""
+    return sign(fraction) * floor(abs(fraction) + HALF)
+
+
+def toward_zero(fraction: Fraction) -> int:
+    """TOWARD_ZERO(v) = sgn(v) * floor(|v|)."""
+    return trunc(fraction)
+
+
+def sign(value: Fraction | int) -> int:
+    """sgn(v), 0 for 0."""
+    return (value > 0) - (value < 0)
+
+
+ROUNDINGS: dict[str, Callable[[Fraction], int]] = {
+    "half_up": half_up,
+    "half_away": half_away,
+    "half_even": half_even,
+    "floor": floor,
+    "toward_zero": toward_zero,
+}
 
 
 def tie_sign(fraction: Fraction) -> int:

@@ -15,7 +15,8 @@ from torch import Tensor
 from hwsim.formats import Counter
 from hwsim.loading import load
 from hwsim.machine import Machine
-from hwsim.program import Operation, Program
+from hwsim.operations import Operation
+from hwsim.program import Program
 from reference.lower import lower
 from reference.model import KeyValue, Transformer, source_mask
 from reference.padding import Visibility, full_sequence

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from hwsim import program as ir
+from hwsim import operations as ops
 from hwsim import requantize, residual
 from hwsim.formats import Accumulator, IntFormat, Overflow
 from hwsim.machine import Machine
@@ -94,11 +94,11 @@ def _swapped_table(program: Program) -> Program:
 
 
 def _off_by_one(program: Program) -> Program:
-    return _with_operations(program, ir.Add, lambda op: msgspec.structs.replace(op, shift=op.shift + 1))
+    return _with_operations(program, ops.Add, lambda op: msgspec.structs.replace(op, shift=op.shift + 1))
 
 
 def _sqrt_off_by_one(program: Program) -> Program:
-    return _with_operations(program, ir.ShiftRight, lambda op: msgspec.structs.replace(op, shift=op.shift + 1))
+    return _with_operations(program, ops.ShiftRight, lambda op: msgspec.structs.replace(op, shift=op.shift + 1))
 
 
 def _one_weight(program: Program) -> Program:
@@ -111,7 +111,7 @@ def _no_mask(program: Program) -> Program:
     """The decoder sees the source's padding."""
     encode, step = program.manifest.functions
     operations = [
-        msgspec.structs.replace(operation, mask=None) if isinstance(operation, ir.Softmax) else operation
+        msgspec.structs.replace(operation, mask=None) if isinstance(operation, ops.Softmax) else operation
         for operation in step.operations
     ]
     functions = [encode, msgspec.structs.replace(step, operations=operations)]
@@ -125,7 +125,7 @@ def _wraps(program: Program) -> Program:
         msgspec.structs.replace(
             function,
             operations=[
-                msgspec.structs.replace(op, accumulator=wrapping) if isinstance(op, ir.MatMul) else op
+                msgspec.structs.replace(op, accumulator=wrapping) if isinstance(op, ops.MatMul) else op
                 for op in function.operations
             ],
         )
@@ -168,7 +168,7 @@ def test_residual_rounded_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_cache_in_the_wrong_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """New positions are put ahead of the old ones; masks of a step hide nothing, yet the scores are out of place."""
 
-    def backwards(self: Machine, op: ir.Append, values: dict[str, Any]) -> None:
+    def backwards(self: Machine, op: ops.Append, values: dict[str, Any]) -> None:
         values[op.output] = np.concatenate((values[op.input], values[op.past]), axis=2)
 
     monkeypatch.setattr(Machine, "_append", backwards)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwsim import program as ir
+from hwsim import operations as ops
 from tests.property.equality import OPERATIONS, Outcome, RefusedError, compare, missing
 from tests.strategies import EFFORT, A, B, Case, cases, sites_of
 
@@ -42,6 +42,6 @@ def test_what_did_not_occur_is_named() -> None:
 
 
 def test_operations_are_those_of_the_seam() -> None:
-    tags = {operation.__struct_config__.tag for operation in ir.Operation.__args__}
+    tags = {operation.__struct_config__.tag for operation in ops.Operation.__args__}
     assert len(tags) == len(OPERATIONS) == 11
-    assert all(issubclass(operation, msgspec.Struct) for operation in ir.Operation.__args__)
+    assert all(issubclass(operation, msgspec.Struct) for operation in ops.Operation.__args__)

@@ -32,18 +32,9 @@ from hwsim.accelerator.sentences import SentenceCounter, sentence_events
 from hwsim.accelerator.traffic import Array
 from hwsim.formats import IntFormat
 from hwsim.loading import load
-from hwsim.program import (
-    ConstantInfo,
-    Dimension,
-    Dyadic,
-    Function,
-    Manifest,
-    MatMul,
-    Program,
-    Relu,
-    Requantize,
-    TensorInfo,
-)
+from hwsim.operations import MatMul, Relu, Requantize
+from hwsim.program import ConstantInfo, Dimension, Function, Manifest, Program, TensorInfo
+from hwsim.requantization import Dyadic
 from reference.lower import lower
 from reference.model import Transformer, TransformerConfig
 from reference.quantize.calibrate import calibrate

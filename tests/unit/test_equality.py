@@ -18,7 +18,8 @@ from analysis.steppers import MachineStepper, strict_stepper
 from analysis.workload import Configuration, Model, calibrate_model, configure, load_model
 from hwsim.formats import Accumulator, Overflow
 from hwsim.machine import Machine, operation_of
-from hwsim.program import Add, Program, Requantize, ShiftRight, written
+from hwsim.operations import Add, Requantize, ShiftRight, written
+from hwsim.program import Program
 from reference.data import ParallelText
 from reference.decoding import beam, greedy, length_limit
 from reference.quantize.scheme import Scheme, preset

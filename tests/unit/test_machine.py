@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from hwsim import operations as ops
 from hwsim import program as ir
 from hwsim.formats import Accumulator, Counter, IntFormat, Overflow
 from hwsim.machine import Machine, operation_of
-from hwsim.program import Manifest, Program, written
+from hwsim.operations import written
+from hwsim.program import Manifest, Program
 from reference.quantize.scheme import Scheme, preset
 from tests.unit.tiny_program import tiny_program
 
@@ -301,9 +303,9 @@ def test_a_function_that_only_moves_hands_out_copies() -> None:
         ir.TensorInfo(name="split", format=IntFormat(bits=8), dims=[2, 1, 1, 4]),
         ir.TensorInfo(name="again", format=IntFormat(bits=8), dims=[2, 1, 4]),
     ]
-    moves: list[ir.Operation] = [
-        ir.SplitHeads(output="split", input="merged"),
-        ir.MergeHeads(output="again", input="split"),
+    moves: list[ops.Operation] = [
+        ops.SplitHeads(output="split", input="merged"),
+        ops.MergeHeads(output="again", input="split"),
     ]
     manifest = Manifest(
         name="moves",

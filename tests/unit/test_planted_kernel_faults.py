@@ -25,13 +25,15 @@ if __name__ == "__main__":  # before the tests take their settings from it: a fa
     settings.register_profile("planted", phases=phases, derandomize=True, report_multiple_bugs=False)
     settings.load_profile("planted")
 
-from hwsim import embedding, fixedpoint, layernorm, requantize, residual, softmax  # noqa: E402
+from hwsim import embedding, fixedpoint, requantize, residual  # noqa: E402
 from hwsim.gemm import ordered, product  # noqa: E402
+from hwsim.layernorm import fullyqt  # noqa: E402
+from hwsim.softmax import rows, table  # noqa: E402
 from tests.unit import kernel_checks  # noqa: E402
 from tests.unit import test_kernels_exhausted as exhausted  # noqa: E402
 from tests.unit import test_kernels_properties as properties  # noqa: E402
 
-USERS = (fixedpoint, embedding, layernorm, requantize, residual, softmax, ordered)
+USERS = (fixedpoint, embedding, fullyqt, requantize, residual, rows, table, ordered)
 """The modules that a primitive of `fixedpoint` is replaced in."""
 
 Wrapper = Callable[..., Callable[..., Any]]
@@ -133,7 +135,13 @@ def swap_entries(table: np.ndarray) -> np.ndarray:
 
 
 def unmasked(right: Any) -> Callable[..., Any]:
-    return lambda scores, allowed: right(scores, np.ones_like(allowed))
+    """Distances from the greatest score of the row, masked or not."""
+
+    def distances(scores: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        keys, _ = right(scores, allowed)
+        return keys, scores.max(initial=-(1 << 31)) - scores[keys].astype(np.int64)
+
+    return distances
 
 
 def next_row(array: np.ndarray) -> np.ndarray:
@@ -219,9 +227,9 @@ FAULTS = {
     "square root to nearest": Fault(USERS, "isqrt", one_more, (E.test_square_roots, P.test_layernorm)),
     "denominator clamp not counted": Fault(USERS, "raise_to_one", uncounted, (P.test_softmax, P.test_layernorm)),
     "swapped entries of the exp table": Fault(
-        (softmax,), "_softmax", changed(2, swap_entries), (softmax_of_two, P.test_softmax)
+        (table,), "_softmax", changed(2, swap_entries), (softmax_of_two, P.test_softmax)
     ),
-    "maximum over masked scores": Fault((softmax,), "_greatest", unmasked, (softmax_of_one, P.test_softmax)),
+    "maximum over masked scores": Fault((rows, table), "distances", unmasked, (softmax_of_one, P.test_softmax)),
     "position off by one": Fault((embedding,), "_embed", changed(3, next_row), (embedded, P.test_embed)),
     "token off by one": Fault((embedding,), "_embed", changed(1, next_row), (embedded, P.test_embed)),
     "multiplier of the next token": Fault((embedding,), "_embed", changed(2, next_row), (embedded, P.test_embed)),
@@ -229,8 +237,8 @@ FAULTS = {
     "shift of the next channel": Fault(
         (requantize,), "_requantize", changed(2, next_row), (requantized, P.test_requantize)
     ),
-    "gamma off by one": Fault((layernorm,), "_layernorm", changed(1, next_row), (P.test_layernorm,)),
-    "eps forgotten": Fault((layernorm,), "_layernorm", changed(3, lambda _: 0), (P.test_layernorm,)),
+    "gamma off by one": Fault((fullyqt,), "_layernorm", changed(1, next_row), (P.test_layernorm,)),
+    "eps forgotten": Fault((fullyqt,), "_layernorm", changed(3, lambda _: 0), (P.test_layernorm,)),
     "last product of int16 lost": Fault((product,), "dot_narrow", changed(0, without_last), (PROVEN,)),
     "last product of int64 lost": Fault((product,), "dot_wide", changed(0, without_last), (PROVEN,)),
     "last ordered product lost": Fault((product,), "dot_ordered", changed(0, without_last), (PROVEN, WRAPPED, CLIPPED)),

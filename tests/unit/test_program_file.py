@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hwsim import files
+from hwsim import operations as ops
 from hwsim import program as ir
 from hwsim.formats import Accumulator, IntFormat
 from hwsim.loading import load
 from hwsim.machine import Machine
 from hwsim.packing import pack, packed_bytes, unpack
 from hwsim.program import Program
+from hwsim.requantization import Dyadic
 from reference.quantize.scheme import Scheme, preset
 from tests.unit.tiny_program import tiny_program
 
@@ -62,8 +64,8 @@ def mini_program() -> Program:
         ir.TensorInfo(name="accumulator", format=IntFormat(bits=33), dims=[*sizes, 3]),
         ir.TensorInfo(name="result", format=IntFormat(bits=4, signed=False), dims=[*sizes, 3]),
     ]
-    operations: list[ir.Operation] = [
-        ir.Embed(
+    operations: list[ops.Operation] = [
+        ops.Embed(
             output="embedded",
             ids="ids",
             position="first",
@@ -73,10 +75,8 @@ def mini_program() -> Program:
             position_multiplier=500,
             shift=9,
         ),
-        ir.MatMul(output="accumulator", a="embedded", b="weight", bias="bias", accumulator=Accumulator(bits=33)),
-        ir.Requantize(
-            output="result", input="accumulator", requantization=ir.Dyadic(multiplier="multipliers", shift=44)
-        ),
+        ops.MatMul(output="accumulator", a="embedded", b="weight", bias="bias", accumulator=Accumulator(bits=33)),
+        ops.Requantize(output="result", input="accumulator", requantization=Dyadic(multiplier="multipliers", shift=44)),
     ]
     manifest = ir.Manifest(
         name="mini",

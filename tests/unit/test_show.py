@@ -9,7 +9,9 @@ from rich.console import Console
 
 from analysis.show import Description, describe, render, show
 from hwsim.formats import Accumulator, Overflow
-from hwsim.program import Dyadic, Program, Requantize
+from hwsim.operations import Requantize
+from hwsim.program import Program
+from hwsim.requantization import Dyadic
 from hwsim.validate import validate
 from reference.quantize.scheme import Scheme, preset
 from tests.unit.tiny_program import tiny_program

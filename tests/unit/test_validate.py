@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from hwsim import operations as ops
 from hwsim import program as ir
 from hwsim.formats import Accumulator, IntFormat, Overflow
 from hwsim.machine import Machine
-from hwsim.program import Manifest, Program, Requantize, written
+from hwsim.operations import Requantize, written
+from hwsim.program import Manifest, Program
+from hwsim.requantization import Dyadic
 from hwsim.validate import validate
 from reference.quantize.scheme import Scheme, preset
 from tests import oracle
@@ -107,7 +110,7 @@ def new_tensor(name: str, dims: list[str | int], bits: int = 8) -> Edit:
     return lambda program: manifest(tensors=[*program.manifest.tensors, info])(program)
 
 
-def _operations(name: str, change: Callable[[ir.Operation], list[ir.Operation]]) -> Edit:
+def _operations(name: str, change: Callable[[ops.Operation], list[ops.Operation]]) -> Edit:
     def edit(program: Program) -> Program:
         assert any(name in written(operation) for _, operation in program.operations()), f"nothing makes {name}"
         functions = [
@@ -132,7 +135,7 @@ def repeated(name: str) -> Edit:
     return _operations(name, lambda made: [made, made])
 
 
-def instead(name: str, other: ir.Operation) -> Edit:
+def instead(name: str, other: ops.Operation) -> Edit:
     return _operations(name, lambda made: [other])
 
 
@@ -150,8 +153,8 @@ def state(**fields: Any) -> Edit:
     )(program)
 
 
-def rescale(multiplier: int | str, shift: int | str) -> ir.Dyadic:
-    return ir.Dyadic(multiplier=multiplier, shift=shift)
+def rescale(multiplier: int | str, shift: int | str) -> Dyadic:
+    return Dyadic(multiplier=multiplier, shift=shift)
 
 
 # --- one mutation for every check -------------------------------------------------------------------------------------
@@ -367,7 +370,7 @@ REFUSED: dict[str, tuple[list[Edit], str]] = {
     "mask not made": ([operation(f"{SOFTMAX}.output", mask="more")], f"{SOFTMAX}.output: reads more"),
     "a ratio a key": (
         [new_constant("m", [9]), operation(f"{SOFTMAX}.output", output_requantization=rescale("m", 1))],
-        f"{SOFTMAX}.output: a quotient has one multiplier and one shift",
+        f"{SOFTMAX}.output: this rescaling has one multiplier and one shift",
     ),
     # LayerNorm
     "LayerNorm to another shape": ([tensor(f"{NORM}.output", dims=SQUARE)], f"{NORM}.output has dimensions"),
@@ -387,7 +390,7 @@ REFUSED: dict[str, tuple[list[Edit], str]] = {
     ),
     "a quotient's ratio a column": (
         [new_constant("m", [9] * 8), operation(f"{NORM}.output", quotient_requantization=rescale("m", 1))],
-        f"{NORM}.output: a quotient has one multiplier and one shift",
+        f"{NORM}.output: this rescaling has one multiplier and one shift",
     ),
     # residual sum
     "sum of another shape": ([operation(SUM, b=f"{KEY}.heads")], f"{SUM}: {KEY}.heads has dimensions"),
@@ -600,7 +603,9 @@ def inputs_of(program: Program, name: str, rng: np.random.Generator, worst: bool
             if sum(sizes[term] for term in dim.terms) > dim.maximum:
                 sizes |= dict.fromkeys(dim.terms, 0)
             sizes[dim.name] = sum(sizes[term] for term in dim.terms)
-    ids = {name for _, made in program.operations() if isinstance(made, ir.Embed) for name in (made.ids, made.position)}
+    ids = {
+        name for _, made in program.operations() if isinstance(made, ops.Embed) for name in (made.ids, made.position)
+    }
     made = {}
     for tensor_name in program.functions[name].inputs:
         info = program.tensors[tensor_name]
@@ -690,4 +695,4 @@ def test_a_program_with_other_fields_is_refused_or_runs(tiny: Program) -> None:
 
 def test_every_kind_of_operation_was_broken(tiny: Program) -> None:
     """The tiny program has them all, so that the mutations above reach every check."""
-    assert {type(made) for _, made in tiny.operations()} == set(ir.Operation.__args__)
+    assert {type(made) for _, made in tiny.operations()} == set(ops.Operation.__args__)

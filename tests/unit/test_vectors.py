@@ -14,7 +14,8 @@ from analysis.steppers import MachineStepper
 from analysis.vectors import MANIFEST, readmemh, write_vectors
 from hwsim.formats import Accumulator, Counter, IntFormat, Overflow
 from hwsim.machine import Machine
-from hwsim.program import Manifest, Operation, Program
+from hwsim.operations import Operation
+from hwsim.program import Manifest, Program
 from reference.decoding import greedy
 from reference.quantize.scheme import Scheme, preset
 from reference.tokenizer import BOS

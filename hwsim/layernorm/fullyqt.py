@@ -10,17 +10,15 @@ from hwsim.arguments import (
     CODE_MAX,
     CODE_MIN,
     Codes,
-    check_array,
     check_code_format,
-    check_counters,
     check_elements,
     check_exact,
     check_ratio,
-    check_shape,
     check_zero_point,
 )
 from hwsim.fixedpoint import ISQRT_BITS, Counters, bounds, isqrt, raise_to_one, round_ratio, round_shift, saturate
 from hwsim.formats import IntFormat
+from hwsim.layernorm.rows import check_rows, offset_rows, sums
 
 
 class LayerNormCodes(NamedTuple):
@@ -74,14 +72,23 @@ class Stages(NamedTuple):
 
 
 def layernorm(
-    x: Codes, gamma: Codes, beta: NDArray[np.int64], constants: LayerNormConstants, counters: Counters
+    x: Codes,
+    gamma: Codes,
+    beta: NDArray[np.int64],
+    constants: LayerNormConstants,
+    counters: Counters,
+    *,
+    centred: bool = True,
+    zero: int = 0,
 ) -> LayerNormCodes:
     """Normalise each row of codes, equations (5a) to (5f), every rounding HALF_EVEN.
+
+    RMSNorm is the same without the mean: section 1 of docs/operators/layernorm.md.
 
     Parameters
     ----------
     x : int32, (..., n)
-        Codes of at most 16 bits; their zero point cancels.
+        Codes of at most 16 bits.
     gamma : int32, (n,)
         Signed codes.
     beta : int64, (n,)
@@ -90,6 +97,10 @@ def layernorm(
         Ratios, formats, eps_int and the output's zero point.
     counters : int64, (len(Counter),)
         Ties, saturations and denominators raised to 1 are added.
+    centred : bool
+        Whether the mean is subtracted: LayerNorm, otherwise RMSNorm.
+    zero : int
+        Zero point of x; it cancels where the mean is subtracted.
 
     Returns
     -------
@@ -101,20 +112,17 @@ def layernorm(
     ValueError
         For other dtypes, shapes, ratios or formats, or if V of (5b) could reach 2^52 or a product of (5f) 2^63.
     """
-    check_array("x", x, (np.int32,))
-    n = x.shape[-1]
-    check_array("gamma", gamma, (np.int32,), 1)
-    check_shape("gamma", gamma, (n,))
-    check_array("beta", beta, (np.int64,), 1)
-    check_shape("beta", beta, (n,))
-    check_counters(counters)
+    check_rows(x, gamma, beta, counters, "beta")
     stages = _check_constants(constants)
-    _check_variance(x, n, constants.eps)
+    check_elements("x", x, CODE_MIN, CODE_MAX)
+    check_zero_point("zero", zero)
+    offset = offset_rows(x, 0 if centred else zero)
+    rows, n = offset.shape
+    _check_variance(offset, constants.eps, centred)
     _check_affine(gamma, beta, constants)
-    rows = x.size // max(n, 1)
     flat = LayerNormCodes(*(np.empty((rows, width), np.int32) for width in (n, 1, n, n)))
-    zero = int(constants.output_zero_point)
-    _layernorm(x.reshape(rows, n), gamma, beta, int(constants.eps), stages, zero, flat, counters)
+    zero_point = int(constants.output_zero_point)
+    _layernorm(offset, gamma, beta, int(constants.eps), stages, zero_point, bool(centred), flat, counters)
     return LayerNormCodes(*(codes.reshape(*x.shape[:-1], codes.shape[1]) for codes in flat))
 
 
@@ -131,15 +139,18 @@ def _check_constants(constants: LayerNormConstants) -> Stages:
     return Stages(*stages)
 
 
-def _check_variance(x: Codes, n: int, eps: int) -> None:
-    """Refuse rows whose V could reach 2^52, by its bound n^2*(hi-lo)^2/4 + eps, or leave int64 on the way."""
-    if n == 0:
-        raise ValueError(f"x has shape {x.shape}; allowed: at least one element a row")
-    lo, hi = check_elements("x", x, CODE_MIN, CODE_MAX)
-    greatest = n * n * (hi - lo) ** 2 // 4 + eps
+def _check_variance(x: Codes, eps: int, centred: bool) -> None:
+    """Refuse rows whose V could reach 2^52, or leave int64 on the way.
+
+    V is at most n^2*(hi-lo)^2/4 + eps about the mean, n^2*max(x^2) + eps without it.
+    """
+    n = x.shape[1]
+    lo, hi = (int(bound) for bound in bounds(x.reshape(-1)))
+    squares = n * n * max(lo * lo, hi * hi)
+    greatest = (n * n * (hi - lo) ** 2 // 4 if centred else squares) + eps
     if eps < 0 or greatest >= 1 << ISQRT_BITS:
         raise ValueError(f"V could reach {greatest} (n = {n}, codes {lo} to {hi}, eps {eps}); allowed: 0 to 2^52 - 1")
-    check_exact("n * sum(x^2)", n * n * max(lo * lo, hi * hi))
+    check_exact("n * sum(x^2)", squares)
 
 
 def _check_affine(gamma: Codes, beta: NDArray[np.int64], constants: LayerNormConstants) -> None:
@@ -161,6 +172,7 @@ def _layernorm(
     eps: int,
     stages: Stages,
     zero_point: int,
+    centred: bool,
     codes: LayerNormCodes,
     counters: Counters,
 ) -> None:
@@ -169,14 +181,14 @@ def _layernorm(
     numerators, denominators, quotients, outputs = codes
     lowest, highest = stages.output.lo - zero_point, stages.output.hi - zero_point
     for i in range(x.shape[0]):
-        total, squares = _sums(x[i])
+        total, squares = sums(x[i], centred)
         variance = n * squares - total * total + eps
         root = isqrt(variance) * stages.denominator.multiplier
         denominator = raise_to_one(_rescale(root, stages.denominator, counters), counters)
         denominators[i, 0] = np.int32(denominator)
         for j in range(x.shape[1]):
-            centred = n * np.int64(x[i, j]) - total
-            numerator = _rescale(centred * stages.numerator.multiplier, stages.numerator, counters)
+            deviation = n * np.int64(x[i, j]) - total
+            numerator = _rescale(deviation * stages.numerator.multiplier, stages.numerator, counters)
             divided = round_ratio(numerator * stages.quotient.multiplier, denominator, stages.quotient.shift, counters)
             quotient = saturate(divided, stages.quotient.lo, stages.quotient.hi, counters)
             affine = quotient * np.int64(gamma[j]) + beta[j]
@@ -184,17 +196,6 @@ def _layernorm(
             numerators[i, j] = np.int32(numerator)
             quotients[i, j] = np.int32(quotient)
             outputs[i, j] = np.int32(saturate(rounded, lowest, highest, counters) + zero_point)
-
-
-@njit(cache=True)
-def _sums(row: Codes) -> tuple[np.int64, np.int64]:
-    """Sum, and sum of squares, of a row."""
-    total, squares = np.int64(0), np.int64(0)
-    for j in range(row.size):
-        value = np.int64(row[j])
-        total += value
-        squares += value * value
-    return total, squares
 
 
 @njit(cache=True)

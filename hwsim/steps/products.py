@@ -1,0 +1,88 @@
+"""Embeddings, matrix products, and what is done to accumulators and caches."""
+
+import numpy as np
+
+from hwsim import activation, embedding, gemm
+from hwsim import requantize as requantizing
+from hwsim.operations import Append, Embed, MatMul, MergeHeads, Relu, Requantize, ShiftRight, SplitHeads
+from hwsim.requantization import Dyadic
+from hwsim.steps.workspace import Array, Values, Workspace
+
+
+def embed(w: Workspace, op: Embed, values: Values) -> None:
+    multiplier = w.scale(Dyadic(multiplier=op.multiplier, shift=op.shift)).multiplier
+    table, positions = w.operand(op.table).codes, w.operand(op.positions).codes
+    ids, position = values[op.ids].astype(np.int64), int(values[op.position])
+    if ids.size and not 0 <= ids.min() <= ids.max() < len(table):
+        raise ValueError(f"{op.ids} holds {ids.min()} to {ids.max()}; the vocabulary has 0 to {len(table) - 1}")
+    if not 0 <= position <= len(positions) - ids.shape[1]:
+        raise ValueError(f"{op.position} is {position} for {ids.shape[1]} ids; there are {len(positions)} positions")
+    values[op.output] = embedding.embed(
+        ids,
+        position,
+        table,
+        multiplier,
+        positions,
+        op.position_multiplier,
+        op.shift,
+        w.zero(op.output),
+        w.format(op.output),
+        w.events(op.output),
+    )
+
+
+def matmul(w: Workspace, op: MatMul, values: Values) -> None:
+    if op.b in w.program.constants:
+        b: Array | gemm.Prepared = w.operand(op.b)
+        zero = w.operand(op.b).zero
+    else:
+        b, zero = values[op.b], w.zero(op.b)
+        b = np.ascontiguousarray(b.swapaxes(-1, -2)) if op.transpose_b else b
+    bias = None if op.bias is None else w.program.constants[op.bias].astype(np.int64)
+    values[op.output] = gemm.matmul(
+        values[op.a],
+        b,
+        bias,
+        a_zero=w.zero(op.a),
+        b_zero=zero,
+        accumulator=w.effective(op),
+        counters=w.events(op.output),
+    )
+
+
+def shift_right(w: Workspace, op: ShiftRight, values: Values) -> None:
+    values[op.output] = requantizing.shift_right(values[op.input], op.shift, w.events(op.output), op.rounding)
+
+
+def relu(w: Workspace, op: Relu, values: Values) -> None:
+    values[op.output] = activation.relu(values[op.input])
+
+
+def requantize(w: Workspace, op: Requantize, values: Values) -> None:
+    scale, output = w.scale(op.requantization), op.output
+    values[output] = requantizing.requantize(
+        values[op.input],
+        scale.multiplier,
+        scale.shift,
+        w.zero(output),
+        w.format(output),
+        w.events(output),
+        op.requantization.scaling,
+    )
+
+
+def split_heads(w: Workspace, op: SplitHeads, values: Values) -> None:
+    heads = w.program.tensors[op.output].dims[1]
+    batch, length, inner = values[op.input].shape
+    split = values[op.input].reshape(batch, length, int(heads), inner // int(heads))
+    values[op.output] = np.array(split.swapaxes(1, 2), order="C")
+
+
+def merge_heads(w: Workspace, op: MergeHeads, values: Values) -> None:
+    batch, heads, length, d_head = values[op.input].shape
+    merged = np.array(values[op.input].swapaxes(1, 2), order="C")
+    values[op.output] = merged.reshape(batch, length, heads * d_head)
+
+
+def append(w: Workspace, op: Append, values: Values) -> None:
+    values[op.output] = np.concatenate((values[op.past], values[op.input]), axis=2)

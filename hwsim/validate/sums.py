@@ -1,0 +1,29 @@
+"""Checks of residual sums."""
+
+from hwsim.formats import Scaling
+from hwsim.operations import Add, RescaledAdd
+from hwsim.validate.checker import Checker, single
+
+
+def add(c: Checker, op: Add) -> None:
+    c.same_dims(op.output, op.a, op.b)
+    for name in (op.output, op.a, op.b):
+        c.code(name)
+
+
+def rescaled_add(c: Checker, op: RescaledAdd) -> None:
+    c.same_dims(op.output, op.a, op.b)
+    c.code(op.output)
+    schemes = [op.a_requantization, op.b_requantization]
+    reach = 0
+    for name, scheme in zip((op.a, op.b), schemes, strict=True):
+        x, zero = c.code(name), c.info(name).zero_point
+        magnitude = max(x.max - zero, zero - x.min) << op.left_shift
+        c.requantization(scheme, 1, magnitude)
+        multiplier, shift = single(scheme)
+        reach += (magnitude * multiplier >> shift) + 1
+    if op.output_requantization is not None:
+        schemes.append(op.output_requantization)
+        c.requantization(op.output_requantization, 1, reach)
+    if len({scheme.scaling for scheme in schemes}) != 1 or schemes[0].scaling is Scaling.FLOAT32_INSIDE:
+        raise ValueError("operands and sum must be rescaled by one scheme, with the zero point outside")

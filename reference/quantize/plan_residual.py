@@ -1,0 +1,77 @@
+"""Scales of residual sums: the two producers, or the sum beside an embedding, move to what the multipliers encode."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from hwsim.targets import ResidualMethod
+from reference.quantize.constants import AddConstants, RescaledAddConstants
+from reference.quantize.graph import Node
+from reference.quantize.snap import snap_around, snap_together
+
+if TYPE_CHECKING:
+    from reference.quantize.plan import Planner
+
+TFLITE_NARROW_SHIFT, TFLITE_WIDE_SHIFT = 20, 15
+"""Bits that TFLite's ADD gains before it rescales: for results of 8 bits, and wider ones."""
+
+
+def one_rounding(planner: Planner, node: Node) -> None:
+    """Both operands under one shift, (7) of docs/numerics.md."""
+    x, y = (symbol.site for symbol in node.inputs)
+    scale = planner.scale
+    ratios = [scale[site] / scale[node.site] for site in (x, y)]
+    if planner.is_embedding(x):
+        multipliers, shift = snap_around(node.site, ratios[0], ratios[1:], planner.bits)
+        scale[node.site] = math.ldexp(scale[x] / multipliers[0], shift)
+    else:
+        multipliers, shift = snap_together(node.site, ratios, planner.bits)
+        scale[x] = math.ldexp(multipliers[0], -shift) * scale[node.site]
+    scale[y] = math.ldexp(multipliers[1], -shift) * scale[node.site]
+    planner.plan.add[node.site] = AddConstants(multipliers=(multipliers[0], multipliers[1]), shift=shift)
+
+
+def round_each(planner: Planner, node: Node) -> None:
+    """(R10) without an output scheme."""
+    x, y = (symbol.site for symbol in node.inputs)
+    scale = planner.scale
+    if planner.is_embedding(x):
+        a = planner.snap_down(node.site, scale[x] / scale[node.site])
+        scale[node.site] = scale[x] / a.ratio
+    else:
+        a = planner.snap_up(node.site, scale[x] / scale[node.site])
+        scale[x] = a.ratio * scale[node.site]
+    b = planner.snap_up(node.site, scale[y] / scale[node.site])
+    scale[y] = b.ratio * scale[node.site]
+    planner.plan.add[node.site] = RescaledAddConstants(left_shift=0, a=a, b=b, output=None)
+
+
+def tflite(planner: Planner, node: Node) -> None:
+    """(R10) by way of the scale t, twice the greater operand's, less left_shift bits."""
+    x, y = (symbol.site for symbol in node.inputs)
+    scale = planner.scale
+    widest = max(planner.plan.settings[site].bits for site in (x, y, node.site))
+    left_shift = TFLITE_NARROW_SHIFT if widest <= 8 else TFLITE_WIDE_SHIFT
+    t = 2 * max(scale[x], scale[y])
+    if planner.is_embedding(x):
+        a = planner.snap_down(node.site, scale[x] / t)
+        t = scale[x] / a.ratio
+        output = planner.snap_down(node.site, math.ldexp(t / scale[node.site], -left_shift))
+        scale[node.site] = math.ldexp(t / output.ratio, -left_shift)
+    else:
+        output = planner.snap_up(node.site, math.ldexp(t / scale[node.site], -left_shift))
+        t = math.ldexp(output.ratio * scale[node.site], left_shift)
+        a = planner.snap_up(node.site, scale[x] / t)
+        scale[x] = a.ratio * t
+    b = planner.snap_up(node.site, scale[y] / t)
+    scale[y] = b.ratio * t
+    planner.plan.add[node.site] = RescaledAddConstants(left_shift=left_shift, a=a, b=b, output=output)
+
+
+RESIDUAL: dict[ResidualMethod, Callable[[Planner, Node], None]] = {
+    "one_rounding": one_rounding,
+    "round_each": round_each,
+    "tflite": tflite,
+}

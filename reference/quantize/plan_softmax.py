@@ -1,0 +1,113 @@
+"""Constants of each softmax, and the scale of its output (section 7 of docs/operators/softmax.md)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from hwsim.targets import SoftmaxMethod
+from reference.quantize.constants import (
+    GemminiSoftmaxConstants,
+    GemmlowpConstants,
+    IBertSoftmaxConstants,
+    ItaMaxConstants,
+    SoftmaxConstants,
+)
+from reference.quantize.graph import Node
+from reference.quantize.snap import snap_down
+
+if TYPE_CHECKING:
+    from reference.quantize.plan import Planner
+
+MAX_ITAMAX_SHIFT = 8
+EXPONENTIAL_BITS = 15
+"""Of I-BERT's exponential in (S12): its greatest is 2^15 - 1."""
+
+
+def _s_in(planner: Planner, node: Node) -> float:
+    return planner.scale[node.inputs[0].site]
+
+
+def _output_bits(planner: Planner, node: Node) -> int:
+    return planner.plan.settings[f"{node.site}.output"].bits
+
+
+def table(planner: Planner, node: Node) -> None:
+    """(4a) to (4e) of docs/numerics.md."""
+    numerator, denominator, output = (f"{node.site}.{p}" for p in ("numerator", "denominator", "output"))
+    s_n = 1 / planner.plan.settings[numerator].format.max
+    total = snap_down(denominator, s_n / planner.scale[denominator], planner.bits)
+    s_d = s_n / total.ratio
+    quotient = snap_down(output, s_n / (s_d * planner.scale[output]), planner.bits)
+    planner.scale |= {numerator: s_n, denominator: s_d, output: s_n / (s_d * quotient.ratio)}
+    planner.plan.softmax[node.site] = SoftmaxConstants(
+        table_scale=_s_in(planner, node), denominator=total, output=quotient
+    )
+
+
+def gemmlowp(planner: Planner, node: Node) -> None:
+    real = min(math.ldexp(_s_in(planner, node), 26), 2.0**31 - 1)
+    if real < 1.0:
+        raise ValueError(f"site {node.inputs[0].site}: a score scale of {_s_in(planner, node):.3g}; at least 2^-26")
+    fraction, exponent = math.frexp(real)
+    multiplier = math.floor(math.ldexp(fraction, 31) + 0.5)
+    if multiplier == 1 << 31:
+        multiplier, exponent = multiplier >> 1, exponent + 1
+    planner.plan.softmax[node.site] = GemmlowpConstants(multiplier=multiplier, left_shift=exponent)
+    planner.scale[f"{node.site}.output"] = math.ldexp(1.0, -_output_bits(planner, node))
+
+
+def _ln2(site: str, ln2: int) -> int:
+    if ln2 < 1:
+        raise ValueError(f"site {site}: its score scale is 0.69 or more, coarser than ln 2; use more bits for scores")
+    return ln2
+
+
+def ibert(planner: Planner, node: Node) -> None:
+    s = _s_in(planner, node)
+    c = math.floor(1 / 0.35815147 / s**2)
+    constants = IBertSoftmaxConstants(
+        ln2=_ln2(node.site, -math.floor(-0.6931 / s)),
+        b=math.floor(0.96963238 / 0.35815147 / s),
+        c=c,
+        requantization=snap_down(node.site, ((1 << EXPONENTIAL_BITS) - 1) / (c << 30), 16),
+    )
+    planner.plan.softmax[node.site] = constants
+    planner.scale[f"{node.site}.output"] = math.ldexp(1.0, -_output_bits(planner, node))
+
+
+def itamax_shift(scale: float) -> int:
+    """B of (S15): scores of scale ln(2) / 2^B, the finest that covers the range of `scale`."""
+    return max(0, min(MAX_ITAMAX_SHIFT, math.floor(math.log2(math.log(2) / scale))))
+
+
+def itamax_scale(scale: float) -> float:
+    """The scale of scores that ITAMax reads, for an ideal one."""
+    return math.ldexp(math.log(2), -itamax_shift(scale))
+
+
+def itamax(planner: Planner, node: Node) -> None:
+    # The snapped scale lies a multiplier's rounding above ln(2) / 2^B.
+    shift = round(math.log2(math.log(2) / _s_in(planner, node)))
+    planner.plan.softmax[node.site] = ItaMaxConstants(shift=shift, group=planner.plan.target.itamax_group)
+    planner.scale[f"{node.site}.output"] = 1 / ((1 << _output_bits(planner, node)) - 1)
+
+
+def gemmini(planner: Planner, node: Node) -> None:
+    s = _s_in(planner, node)
+    planner.plan.softmax[node.site] = GemminiSoftmaxConstants(
+        ln2=_ln2(node.site, math.trunc(0.693147 / s)),
+        b=math.trunc(1.353 / s),
+        c=math.trunc(0.344 / (0.3585 * s**2)),
+    )
+    planner.scale[f"{node.site}.output"] = 1 / planner.plan.settings[f"{node.site}.output"].format.max
+
+
+SOFTMAX: dict[SoftmaxMethod, Callable[[Planner, Node], None]] = {
+    "table": table,
+    "gemmlowp": gemmlowp,
+    "ibert": ibert,
+    "itamax": itamax,
+    "gemmini": gemmini,
+}

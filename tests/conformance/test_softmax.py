@@ -1,0 +1,135 @@
+"""Softmax of integer scores, row by row."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.conformance import ours, tables
+from tests.conformance.cases import CODES, generator, quantize_multiplier
+from tests.conformance.comparison import Comparison, Results
+from tests.conformance.oracles import ibert, litert, tflm
+from tests.oracle.constants import ibert_constants
+from tests.oracle.interpolation import softmax_tables
+
+Rows = NDArray[Any]
+Softmax = Callable[[Rows, float], Rows]
+"""A function of rows of scores and their scale."""
+
+LENGTHS = [1, 2, 3, 17, 64, 127, 511]
+INT8_SCALES = [0.0039, 0.03, 0.0625, 0.1, 0.25, 0.7, 1.0, 3.9, 31.0]
+INT16_SCALES = [10 / 65535, 1e-4, 3.1e-4, 2.0**-10, 0.004, 0.02, 0.1]
+STEP = float(np.float32(10 / 65535))
+"""A step of the table of exp."""
+
+
+def score_rows(rng: np.random.Generator, count: int, length: int, dtype: type) -> Rows:
+    """Rows of every spread; the first are constant, all least, all greatest, one greatest among least."""
+    info = np.iinfo(dtype)
+    spread, centre = np.exp2(rng.uniform(0, info.bits, (count, 1))), rng.uniform(info.min, info.max, (count, 1))
+    scores = np.clip(np.rint(centre + spread * rng.normal(size=(count, length))), info.min, info.max)
+    scores[:4] = np.array([[0], [info.min], [info.max], [info.min]])
+    scores[3, length // 2] = info.max
+    return scores.astype(dtype)
+
+
+def compare_rows(comparison: Comparison, kernel: Softmax, oracle: Softmax, dtype: type, scales: list[float]) -> None:
+    """Kernel against oracle over every length and scale."""
+    each = -(-CODES // (len(LENGTHS) * len(scales)))
+    for length in LENGTHS:
+        for scale in scales:
+            rng = generator(f"{comparison.operator} {comparison.oracle} {length} {scale}")
+            scores = score_rows(rng, max(8, -(-each // length)), length, dtype)
+            comparison.add(kernel(scores, scale), oracle(scores, scale), case=f"rows of {length}, scale {scale}")
+    comparison.finish(CODES)
+
+
+def gemmlowp_kernel(bits: int) -> Softmax:
+    """The kernel with the constants that TensorFlow Lite makes of a scale."""
+
+    def run(scores: Rows, scale: float) -> Rows:
+        multiplier, shift = quantize_multiplier(min(float(np.float32(scale)) * 2**26, 2**31 - 1.0))
+        return ours.gemmlowp_softmax(scores, multiplier=multiplier, left_shift=31 - shift, bits=bits)
+
+    return run
+
+
+def exact_tables() -> tuple[Any, Any]:
+    """exp and 1/(1+x), each entry rounded from real numbers."""
+    exp, reciprocal = softmax_tables()
+    return np.array(exp), np.array(reciprocal)
+
+
+def int16_kernel(both: tuple[Any, Any]) -> Softmax:
+    """The kernel with tables of exp and 1/(1+x)."""
+    return lambda scores, scale: ours.softmax_int16(
+        scores, both, *quantize_multiplier(float(np.float32(scale)) / STEP)
+    )
+
+
+def tflm_softmax(output: type) -> Softmax:
+    return lambda scores, scale: tflm.softmax(scores, scale=scale, beta=1.0, output=output)
+
+
+def litert_softmax(scores: Rows, scale: float) -> Rows:
+    return litert.softmax(scores, scale=scale, beta=1.0)
+
+
+def test_tflm_int8_to_int8(results: Results) -> None:
+    comparison = results.start("softmax gemmlowp, int8 to int8", "tflite_micro", "TFLM, CMSIS-NN")
+    compare_rows(comparison, gemmlowp_kernel(8), tflm_softmax(np.int8), np.int8, INT8_SCALES)
+
+
+def test_tflm_int8_to_int16(results: Results) -> None:
+    comparison = results.start("softmax gemmlowp, int8 to int16", "tflite_micro", "TFLM, CMSIS-NN")
+    compare_rows(comparison, gemmlowp_kernel(16), tflm_softmax(np.int16), np.int8, INT8_SCALES)
+
+
+def test_litert_int8(results: Results) -> None:
+    comparison = results.start("softmax gemmlowp, int8 to int8", "ai-edge-litert", "LiteRT reference kernels")
+    compare_rows(comparison, gemmlowp_kernel(8), litert_softmax, np.int8, INT8_SCALES)
+
+
+def test_tflm_int16(results: Results) -> None:
+    """With tables made in binary32, as these kernels make them."""
+    comparison = results.start("softmax int16 tables", "tflite_micro", "TFLM, CMSIS-NN")
+    compare_rows(comparison, int16_kernel(tables.softmax_tables()), tflm_softmax(np.int16), np.int16, INT16_SCALES)
+
+
+def test_litert_int16(results: Results) -> None:
+    """With tables rounded from the real functions: LiteRT makes its own in binary64, which comes to the same."""
+    comparison = results.start("softmax int16 tables, exact", "ai-edge-litert", "LiteRT")
+    compare_rows(comparison, int16_kernel(exact_tables()), litert_softmax, np.int16, INT16_SCALES)
+
+
+def test_int16_with_tables_that_are_rounded_exactly(results: Results) -> None:
+    """Two entries of the table of 1/(1+x) are one off in binary32: only rows that read them can differ."""
+    binary32, exact = tables.softmax_tables(), exact_tables()
+    assert (binary32[0] == exact[0]).all()
+    assert np.flatnonzero(binary32[1] != exact[1]).tolist() == [160, 294]
+    assert np.abs(binary32[1] - exact[1]).max() == 1
+    deviation = "entries 160 and 294 of its reciprocal table are one off the rounded real numbers"
+    comparison = results.start("softmax int16 tables, exact", "tflite_micro", "TFLM, CMSIS-NN", deviation)
+    for scale in INT16_SCALES[:5]:
+        scores = score_rows(generator(f"exact tables {scale}"), 1 + CODES // 320, 64, np.int16)
+        got, theirs = (int16_kernel(both)(scores, scale) for both in (exact, binary32))
+        want = tflm_softmax(np.int16)(scores, scale)
+        comparison.add(got, want, explained=(got != theirs) & (np.abs(got - want) <= 1), case=f"scale {scale}")
+    comparison.finish(CODES)
+
+
+def test_ibert_exponential_and_quotient(results: Results) -> None:
+    """IntSoftmax as a whole; its 16-bit activation divides by a power of two."""
+    comparison = results.start("softmax I-BERT", "transformers", "I-BERT")
+    for scale in (2.0**-4, 2.0**-5, 2.0**-7):
+        ln2, b, c = ibert_constants(scale)
+        shift = (c << 30).bit_length() - 15
+        for bits, length in ((8, 1), (8, 7), (8, 64), (16, 33), (16, 128)):
+            rng = generator(f"I-BERT {scale} {bits} {length}")
+            scores = score_rows(rng, max(8, -(-CODES // (15 * length))), length, np.int16) >> 3
+            want = ibert.softmax(scores, scale, exponent=shift, output_bits=bits)
+            constants = {"ln2": ln2, "b": b, "c": c, "multiplier": 1, "shift": shift}
+            got = ours.ibert_softmax(scores, **constants, bits=bits)
+            comparison.add(got, want.clip(0, (1 << bits) - 1), case=f"scale {scale}, rows of {length}")
+    comparison.finish(CODES)
