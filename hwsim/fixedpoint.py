@@ -86,7 +86,8 @@ def shift_by_rule(rounding: int, value: Integer, shift: Integer) -> np.int64:
 @njit(cache=True)
 def tie_sign(value: Integer, shift: Integer) -> np.int64:
     """1 or -1, the sign of the value, where value / 2^shift lies halfway between two integers; otherwise 0."""
-    return np.int64(is_shift_tie(value, shift)) * (1 - 2 * np.int64(value < 0))
+    tie = np.int64(is_shift_tie(value, shift))
+    return tie - 2 * (tie & np.int64(value < 0))
 
 
 @njit(cache=True)

@@ -3,7 +3,8 @@
 from typing import Any
 
 import numpy as np
-from numba import literal_unroll, literally, njit
+from numba import literal_unroll, njit
+from numba.misc.special import literally
 from numpy.typing import NDArray
 
 from hwsim.arguments import (
@@ -144,12 +145,15 @@ def _check_inputs(acc: Accumulators, multiplier: Multipliers, shift: Multipliers
 def _are_taken(acc: Accumulators, multiplier: Multipliers, shift: Multipliers, rule: int) -> bool:
     """Whether every |acc| is one that the rule takes."""
     m_step, e_step = np.int64(multiplier.size > 1), np.int64(shift.size > 1)
-    taken = True
-    for j in range(acc.shape[1]):
-        limit = greatest_input(rule, multiplier[j * m_step], shift[j * e_step])
-        for i in range(acc.shape[0]):
-            taken &= -limit <= np.int64(acc[i, j]) <= limit
-    return taken
+    limits = np.empty(acc.shape[1], np.int64)
+    for j in range(limits.size):
+        limits[j] = greatest_input(rule, multiplier[j * m_step], shift[j * e_step])
+    beyond = np.int64(0)
+    for i in range(acc.shape[0]):
+        for j in range(limits.size):
+            value = np.int64(acc[i, j])
+            beyond += np.int64(value > limits[j]) + np.int64(value < -limits[j])
+    return bool(beyond == 0)
 
 
 @njit(cache=True)

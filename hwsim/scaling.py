@@ -37,9 +37,9 @@ FLOAT32_MULTIPLIER_MAX = (1 << MANTISSA_BITS) - 1
 @njit(cache=True)
 def greatest_input(rule: int, m: Integer, e: Integer) -> np.int64:
     """The greatest |x| that the rule takes: (R2, R3) |x| * 2^max(31-e, 0) < 2^31; (R9) 2^31; else an exact product."""
-    if rule == FLOAT32 or rule == FLOAT32_INSIDE:
+    if rule in (FLOAT32, FLOAT32_INSIDE):
         return np.int64(FLOAT32_MAX)
-    if rule == Q31_DOUBLE or rule == Q31_DOUBLE_HALF_UP:
+    if rule in (Q31_DOUBLE, Q31_DOUBLE_HALF_UP):
         return np.int64(Q31_MAX) >> np.int64(max(31 - e, 0))
     return (EXACT_MAX - ((np.int64(1) << e) >> 1)) // np.int64(m)
 
@@ -54,7 +54,7 @@ def last_rounding(rule: int, x: Integer, m: Integer, e: Integer, z: Integer) -> 
         return multiply(x, m), np.int64(e)
     if rule == FLOAT32_INSIDE:
         return add_integer(multiply(x, m), np.int64(e), z)
-    if rule == Q31_DOUBLE or rule == Q31_DOUBLE_HALF_UP:
+    if rule in (Q31_DOUBLE, Q31_DOUBLE_HALF_UP):
         if e > 31:
             return high_multiply_left(x, m, e), np.int64(e) - 31
         return (np.int64(x) << (31 - np.int64(e))) * np.int64(m), np.int64(31)
@@ -68,7 +68,7 @@ def last_rounding_rule(rule: int, e: Integer) -> int:
         return rule
     if rule == Q31_DOUBLE and e > 31:
         return HALF_AWAY
-    if rule == FLOAT32 or rule == FLOAT32_INSIDE:
+    if rule in (FLOAT32, FLOAT32_INSIDE):
         return HALF_EVEN
     return HALF_UP
 

@@ -17,7 +17,7 @@ SUM_BITS = 46
 @njit(cache=True)
 def to_mantissa(value: Integer) -> np.int64:
     """fl32 of an integer |v| < 2^63: the nearest of 24 significant bits, a tie to the even mantissa."""
-    dropped = np.int64(max(bit_length(abs(value)) - MANTISSA_BITS, 0))
+    dropped = max(bit_length(abs(np.int64(value))) - MANTISSA_BITS, np.int64(0))
     return half_even_shift(value, dropped) << dropped
 
 

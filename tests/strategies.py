@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from hwsim.formats import Accumulator, Overflow
+from hwsim.formats import Accumulator, Granularity, Overflow
+from hwsim.targets import TARGETS
 from reference.model import Transformer, TransformerConfig
 from reference.quantize.graph import trace
-from reference.quantize.scheme import Rule, Scheme
+from reference.quantize.scheme import Rule, Scheme, scheme_for
 from reference.quantize.sites import Role, Site, enumerate_sites
 from reference.tokenizer import EOS, PAD
 from reference.train import Batch, make_batch
@@ -186,7 +187,12 @@ def accumulators(draw: Draw, profile: Profile) -> Accumulator:
     if draw(st.integers(0, 3)):
         return Accumulator(bits=draw(st.sampled_from(profile.safe_accumulators)))
     overflow = draw(st.sampled_from([Overflow.SATURATE, Overflow.WRAP]))
-    return Accumulator(bits=draw(st.integers(*profile.narrow_accumulators)), overflow=overflow)
+    return Accumulator(
+        bits=draw(st.integers(*profile.narrow_accumulators)),
+        overflow=overflow,
+        granularity=draw(st.sampled_from(Granularity)),
+        tile=draw(st.integers(1, 20)),
+    )
 
 
 @st.composite
@@ -206,6 +212,39 @@ def schemes(draw: Draw, profile: Profile, sites: dict[str, Site]) -> Scheme:
         multiplier_bits=draw(st.integers(1, 2) if few else st.sampled_from([16, 16, 16, 7, 3])),
         power_of_two=draw(st.integers(0, 9)) == 9,
         rules=[*rules, *_within_reach(draw, profile, sites, mixed)],
+    )
+
+
+@st.composite
+def target_schemes(draw: Draw, target: str) -> Scheme:
+    """A scheme of one target, 3 to 8 bits wide, the hardware's own accumulator or a narrow one."""
+    widths = st.one_of(st.just(8), st.integers(3, 8))
+    native = TARGETS[target].accumulator
+    narrow = draw(st.integers(0, 3)) == 3
+    return scheme_for(
+        target,
+        name=f"drawn {target}",
+        weight_bits=draw(widths),
+        activation_bits=draw(widths),
+        residual_bits=draw(st.sampled_from([8, 12, 16])),
+        accumulator=draw(accumulators(A)) if narrow else native,
+        sqrt_mode=draw(st.sampled_from(["shift", "merged"])),
+        power_of_two=draw(st.integers(0, 3)) == 3,
+    )
+
+
+@st.composite
+def target_cases(draw: Draw, target: str) -> Case:
+    """A whole example of one target."""
+    config = draw(configurations())
+    pairs = draw(sentences(config.vocabulary_size))
+    return Case(
+        config=config,
+        weights=draw(recipes()),
+        scheme=draw(target_schemes(target)),
+        pairs=pairs,
+        calibration=draw(st.integers(1, len(pairs))),
+        blind=draw(st.integers(0, 4)) == 4,
     )
 
 

@@ -38,7 +38,7 @@ def dot_ordered(
     overflows, sums = np.int64(0), np.empty_like(bias)
     for s in range(result.shape[0]):
         for i in range(result.shape[1]):
-            sums[:] = bias
+            _copy(bias, sums)
             overflows += _bring_into_range(sums, bits, wraps)
             for first in range(0, a.shape[2], tile):
                 _add_tile(sums, a[s, i], a_zero, columns[s], b_zero, first, tile)
@@ -56,7 +56,7 @@ def running_extremes(
     (low, high), sums = bounds(bias), np.empty_like(bias)
     for s in range(a.shape[0]):
         for i in range(a.shape[1]):
-            sums[:] = bias
+            _copy(bias, sums)
             for first in range(0, a.shape[2], tile):
                 _add_tile(sums, a[s, i], a_zero, columns[s], b_zero, first, tile)
                 least, greatest = bounds(sums)
@@ -85,6 +85,12 @@ def first_event(
                     if _fit(total, bits, wraps) != total:
                         return s, i, j, last - 1
     return -1, -1, -1, -1
+
+
+@njit(cache=True)
+def _copy(bias: Sums, sums: Sums) -> None:
+    for j in range(sums.size):
+        sums[j] = bias[j]
 
 
 @njit(cache=True)

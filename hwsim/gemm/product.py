@@ -1,4 +1,4 @@
-"""Which engine multiplies: the fast one for proven accumulators, the ordered one for the others; where they overflow."""
+"""Which engine multiplies: the fast one for proven accumulators, the ordered one for the others."""
 
 from functools import cached_property
 from math import prod

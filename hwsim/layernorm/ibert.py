@@ -49,12 +49,10 @@ def ibert_layernorm(
         At most 2^62 in magnitude.
     multiplier, shift : int64, (1,) or (n,)
         1 <= multiplier <= 2^31 - 1, 0 <= shift <= 62, one for all or one for each channel.
-    zero : int
-        Zero point of x.
     variance_shift : int
         The page's t, 0 to 31: bits that a deviation loses before it is squared.
-    zero_point, output : int, IntFormat
-        Zero point and format of the result, at most 16 bits.
+    zero, zero_point, output : int, int, IntFormat
+        Zero points of x and of the result, and its format, at most 16 bits.
     counters : int64, (len(Counter),)
         Ties, saturations and standard deviations raised to 1 are added.
     centred : bool

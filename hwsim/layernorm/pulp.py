@@ -42,12 +42,10 @@ def pulp_layernorm(
         Codes of [-2^15, 2^15 - 1].
     bias : int64, (n,)
         At most 2^62 in magnitude.
-    zero : int
-        Zero point of x.
     shift : int
         The page's D, 0 to 31: gamma and bias stand for themselves / 2^shift in units of the output.
-    zero_point, output : int, IntFormat
-        Zero point and format of the result, at most 16 bits.
+    zero, zero_point, output : int, int, IntFormat
+        Zero points of x and of the result, and its format, at most 16 bits.
     counters : int64, (len(Counter),)
         Saturations are added.
     centred : bool

@@ -51,14 +51,12 @@ def tflite_layernorm(
         Codes of [-2^15, 2^15 - 1].
     bias : int64, (n,)
         At most 2^62 in magnitude; at 1/1024 of the scale of gamma.
-    zero : int
-        Zero point of x.
     variance_limit : int
         1 to 2^31 - 1; stands for a variance below 1.
     multiplier, shift : int
         2^30 <= multiplier <= 2^31 - 1, 0 <= shift <= 62: scheme (R2).
-    zero_point, output : int, IntFormat
-        Zero point and format of the result, at most 16 bits.
+    zero, zero_point, output : int, int, IntFormat
+        Zero points of x and of the result, and its format, at most 16 bits.
     counters : int64, (len(Counter),)
         Ties of the last rounding, saturations, and variances below 1 are added.
     centred : bool
@@ -86,8 +84,7 @@ def tflite_layernorm(
     events = np.zeros_like(counters)
     _normalise(offset, gamma, bias, int(variance_limit), bool(centred), values, squares, events)
     check_range("sum(x'^2) * floor(2^20 / n)", int(squares.max(initial=0)), 0, SQUARES_LIMIT - 1)
-    ratio = np.array([multiplier]), np.array([shift])
-    codes = requantize(Q31_DOUBLE, values, *ratio, zero_point, output, events)
+    codes = requantize(Q31_DOUBLE, values, np.array([multiplier]), np.array([shift]), zero_point, output, events)
     counters += events
     return codes.reshape(x.shape)
 

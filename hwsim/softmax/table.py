@@ -84,9 +84,7 @@ def softmax(
     check_code_format("output", output, signed=False)
     check_ratio("denominator", denominator_multiplier, denominator_shift)
     check_ratio("output", output_multiplier, output_shift)
-    reach = int(furthest(scores, allowed))
-    if reach >= table.size:
-        raise ValueError(f"a score lies {reach} below its row's greatest; allowed: 0 to {table.size - 1}, the table")
+    _check_distances(scores, allowed, table)
     codes = SoftmaxCodes(np.zeros_like(scores), np.empty((scores.shape[0], 1), np.int32), np.zeros_like(scores))
     division = Division(
         int(denominator_multiplier),
@@ -98,6 +96,13 @@ def softmax(
     )
     _softmax(scores, allowed, table, division, codes, counters)
     return codes
+
+
+def _check_distances(scores: Codes, allowed: Mask, table: Codes) -> None:
+    """Refuse allowed scores further apart than the table is long."""
+    reach = int(furthest(scores, allowed))
+    if reach >= table.size:
+        raise ValueError(f"a score lies {reach} below its row's greatest; allowed: 0 to {table.size - 1}, the table")
 
 
 @njit(cache=True)

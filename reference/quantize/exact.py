@@ -89,8 +89,9 @@ def smallest(value: int | Tensor) -> int:
 
 def check_range(name: str, value: int | Tensor, low: int, high: int) -> None:
     """Refuse a constant, or one of several, outside low..high."""
-    if smallest(value) < low or largest(value) > high:
-        raise ValueError(f"{name} {value}; allowed are {low} to {high}")
+    least, most = smallest(value), largest(value)
+    if least < low or most > high:
+        raise ValueError(f"{name} {least if least < low else most}; allowed are {low} to {high}")
 
 
 def ratio(multiplier: int | Tensor, shift: int | Tensor) -> float | Tensor:

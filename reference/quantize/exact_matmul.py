@@ -10,7 +10,7 @@ from hwsim.formats import Accumulator, Granularity, Overflow
 from reference.quantize.exact import FLOAT32_EXACT, FLOAT64_EXACT, reach, straight_through, tracked
 
 PREFIX = 32
-"""How many products of (A1) are tried at once."""
+"""Of (A1), how many products are done one by one."""
 
 
 def accumulator_dtype(bound: int) -> torch.dtype:
@@ -86,28 +86,45 @@ def _fit(t: Tensor, accumulator: Accumulator) -> tuple[Tensor, int]:
     return (t << unused) >> unused, events  # drop the high bits, then extend the sign
 
 
-def _step_by_step(acc: Tensor, a: Tensor, b: Tensor, unsafe: Tensor, accumulator: Accumulator) -> tuple[Tensor, int]:
-    """(A1) for the outputs that `unsafe` selects; their accumulators, (count,), and the events."""
-    where, events, shape = unsafe.nonzero(as_tuple=True), 0, acc.shape
-    kept, rows, columns = acc[where], a.long().unsqueeze(-2), b.long().unsqueeze(-3)  # (..., m, 1, k), (..., 1, n, k)
+def _sum_of_products(a: Tensor, b: Tensor, product_bound: int) -> Tensor:
+    return _product(a, b, None, accumulator_dtype(a.shape[-1] * product_bound)).long()
+
+
+def _step_by_step(
+    acc: Tensor, a: Tensor, b: Tensor, unsafe: Tensor, accumulator: Accumulator
+) -> tuple[Any, Tensor, int]:
+    """(A1) of the outputs that `unsafe` selects, or of all if it selects many: their index, their sums, the events."""
+    few = 4 * int(unsafe.sum()) < unsafe.numel()
+    where: Any = unsafe.nonzero(as_tuple=True) if few else ...
+    kept, events, shape = acc[where], 0, acc.shape
+    rows, columns = a.long().unsqueeze(-2), b.long().unsqueeze(-3)  # (..., m, 1, k), (..., 1, n, k)
     for k in range(a.shape[-1]):
         products = rows[..., k].expand(shape)[where] * columns[..., k].expand(shape)[where]
-        kept, more = _fit(kept + products, accumulator)
+        kept, more = _fit(products.add_(kept), accumulator)
         events += more
-    return kept, events
+    return where, kept, events
 
 
 def _after_every_product(
-    acc: Tensor, a: Tensor, b: Tensor, accumulator: Accumulator, dtype: torch.dtype
+    acc: Tensor, a: Tensor, b: Tensor, accumulator: Accumulator, product_bound: int
 ) -> tuple[Tensor, int]:
-    """(A1) over a few products: at once wherever their positive or negative part alone would stay in range."""
-    total, sizes = (_product(x, y, None, dtype).long() for x, y in ((a, b), (a.abs(), b.abs())))
-    above = (sizes + total) >> 1
-    unsafe = (acc + above > accumulator.max) | (acc + (total - above) < accumulator.min)
+    """(A1): at once where neither the positive nor the negative products alone leave the range, else by halves."""
+    total, sizes = _sum_of_products(a, b, product_bound), _sum_of_products(a.abs(), b.abs(), product_bound)
+    positive = (sizes + total) >> 1
+    unsafe = (acc + positive > accumulator.max) | (acc + total - positive < accumulator.min)
     if not unsafe.any():
         return acc + total, 0
-    kept, events = _step_by_step(acc, a, b, unsafe, accumulator)
-    return (acc + total).masked_scatter_(unsafe, kept), events
+    length = a.shape[-1]
+    if length <= PREFIX:
+        where, kept, events = _step_by_step(acc, a, b, unsafe, accumulator)
+        acc = acc + total
+        acc[where] = kept
+        return acc, events
+    events = 0
+    for part in zip(a.split(-(-length // 2), -1), b.split(-(-length // 2), -1), strict=True):
+        acc, more = _after_every_product(acc, *part, accumulator, product_bound)
+        events += more
+    return acc, events
 
 
 def _accumulate(a: Tensor, b: Tensor, bias: Tensor | None, accumulator: Accumulator) -> tuple[Tensor, int]:
@@ -115,14 +132,13 @@ def _accumulate(a: Tensor, b: Tensor, bias: Tensor | None, accumulator: Accumula
     shape = (*torch.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-2])
     start = torch.zeros((), dtype=torch.int64) if bias is None else bias.long()
     acc, events = _fit(start.expand(shape), accumulator)
-    step = {Granularity.MAC: PREFIX, Granularity.TILE: accumulator.tile, Granularity.END: a.shape[-1]}
-    length = max(1, step[accumulator.granularity])
-    dtype = accumulator_dtype(min(length, a.shape[-1]) * reach(a) * reach(b))
+    product_bound = reach(a) * reach(b)
+    if accumulator.granularity is Granularity.MAC:
+        acc, more = _after_every_product(acc, a, b, accumulator, product_bound)
+        return acc, events + more
+    length = accumulator.tile if accumulator.granularity is Granularity.TILE else a.shape[-1]
     for tile in zip(a.split(length, -1), b.split(length, -1), strict=True):
-        if accumulator.granularity is Granularity.MAC:
-            acc, more = _after_every_product(acc, *tile, accumulator, dtype)
-        else:
-            acc, more = _fit(acc + _product(*tile, None, dtype).long(), accumulator)
+        acc, more = _fit(acc + _sum_of_products(*tile, product_bound), accumulator)
         events += more
     return acc, events
 

@@ -74,9 +74,10 @@ class StrictArithmetic:
     # --- parameters ---------------------------------------------------------------------------------------------
 
     def parameter(self, site: str, value: Tensor) -> Tensor:
-        """Codes of a parameter: (rows, ...) or, with one scale, any shape."""
+        """Codes of a parameter: (rows, ...) with one scale for all or for each row."""
         quantizer = self.plan.weights[site]
-        scale = quantizer.scale if len(quantizer.scale) == 1 else quantizer.scale[:, None]
+        by_row = len(quantizer.scale) > 1 and value.dim() > 1
+        scale = quantizer.scale[:, None] if by_row else quantizer.scale
         return exact.quantize_parameter(value, scale, quantizer.format)
 
     def row(self, weight_site: str, node: str, weight: Tensor, bias: Tensor | None, a_site: str) -> Row:

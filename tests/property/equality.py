@@ -28,7 +28,19 @@ from reference.train import Batch, teacher_forced
 from tests.strategies import Case
 
 Sites = dict[str, NDArray[Any]]
-OPERATIONS = {operation.__name__ for operation in Operation.__args__}
+ALL_OPERATIONS = {operation.__name__ for operation in Operation.__args__}
+TARGET_OPERATIONS = {
+    "GemmlowpSoftmax",
+    "IBertSoftmax",
+    "ItaMax",
+    "GemminiSoftmax",
+    "IBertLayerNorm",
+    "PulpLayerNorm",
+    "TfliteLayerNorm",
+    "RescaledAdd",
+}
+"""What only targets other than the default need."""
+OPERATIONS = ALL_OPERATIONS - TARGET_OPERATIONS
 WIDTHS = range(2, 17)
 EVENTS = [counter.name.lower() for counter in Counter]
 
@@ -242,21 +254,22 @@ def _compare_whole(prepared: Prepared, outcome: Outcome, machine: Trace, whole: 
     """The reference over whole targets against the machine's steps, where nothing is padding."""
     visible = full_sequence(prepared.batch.source, prepared.batch.target, PAD)
     for site, codes in whole.items():
-        stepped = _side_by_side(machine, site, codes)
+        unseen = prepared.plan.quantizers[site].zero_point if site.endswith("softmax.output") else 0
+        stepped = _side_by_side(machine, site, codes, unseen)
         shown = visible.mask(site, codes.shape).expand(codes.shape).numpy()
         outcome.differ("whole target", site, stepped[shown], codes[shown])
         outcome.compared_whole += int(shown.sum())
 
 
-def _side_by_side(machine: Trace, site: str, like: NDArray[Any]) -> NDArray[Any]:
-    """The steps of a site as one tensor; keys that a step did not have yet are 0."""
+def _side_by_side(machine: Trace, site: str, like: NDArray[Any], unseen: int) -> NDArray[Any]:
+    """The steps of a site as one tensor; keys that a step did not have yet get the code that means 0."""
     if site in machine.encode:
         return machine.encode[site]
     axis = like.ndim - 2
     rows = []
     for record in machine.steps:
         missing = like.shape[-1] - record[site].shape[-1]
-        rows.append(np.pad(record[site], [(0, 0)] * (like.ndim - 1) + [(0, missing)]))
+        rows.append(np.pad(record[site], [(0, 0)] * (like.ndim - 1) + [(0, missing)], constant_values=unseen))
     return np.concatenate(rows, axis=axis)
 
 
