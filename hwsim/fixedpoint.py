@@ -43,8 +43,7 @@ def half_even_shift(value: Integer, shift: Integer) -> np.int64:
     floor = np.int64(value) >> shift
     rest = np.int64(value) & ((np.int64(1) << shift) - 1)
     half = (np.int64(1) << shift) >> 1
-    up = rest > half or (half != 0 and rest == half and (floor & 1) == 1)
-    return floor + np.int64(up)
+    return floor + (np.int64(rest + (floor & 1) > half) & np.int64(half != 0))
 
 
 @njit(cache=True)
@@ -52,7 +51,7 @@ def half_up_shift(value: Integer, shift: Integer) -> np.int64:
     """HALF_UP(value / 2^shift), for every int64 value and 0 <= shift <= 62."""
     rest = np.int64(value) & ((np.int64(1) << shift) - 1)
     half = (np.int64(1) << shift) >> 1
-    return (np.int64(value) >> shift) + np.int64(half != 0 and rest >= half)
+    return (np.int64(value) >> shift) + (np.int64(rest >= half) & np.int64(half != 0))
 
 
 @njit(cache=True)
@@ -92,11 +91,10 @@ def tie_sign(value: Integer, shift: Integer) -> np.int64:
 
 @njit(cache=True)
 def bit_length(value: Integer) -> np.int64:
-    """Bits of 0 <= value < 2^63 without its leading zeros, by halving. Comparisons would be compiled to branches."""
+    """Bits of 0 <= value < 2^63 without its leading zeros, by halving."""
     rest, length = np.int64(value), np.int64(0)
     for k in range(5, -1, -1):
-        below = (np.int64(1) << (1 << k)) - 1
-        step = ((below - rest) >> 63) & (1 << k)
+        step = np.int64((rest >> (1 << k)) != 0) << k
         rest >>= step
         length += step
     return length + rest

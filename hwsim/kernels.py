@@ -1,21 +1,36 @@
-"""The kernels by name: one function for each equation of docs/numerics.md, as the machine calls them."""
+"""The kernels by name: one function for each operator of docs/numerics.md and docs/operators."""
 
-from hwsim.activation import relu
+from hwsim.activation import ibert_gelu, ita_gelu, relu, table_interpolate, table_lookup
 from hwsim.embedding import embed
-from hwsim.gemm import matmul
-from hwsim.layernorm import LayerNormConstants, layernorm
+from hwsim.gemm import first_overflow, matmul, partial_extremes
+from hwsim.layernorm import LayerNormConstants, ibert_layernorm, layernorm, pulp_layernorm, tflite_layernorm
 from hwsim.requantize import requantize, shift_right
-from hwsim.residual import add
-from hwsim.softmax import softmax
+from hwsim.residual import add, rescaled_add
+from hwsim.softmax import gemmini_softmax, gemmlowp_softmax, ibert_softmax, itamax, softmax, softmax_int16
 
 __all__ = [
     "LayerNormConstants",
     "add",
     "embed",
+    "first_overflow",
+    "gemmini_softmax",
+    "gemmlowp_softmax",
+    "ibert_gelu",
+    "ibert_layernorm",
+    "ibert_softmax",
+    "ita_gelu",
+    "itamax",
     "layernorm",
     "matmul",
+    "partial_extremes",
+    "pulp_layernorm",
     "relu",
     "requantize",
+    "rescaled_add",
     "shift_right",
     "softmax",
+    "softmax_int16",
+    "table_interpolate",
+    "table_lookup",
+    "tflite_layernorm",
 ]

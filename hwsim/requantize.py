@@ -194,18 +194,18 @@ def _requantize_by(
     m_step, e_step = np.int64(multiplier.size > 1), np.int64(shift.size > 1)
     inside = zero_point if rule == FLOAT32_INSIDE else 0
     outside = zero_point - inside
-    saturations, positive, negative = np.int64(0), np.int64(0), np.int64(0)
+    saturations, ties, balance = np.int64(0), np.int64(0), np.int64(0)
     for i in range(acc.shape[0]):
         for j in range(acc.shape[1]):
             value, tie = scale_and_tie(rule, acc[i, j], multiplier[j * m_step], shift[j * e_step], inside)
             clamped = clamp(value, lo - outside, hi - outside)
-            positive += np.int64(tie > 0)
-            negative += np.int64(tie < 0)
+            ties += tie & 1
+            balance += tie
             saturations += np.int64(clamped != value)
             result[i, j] = np.int32(clamped + outside)
     counters[SATURATION] += saturations
-    counters[POSITIVE_TIE] += positive
-    counters[NEGATIVE_TIE] += negative
+    counters[POSITIVE_TIE] += (ties + balance) >> 1
+    counters[NEGATIVE_TIE] += (ties - balance) >> 1
 
 
 @njit(cache=True)

@@ -29,14 +29,14 @@ Q31_DOUBLE, Q31_DOUBLE_HALF_UP = int(Scaling.Q31_DOUBLE), int(Scaling.Q31_DOUBLE
 FLOAT32, FLOAT32_INSIDE = int(Scaling.FLOAT32), int(Scaling.FLOAT32_INSIDE)
 
 EXACT_MAX = (1 << 63) - 1
-Q31_MAX = (1 << 31) - 1
+Q31_MAX = 1 << 31
 FLOAT32_MAX = 1 << 31
 FLOAT32_MULTIPLIER_MAX = (1 << MANTISSA_BITS) - 1
 
 
 @njit(cache=True)
 def greatest_input(rule: int, m: Integer, e: Integer) -> np.int64:
-    """The greatest |x| that the rule takes: (R2, R3) |x| * 2^max(31-e, 0) < 2^31; (R9) 2^31; else an exact product."""
+    """The greatest |x| that the rule takes: (R2, R3) |x| * 2^max(31-e, 0) <= 2^31; (R9) 2^31; else an exact product."""
     if rule in (FLOAT32, FLOAT32_INSIDE):
         return np.int64(FLOAT32_MAX)
     if rule in (Q31_DOUBLE, Q31_DOUBLE_HALF_UP):

@@ -50,6 +50,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         Finest granularity of weight scales.
     zero_point_bits
         Widest activation that may have a zero point; 0 where all are symmetric.
+    itamax_group
+        Keys that arrive at once at an ITAMax; 0 is the whole row.
+    least_score_bits
+        Scores stay this wide in narrower configurations: coarser than ln 2 the exponential has no polynomial.
     operators
         Provenance of requantization, residual, softmax, layernorm, activation, embedding and generator.
     """
@@ -68,6 +72,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     zero_point_bits: int = 0
     sqrt_mode: Literal["shift", "merged"] = "merged"
     itamax_group: int = 0
+    least_score_bits: int = 2
     operators: Mapping[str, Operator]
 
     @property
@@ -214,6 +219,7 @@ TARGETS: dict[str, Target] = {
             requantization="float32",
             multiplier_bits=24,
             softmax="gemmini",
+            least_score_bits=8,
             layernorm="ibert",
             residual="round_each",
             residual_bits=8,
@@ -231,6 +237,7 @@ TARGETS: dict[str, Target] = {
             requantization="dyadic",
             multiplier_bits=31,
             softmax="ibert",
+            least_score_bits=8,
             layernorm="ibert",
             residual="round_each",
             operators=_DATAPATH

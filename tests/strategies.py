@@ -186,10 +186,15 @@ def accumulators(draw: Draw, profile: Profile) -> Accumulator:
     """Mostly one that is wide enough, else one that saturates or wraps."""
     if draw(st.integers(0, 3)):
         return Accumulator(bits=draw(st.sampled_from(profile.safe_accumulators)))
-    overflow = draw(st.sampled_from([Overflow.SATURATE, Overflow.WRAP]))
+    return draw(narrow_accumulators(profile))
+
+
+@st.composite
+def narrow_accumulators(draw: Draw, profile: Profile) -> Accumulator:
+    """One that is likely to overflow."""
     return Accumulator(
         bits=draw(st.integers(*profile.narrow_accumulators)),
-        overflow=overflow,
+        overflow=draw(st.sampled_from([Overflow.SATURATE, Overflow.WRAP])),
         granularity=draw(st.sampled_from(Granularity)),
         tile=draw(st.integers(1, 20)),
     )
@@ -227,7 +232,7 @@ def target_schemes(draw: Draw, target: str) -> Scheme:
         weight_bits=draw(widths),
         activation_bits=draw(widths),
         residual_bits=draw(st.sampled_from([8, 12, 16])),
-        accumulator=draw(accumulators(A)) if narrow else native,
+        accumulator=draw(narrow_accumulators(A)) if narrow else native,
         sqrt_mode=draw(st.sampled_from(["shift", "merged"])),
         power_of_two=draw(st.integers(0, 3)) == 3,
     )

@@ -32,7 +32,7 @@ def table_lookup(x: Codes, table: Codes, lowest: int) -> Codes:
     """
     check_array("x", x, (np.int32,))
     check_array("table", table, (np.int32,), 1)
-    check_range("table's entries", table.size, 1, MAX_ENTRIES)
+    check_range("the number of entries of table", table.size, 1, MAX_ENTRIES)
     check_elements("table", table, CODE_MIN, CODE_MAX)
     check_range("lowest", lowest, CODE_MIN, CODE_MAX)
     check_elements("x", x, lowest, lowest + table.size - 1)

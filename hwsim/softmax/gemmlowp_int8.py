@@ -64,7 +64,7 @@ def gemmlowp_softmax(
         For other dtypes, shapes, constants or formats.
     """
     check_rows(scores, allowed, counters)
-    check_range("scores' keys", scores.shape[1], 0, MAX_KEYS)
+    check_range("the number of keys in a row", scores.shape[1], 0, MAX_KEYS)
     check_range("multiplier", multiplier, 1 << 30, (1 << 31) - 1)
     check_range("left_shift", left_shift, 0, MAX_LEFT_SHIFT)
     check_code_format("output", output, signed=True)

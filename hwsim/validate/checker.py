@@ -124,7 +124,7 @@ def _greatest(scaling: Scaling, magnitude: int, multiplier: int, shift: int) -> 
     """The greatest intermediate integer of a scaling; 2^63 where an operand leaves the bits that its hardware has."""
     if scaling in (Scaling.Q31_DOUBLE, Scaling.Q31_DOUBLE_HALF_UP):
         shifted = magnitude << max(31 - shift, 0)
-        return 1 << 63 if shifted >= 1 << 31 else shifted * multiplier
+        return 1 << 63 if shifted > 1 << 31 else shifted * multiplier
     if scaling in (Scaling.FLOAT32, Scaling.FLOAT32_INSIDE):
         return 1 << 48
     return magnitude * multiplier + (1 << shift >> 1)

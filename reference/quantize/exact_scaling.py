@@ -21,7 +21,8 @@ from reference.quantize.exact import (
 )
 
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
-FLOAT32_INPUT = 1 << 31
+INPUT_END = 1 << 31
+"""The greatest |x| of the Q31 and binary32 schemes."""
 _HALF = torch.tensor(0.5, dtype=torch.float64)
 _Q31 = {Scaling.Q31_DOUBLE: Scaling.HALF_AWAY, Scaling.Q31_DOUBLE_HALF_UP: Scaling.HALF_UP}
 """The second rounding of (R2) and (R3)."""
@@ -71,11 +72,11 @@ def _rounded(x: Tensor, rounding: Scaling, multiplier: int | Tensor, shift: int 
 
 
 def _q31(x: Tensor, second: Scaling, multiplier: int | Tensor, shift: int | Tensor, bound: int) -> Tensor:
-    """(R2), (R3): x*2^l*m/2^31 is x*m/2^min(e, 31), and S cannot saturate since |x|*2^l < 2^31 and m < 2^31."""
+    """(R2), (R3): x*2^l*m/2^31 is x*m/2^min(e, 31), and S cannot saturate since |x|*2^l <= 2^31 and m < 2^31."""
     check_range("Q31 multiplier", multiplier, 1 << 30, INT32_MAX)
     reach = bound << max(31 - smallest(shift), 0)
-    if reach > INT32_MAX:
-        raise ValueError(f"|x|*2^max(31-shift, 0) may be {reach}; a doubling high multiply takes less than 2^31")
+    if reach > INPUT_END:
+        raise ValueError(f"|x|*2^max(31-shift, 0) may be {reach}; a doubling high multiply takes at most 2^31")
     first = shift.clamp(max=31) if isinstance(shift, Tensor) else min(shift, 31)
     high = _rounded(x, Scaling.HALF_UP, multiplier, first, bound)
     return high if largest(shift) <= 31 else _rounded(high, second, 1, shift - first, INT32_MAX)
@@ -84,7 +85,7 @@ def _q31(x: Tensor, second: Scaling, multiplier: int | Tensor, shift: int | Tens
 def _float32(x: Tensor, multiplier: int | Tensor, shift: int | Tensor, bound: int, zero_point: int) -> Tensor:
     """(R9) in torch's own binary32, whose operations round half to even; a zero point of 0 changes no sum."""
     check_range("binary32 multiplier", multiplier, 1, (1 << 24) - 1)
-    if bound > FLOAT32_INPUT:
+    if bound > INPUT_END:
         raise ValueError(f"|x| may be {bound}; the binary32 schemes take at most 2^31")
     product = x.to(torch.float32) * torch.as_tensor(ratio(multiplier, shift), dtype=torch.float32)
     return (product + zero_point if zero_point else product).round_().double()

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MAX_ITAMAX_SHIFT = 8
 EXPONENTIAL_BITS = 15
 """Of I-BERT's exponential in (S12): its greatest is 2^15 - 1."""
+EXPONENTIAL_ROOM = 32
+"""Bits that c and the multiplier of (S12) have together, beside the 30 of (S11)."""
 
 
 def _s_in(planner: Planner, node: Node) -> float:
@@ -58,20 +60,27 @@ def gemmlowp(planner: Planner, node: Node) -> None:
     planner.scale[f"{node.site}.output"] = math.ldexp(1.0, -_output_bits(planner, node))
 
 
-def _ln2(site: str, ln2: int) -> int:
-    if ln2 < 1:
-        raise ValueError(f"site {site}: its score scale is 0.69 or more, coarser than ln 2; use more bits for scores")
-    return ln2
+def _check_polynomial(node: Node, ln2: int, b: int, c: int) -> None:
+    """Refuse constants that a score scale near or above ln 2 leaves no room for."""
+    if not (0 < ln2 < b and c > 0):
+        raise ValueError(
+            f"site {node.inputs[0].site}: at its scale the exponential's constants are ln2 {ln2}, b {b}, c {c}; "
+            "needed: 0 < ln2 < b, c > 0; use more bits for scores"
+        )
 
 
 def ibert(planner: Planner, node: Node) -> None:
     s = _s_in(planner, node)
-    c = math.floor(1 / 0.35815147 / s**2)
+    ln2, b, c = -math.floor(-0.6931 / s), math.floor(0.96963238 / 0.35815147 / s), math.floor(1 / 0.35815147 / s**2)
+    _check_polynomial(node, ln2, b, c)
+    width = min(16, EXPONENTIAL_ROOM - c.bit_length())
+    if width < 8:
+        raise ValueError(f"site {node.inputs[0].site}: c is {c}, beyond 24 bits; use fewer bits for scores")
     constants = IBertSoftmaxConstants(
-        ln2=_ln2(node.site, -math.floor(-0.6931 / s)),
-        b=math.floor(0.96963238 / 0.35815147 / s),
+        ln2=ln2,
+        b=b,
         c=c,
-        requantization=snap_down(node.site, ((1 << EXPONENTIAL_BITS) - 1) / (c << 30), 16),
+        requantization=snap_down(node.site, ((1 << EXPONENTIAL_BITS) - 1) / (c << 30), width, width),
     )
     planner.plan.softmax[node.site] = constants
     planner.scale[f"{node.site}.output"] = math.ldexp(1.0, -_output_bits(planner, node))
@@ -96,11 +105,9 @@ def itamax(planner: Planner, node: Node) -> None:
 
 def gemmini(planner: Planner, node: Node) -> None:
     s = _s_in(planner, node)
-    planner.plan.softmax[node.site] = GemminiSoftmaxConstants(
-        ln2=_ln2(node.site, math.trunc(0.693147 / s)),
-        b=math.trunc(1.353 / s),
-        c=math.trunc(0.344 / (0.3585 * s**2)),
-    )
+    ln2, b, c = math.trunc(0.693147 / s), math.trunc(1.353 / s), math.trunc(0.344 / (0.3585 * s**2))
+    _check_polynomial(node, ln2, b, c)
+    planner.plan.softmax[node.site] = GemminiSoftmaxConstants(ln2=ln2, b=b, c=c)
     planner.scale[f"{node.site}.output"] = 1 / planner.plan.settings[f"{node.site}.output"].format.max
 
 

@@ -208,8 +208,13 @@ def preset(name: str, target: str = DEFAULT_TARGET) -> Scheme:
     if name not in (*PRESETS, NATIVE):
         raise ValueError(f"unknown configuration {name!r}; known: {', '.join((*PRESETS, NATIVE))}")
     wanted = PRESETS.get(name)
-    widths = {"weight_bits": wanted.weight_bits, "activation_bits": wanted.activation_bits} if wanted else {}
-    return scheme_for(target, name=f"{target}-{name}", **widths)
+    fields: dict[str, Any] = {"name": f"{target}-{name}"}
+    if wanted:
+        fields |= {"weight_bits": wanted.weight_bits, "activation_bits": wanted.activation_bits}
+        least = named_target(target).least_score_bits
+        if wanted.activation_bits < least:
+            fields["rules"] = [Rule(pattern="*.scores", bits=least)]
+    return scheme_for(target, **fields)
 
 
 def scheme_for(target: str, **fields: Any) -> Scheme:

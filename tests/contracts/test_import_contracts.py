@@ -11,7 +11,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("hwsim", "reference", "analysis", "tests")
-SEAM = {"hwsim.program", "hwsim.formats", "hwsim.files"}
+SEAM = {
+    "hwsim.files",
+    "hwsim.formats",
+    "hwsim.operations",
+    "hwsim.program",
+    "hwsim.requantization",
+    "hwsim.targets",
+}
 """What reference may import of hwsim."""
 
 PLANTS = {
@@ -22,7 +29,7 @@ PLANTS = {
         "from hwsim.packing import pack",
     ),
     "the program file knows no kernel": ("hwsim/program.py", "def late():\n    import hwsim.requantize"),
-    "operators do not import each other": ("hwsim/softmax.py", "import hwsim.layernorm"),
+    "operators do not import each other": ("hwsim/softmax/table.py", "import hwsim.layernorm"),
     "the oracle imports nothing of the project, and no array library": (
         "tests/oracle/__init__.py",
         "import hwsim.files",

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from hwsim.targets import DEFAULT_TARGET, TARGETS
-from tests.property.equality import TARGET_OPERATIONS, Outcome, RefusedError, compare
+from tests.property.equality import EVENTS, TARGET_OPERATIONS, Outcome, RefusedError, compare
 from tests.strategies import Case, target_cases
 
 OTHERS = [name for name in TARGETS if name != DEFAULT_TARGET]
-EXAMPLES = {"ci": 12, "long": 300}[os.environ.get("HYPOTHESIS_PROFILE", "ci")]
+EXAMPLES = {"ci": 16, "long": 300}[os.environ.get("HYPOTHESIS_PROFILE", "ci")]
 """A target."""
 
 
@@ -50,9 +50,9 @@ def test_every_code_of_every_target_is_equal() -> None:
     events: Multiset[str] = Multiset()
     for target in OTHERS:
         seen = run(target)
-        assert seen.examples >= EXAMPLES // 2, f"{target}: {seen.refused} refused"
+        assert seen.examples >= EXAMPLES // 4, f"{target}: {seen.refused} refused"
         assert seen.compared > 1_000 * seen.examples
         operations.update(seen.operations)
         events.update(seen.events)
     assert set(operations) >= TARGET_OPERATIONS
-    assert all(events[name] for name in ("saturation", "positive_tie", "negative_tie", "denominator_clamp", "overflow"))
+    assert [name for name in EVENTS if not events[name]] == []

@@ -27,7 +27,7 @@ from hwsim.residual import add
 from hwsim.softmax import softmax
 from tests import oracle
 from tests.oracle.formats import saturate_row
-from tests.oracle.layernorm import centred, variance_integer
+from tests.oracle.layernorm import parts
 
 T = TypeVar("T")
 Integers = NDArray[Any]
@@ -60,10 +60,14 @@ def half_full() -> Events:
     return np.arange(1000, 1000 + len(Counter), dtype=np.int64)
 
 
+def tallied(ties: Sequence[int] = (), saturated: int = 0, overflowed: int = 0, raised: int = 0) -> Events:
+    """Events in the order of `Counter`, ties given by their signs."""
+    return int64([overflowed, saturated, ties.count(1), ties.count(-1), raised])
+
+
 def events(ratios: Iterable[Fraction] = (), saturated: int = 0, overflowed: int = 0, raised: int = 0) -> Events:
-    """The events of a kernel that rounds these ratios, in the order of `Counter`."""
-    signs = [oracle.tie_sign(ratio) for ratio in ratios]
-    return int64([overflowed, saturated, signs.count(1), signs.count(-1), raised])
+    """The events of a kernel that rounds these ratios."""
+    return tallied([oracle.tie_sign(ratio) for ratio in ratios], saturated, overflowed, raised)
 
 
 def assert_same(name: str, got: Integers, expected: Any) -> None:
@@ -232,21 +236,25 @@ def check_softmax(
     return assert_counted(counters, seen)
 
 
-def check_layernorm(x: Integers, gamma: Integers, beta: Integers, constants: LayerNormConstants) -> Events:
-    """Equations (5a) to (5f)."""
+def check_layernorm(
+    x: Integers, gamma: Integers, beta: Integers, constants: LayerNormConstants, zero: int | None = None
+) -> Events:
+    """Equations (5a) to (5f); of RMSNorm if a zero point is given."""
     counters, seen = half_full(), no_events()
-    codes = layernorm(x, gamma, beta, constants, counters)
+    codes = layernorm(x, gamma, beta, constants, counters, centred=zero is None, zero=zero or 0)
     expected = []
     for row in matrix(x):
-        want = oracle_layernorm(row, gamma.tolist(), beta.tolist(), constants)
-        seen += layernorm_events(row, gamma.tolist(), beta.tolist(), constants, want)
+        want = oracle_layernorm(row, gamma.tolist(), beta.tolist(), constants, zero)
+        seen += layernorm_events(*parts(row, zero, constants.eps), gamma.tolist(), beta.tolist(), constants, want)
         expected.append(want)
     for name in ("numerator", "denominator", "quotient", "output"):
         assert_same(f"layernorm {name}", getattr(codes, name), [getattr(row, name) for row in expected])
     return assert_counted(counters, seen)
 
 
-def oracle_layernorm(row: list[int], gamma: list[int], beta: list[int], c: LayerNormConstants) -> oracle.LayerNormRow:
+def oracle_layernorm(
+    row: list[int], gamma: list[int], beta: list[int], c: LayerNormConstants, zero: int | None
+) -> oracle.LayerNormRow:
     return oracle.layernorm(
         row,
         c.eps,
@@ -255,16 +263,18 @@ def oracle_layernorm(row: list[int], gamma: list[int], beta: list[int], c: Layer
         *(c.quotient_multiplier, c.quotient_shift, c.quotient.min, c.quotient.max),
         *(gamma, beta),
         *(c.output_multiplier, c.output_shift, c.output_zero_point, c.output.min, c.output.max),
+        zero,
     )
 
 
 def layernorm_events(
-    row: list[int], gamma: list[int], beta: list[int], c: LayerNormConstants, want: oracle.LayerNormRow
-) -> Events:
+    deviations: list[int], variance: int, gamma: list[int], beta: list[int], c: LayerNormConstants,
+    want: oracle.LayerNormRow,
+) -> Events:  # fmt: skip
     """The events of one row, from the ratios of (5c) to (5f) and the oracle's own codes."""
-    root = isqrt(variance_integer(row, c.eps))
+    root = isqrt(variance)
     affine = [q * g + b for q, g, b in zip(want.quotient, gamma, beta, strict=True)]
-    ratios = [Fraction(value * c.numerator_multiplier, 2**c.numerator_shift) for value in centred(row)]
+    ratios = [Fraction(value * c.numerator_multiplier, 2**c.numerator_shift) for value in deviations]
     ratios += [Fraction(root * c.denominator_multiplier, 2**c.denominator_shift)]
     divisor = want.denominator * 2**c.quotient_shift
     ratios += [Fraction(value * c.quotient_multiplier, divisor) for value in want.numerator]

@@ -134,9 +134,9 @@ def test_other_widths_are_refused_in_code(field: str, bits: int) -> None:
         Rule(pattern="*.key", bits=bits)
 
 
-@pytest.mark.parametrize("bits", [0, 17])
+@pytest.mark.parametrize("bits", [0, 32])
 def test_other_multipliers_are_refused_in_code(bits: int) -> None:
-    with pytest.raises(ValueError, match=f"multiplier_bits is {bits}; allowed are 1 to 16"):
+    with pytest.raises(ValueError, match=f"multiplier_bits is {bits}; allowed are 1 to 31"):
         Scheme(name="x", multiplier_bits=bits)
 
 

@@ -189,8 +189,8 @@ def test_requantize_by_gradient_is_the_ratio_and_stops_at_the_clamp(scaling):
         (Scaling.HALF_EVEN, 2**31 - 1, 62, 2**32),
         (Scaling.TOWARD_ZERO, 1, 0, 2**53 + 1),
         (Scaling.Q31_DOUBLE, 2**30 - 1, 31, 4),
-        (Scaling.Q31_DOUBLE, 2**30, 31, 2**31),
-        (Scaling.Q31_DOUBLE_HALF_UP, 2**30, 21, 2**21),
+        (Scaling.Q31_DOUBLE, 2**30, 31, 2**31 + 1),
+        (Scaling.Q31_DOUBLE_HALF_UP, 2**30, 21, 2**21 + 1),
         (Scaling.Q31_DOUBLE, 2**30, 63, 4),
         (Scaling.FLOAT32, 2**24, 1, 4),
         (Scaling.FLOAT32_INSIDE, 1, 1, 2**31 + 1),
@@ -264,7 +264,9 @@ def test_rescaled_add_rounds_each_operand(constants):
         return clamp(acc - 2, INT8)
 
     assert got.dtype == torch.float32
-    assert got.flatten().tolist() == [total(*pair) for pair in zip(a.flatten().tolist(), b.flatten().tolist())]  # noqa: B905
+    assert got.flatten().tolist() == [
+        total(*pair) for pair in zip(a.flatten().tolist(), b.flatten().tolist(), strict=True)
+    ]
 
 
 def test_rescaled_add_gradient_is_the_product_of_the_ratios():
@@ -423,9 +425,8 @@ def test_softmax_rows_are_the_page(function, constants):
     free = function(scores, None, slope=0.1, **constants)
     assert torch.equal(free, function(scores, torch.ones(37, dtype=torch.bool), slope=0.1, **constants))
     one = function(scores[..., :1], None, slope=0.1, **constants)
-    assert one.flatten().tolist() == [
-        py_softmax(function, constants, [q], [True])[0] for q in scores[..., 0].long().flatten().tolist()
-    ]
+    first = scores[..., 0].long().flatten().tolist()
+    assert one.flatten().tolist() == [py_softmax(function, constants, [q], [True])[0] for q in first]
 
 
 @given(a=st.integers(INT32_MIN, 0))
@@ -573,6 +574,23 @@ def test_ibert_layernorm_rows_are_the_page(n, fmt, t, zero, centred):
     assert got.flatten(0, 1).tolist() == [py_ibert_norm(r, *constants) for r in x.long().flatten(0, 1).tolist()]
 
 
+def test_ibert_layernorm_halves_to_the_floor():
+    row, ones = [30006, -30006, -1, 1], [1] * 4  # F = 50607 is odd: -F/2 is halfway
+    got = ibert_layernorm(
+        narrow([row]),
+        narrow(ones),
+        wide([0] * 4),
+        torch.tensor(ones),
+        torch.tensor([0] * 4),
+        zero=0,
+        variance_shift=0,
+        zero_point=0,
+        fmt=INT16,
+    )
+    assert got[0].tolist() == py_ibert_norm(row, ones, [0] * 4, ones, [0] * 4, 0, 0, 0, INT16)
+    assert got[0, 2:].tolist() == [-25304, 25303]
+
+
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize(("n", "fmt", "zero"), [(16, INT8, 3), (48, INT16, 0), (7, INT8, -128)])
 def test_pulp_layernorm_rows_are_the_page(n, fmt, zero, centred):
@@ -701,6 +719,23 @@ def test_accumulators_are_brought_into_range_when_the_page_says(granularity, ove
     ]
     assert acc.flatten().tolist() == [value for value, _ in want]
     assert events == sum(count for _, count in want) > 0
+
+
+@pytest.mark.parametrize("overflow", [Overflow.SATURATE, Overflow.WRAP])
+def test_an_accumulator_that_only_few_sums_leave_in_the_middle(overflow):
+    torch.manual_seed(4)
+    accumulator = Accumulator(bits=20, overflow=overflow)
+    a, b = torch.randint(-128, 128, (2, 3, 70)), torch.randint(-128, 128, (11, 70))
+    a[1, 2, 30:50], b[4, 30:50], b[4, 50:] = 127, 5000, -5000
+    acc, events = matmul_ordered(a.float(), b.float(), None, 0, 0, accumulator)
+    want = [
+        py_accumulate([x * y for x, y in zip(p, q, strict=True)], 0, accumulator)
+        for p in a.flatten(0, 1).tolist()
+        for q in b.tolist()
+    ]
+    assert acc.flatten().tolist() == [value for value, _ in want]
+    assert events == sum(count for _, count in want) > 0
+    assert 0 < sum(count > 0 for _, count in want) < len(want) // 4
 
 
 def test_wrapping_is_the_same_for_all_granularities_and_a_tile_of_the_row_is_the_end():

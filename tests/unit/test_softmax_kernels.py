@@ -1,0 +1,379 @@
+"""Five softmaxes: kernel equals oracle, codes and events, with every 8-bit difference, and the laws they obey."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from hwsim.formats import Counter, IntFormat
+from hwsim.softmax import gemmini_softmax, gemmlowp_softmax, ibert_softmax, itamax, softmax_int16
+from tests import oracle
+from tests.oracle.interpolation import lookup
+from tests.unit.kernel_cases import arrays, codes, formats, shapes
+from tests.unit.kernel_checks import (
+    Events,
+    Integers,
+    assert_counted,
+    assert_occurred,
+    assert_same,
+    half_full,
+    int32,
+    tallied,
+    thin,
+)
+from tests.unit.test_kernels_properties import INT8, INT16, UINT8, explore
+
+Draw = Callable[..., Any]
+Constants = dict[str, Any]
+
+KERNELS: dict[str, tuple[Callable[..., Integers], Callable[..., oracle.ShortSoftmaxRow], tuple[str, ...]]] = {
+    "gemmlowp": (gemmlowp_softmax, oracle.gemmlowp_softmax, ("multiplier", "left_shift")),
+    "int16": (softmax_int16, oracle.softmax_int16, ("multiplier", "shift", "exp_table", "reciprocal_table")),
+    "ibert": (ibert_softmax, oracle.ibert_softmax, ("polynomial", "multiplier", "shift")),
+    "itamax": (itamax, oracle.itamax, ("shift", "group")),
+    "gemmini": (gemmini_softmax, oracle.gemmini_softmax, ("polynomial",)),
+}
+"""Kernel, oracle, and the names of the constants in the oracle's order; an output format comes last if there is one."""
+
+
+class Case(NamedTuple):
+    """Arguments of `check_softmax_of`."""
+
+    name: str
+    scores: Integers
+    allowed: NDArray[np.bool_]
+    constants: Constants
+    output: IntFormat | None
+
+
+def run(
+    name: str,
+    scores: Integers,
+    allowed: NDArray[np.bool_],
+    constants: Constants,
+    output: IntFormat | None,
+    counters: Events,
+) -> Integers:
+    keywords = {key: int32(value) if isinstance(value, list) else value for key, value in constants.items()}
+    keywords |= dict(zip(("ln2", "b", "c"), keywords.pop("polynomial", ()), strict=False))
+    form = {} if output is None else {"output": output}
+    return KERNELS[name][0](scores, allowed, **keywords, **form, counters=counters)
+
+
+def check_softmax_of(
+    name: str, scores: Integers, allowed: NDArray[np.bool_], constants: Constants, output: IntFormat | None
+) -> Events:
+    """A softmax of rows."""
+    counters, (_, row_of, order) = half_full(), KERNELS[name]
+    got = run(name, scores, allowed, constants, output, counters)
+    numbers = [*(constants[key] for key in order), *([] if output is None else [output.bits])]
+    rows = [row_of(row, kept, *numbers) for row, kept in zip(scores.tolist(), allowed.tolist(), strict=True)]
+    assert_same(f"{name} {constants}", got, [row.output for row in rows])
+    saturated, raised = sum(row.output_saturated for row in rows), sum(row.denominator_below_one for row in rows)
+    return assert_counted(counters, tallied((), saturated, raised=raised))
+
+
+# Random constants
+
+
+@st.composite
+def scales(draw: Draw, low: float, high: float) -> float:
+    return float(low * (high / low) ** draw(st.floats(0, 1)))
+
+
+@st.composite
+def gemmlowp_constants(draw: Draw) -> Constants:
+    if draw(st.booleans()):
+        q, left = oracle.gemmlowp_constants(draw(scales(1e-6, 30)))
+    else:
+        simple = st.sampled_from([2**30, 3 * 2**29, 2**31 - 1])
+        q, left = draw(simple | st.integers(2**30, 2**31 - 1)), draw(st.integers(0, 31))
+    return {"multiplier": q, "left_shift": left}
+
+
+TABLES = dict(zip(("exp_table", "reciprocal_table"), oracle.softmax_tables(), strict=True))
+
+
+@st.composite
+def tables(draw: Draw) -> dict[str, list[int]]:
+    """Those of the page, or any with a greatest exponential that is great enough."""
+    if draw(st.booleans()):
+        return TABLES
+    exp = draw(arrays((513,), 0, 2**15 - 1))
+    exp[-2:] = exp[-2:].clip(2**14)
+    return {"exp_table": exp.tolist(), "reciprocal_table": draw(arrays((513,), -(2**15), 2**15 - 1)).tolist()}
+
+
+@st.composite
+def int16_constants(draw: Draw) -> Constants:
+    multiplier = draw(st.sampled_from([2**30, 3 * 2**29, 2**31 - 1]) | st.integers(2**30, 2**31 - 1))
+    return {
+        "multiplier": multiplier,
+        "shift": draw(st.integers(17, 40) | st.sampled_from([31, 32, 62])),
+        **draw(tables()),
+    }
+
+
+@st.composite
+def ibert_constants(draw: Draw) -> Constants:
+    """Of a scale, or any whose exponential stays below 2^62 and its product below 2^63."""
+    if draw(st.booleans()):
+        polynomial = oracle.ibert_constants(draw(scales(0.005, 0.65)))
+        multiplier, shift = oracle.ibert_16_bit(polynomial.c)
+        return {"polynomial": polynomial, "multiplier": multiplier, "shift": shift}
+    powers = st.sampled_from([1, 2, 8, 1024])  # whose sums divide 2^32, so that a quotient may be 1
+    numbers = powers if draw(st.integers(0, 2)) == 0 else st.integers(1, draw(st.sampled_from([9, 3000])))
+    polynomial = oracle.Polynomial(*(draw(numbers) for _ in range(3)))
+    greatest = max(polynomial.c, polynomial.ln2**2 + polynomial.c) * 2**30
+    multiplier = min(draw(numbers | st.integers(1, 2**31 - 1)), (2**63 - 1) // greatest)
+    return {"polynomial": polynomial, "multiplier": multiplier, "shift": draw(st.integers(10, 62))}
+
+
+@st.composite
+def gemmini_constants(draw: Draw) -> Constants:
+    if draw(st.booleans()):
+        return {"polynomial": oracle.gemmini_constants(draw(scales(1e-3, 0.34)))}
+    sizes = st.sampled_from([9, 3000, 70000])
+    return {"polynomial": oracle.Polynomial(*(draw(st.integers(1, draw(sizes))) for _ in range(3)))}
+
+
+CONSTANTS = {
+    "gemmlowp": gemmlowp_constants(),
+    "int16": int16_constants(),
+    "ibert": ibert_constants(),
+    "itamax": st.builds(lambda b, g: {"shift": b, "group": g}, st.integers(0, 8), st.integers(0, 12)),
+    "gemmini": gemmini_constants(),
+}
+
+
+def output_formats(name: str, bits: int) -> st.SearchStrategy[IntFormat | None]:
+    """Signed or unsigned as the kernel has it; ITAMax has 8 bits at most, `softmax_int16` its own."""
+    if name == "int16":
+        return st.none()
+    width, signed = (min(bits, 8) if name == "itamax" else bits), name in ("gemmlowp", "gemmini")
+    return st.just(IntFormat(bits=width, signed=signed)) if name == "gemmlowp" else formats(width, signed)
+
+
+@st.composite
+def cases(draw: Draw, name: str, bits: int) -> Case:
+    """Up to 4 rows of 11 keys; scores of any format."""
+    score, (rows, n) = draw(formats(signed=True if name == "int16" else None)), draw(shapes(4, 11))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    allowed = rng.random((rows, n)) < draw(st.sampled_from([0.0, 0.3, 0.8, 1.0, 1.0]))
+    scores = draw(codes((rows, n), score))
+    return Case(name, scores, allowed, draw(CONSTANTS[name]), draw(output_formats(name, bits)))
+
+
+# Exact equality
+
+SCALES = (0.005, 0.01, 0.03, 0.1, 0.3)
+OUTPUT = {"gemmlowp": INT8, "gemmini": INT8, "ibert": UINT8, "itamax": UINT8, "int16": None}
+
+
+def constants_of(name: str) -> list[Constants]:
+    """Constants of usual scales."""
+    if name == "gemmlowp":
+        return [dict(zip(("multiplier", "left_shift"), oracle.gemmlowp_constants(s), strict=True)) for s in SCALES]
+    if name == "int16":
+        return [{"multiplier": 1125882727, "shift": e, **TABLES} for e in (20, 24, 28, 34)]
+    if name == "itamax":
+        return [{"shift": shift, "group": group} for shift in range(9) for group in (0, 1, 16)]
+    if name == "gemmini":
+        return [{"polynomial": oracle.gemmini_constants(s)} for s in SCALES]
+    return [
+        {"polynomial": polynomial, "multiplier": m, "shift": e}
+        for polynomial in map(oracle.ibert_constants, SCALES)
+        for m, e in [oracle.ibert_16_bit(polynomial.c)]
+    ]
+
+
+def extreme_rows() -> list[list[int]]:
+    """All equal, rising, falling, one far from the others."""
+    rise = [-128, -127, -1, 0, 1, 126, 127, 127]
+    return [
+        [-128] * 8,
+        [127] * 8,
+        [0] * 8,
+        rise,
+        rise[::-1],
+        [-128] * 7 + [127],
+        [127] * 7 + [-128],
+        [127] + [-128] * 7,
+    ]
+
+
+def masks(scores: Integers) -> list[NDArray[np.bool_]]:
+    """All keys, none, those that are not the greatest, every second, only the last."""
+    all_of = np.ones(scores.shape, np.bool_)
+    below, second, last = scores < scores.max(axis=1, keepdims=True), all_of.copy(), ~all_of
+    second[:, 1::2], last[:, -1] = False, True
+    return [all_of, ~all_of, below, second, last]
+
+
+def pinned(name: str) -> list[Case]:
+    rows = int32(extreme_rows())
+    arguments = [(scores, mask) for scores in (rows, rows[:, :1].copy()) for mask in masks(scores)]
+    arguments += [(scores, np.ones(scores.shape, np.bool_)) for scores in (rows[:0], rows[:, :0].copy())]
+    return [
+        Case(name, *pair, constants_of(name)[i % len(constants_of(name))], OUTPUT[name])
+        for i, pair in enumerate(arguments)
+    ]
+
+
+OCCURRING = {
+    "gemmlowp": (Counter.SATURATION,),
+    "int16": (Counter.SATURATION,),
+    "ibert": (Counter.SATURATION, Counter.DENOMINATOR_CLAMP),
+    "itamax": (),
+    "gemmini": (),
+}
+"""The quotients of ITAMax and Gemmini are at most 1, and their sums at least that: nothing of theirs is clamped."""
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_softmax(name: str) -> None:
+    seen = explore(check_softmax_of, lambda bits: cases(name, bits), pinned(name), examples=16)
+    assert_occurred(seen, *OCCURRING[name])
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_every_difference_of_8_bits(name: str) -> None:
+    """Two keys of every distance, at usual scales; of int16 every 257th distance."""
+    lowest, step = (-(2**15), 257) if name == "int16" else (-128, 1)
+    scores = int32([[lowest, lowest + d * step] for d in thin(range(256))])
+    for constants in constants_of(name):
+        check_softmax_of(name, scores, np.ones(scores.shape, np.bool_), constants, OUTPUT[name])
+
+
+@pytest.mark.parametrize("bits", [2, 5, 8, 12, 16])
+def test_gemmlowp_of_the_longest_row(bits: int) -> None:
+    """4095 equal keys, whose sum just stays below 2^31, and as many beside one far above."""
+    rows = np.zeros((2, 4095), np.int32)
+    rows[1, 7] = 32767
+    constants = {"multiplier": 2**31 - 1, "left_shift": 20}
+    check_softmax_of("gemmlowp", rows, np.ones(rows.shape, np.bool_), constants, IntFormat(bits=bits))
+
+
+@pytest.mark.parametrize(("left", "furthest"), [(0, 31 * 2**26), (20, 1984), (26, 31), (27, 15), (31, 0)])
+def test_gemmlowp_leaves_out_what_lies_further_than_diff_min(left: int, furthest: int) -> None:
+    """One code nearer than, at and beyond diff_min."""
+    top = 32767
+    scores = int32([[top, top - min(d, 65535)] for d in (max(furthest - 1, 0), furthest, furthest + 1)])
+    allowed = np.ones(scores.shape, np.bool_)
+    constants = {"multiplier": 2**30, "left_shift": left}
+    check_softmax_of("gemmlowp", scores, allowed, constants, INT16)
+
+
+# Laws
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_laws(name: str, data: st.DataObject) -> None:
+    """The zero point cancels, masked keys are as good as absent, and order matters to ITAMax in groups only."""
+    constants = data.draw(CONSTANTS[name]) | ({"group": 0} if name == "itamax" else {})
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    scores, allowed = rng.integers(-64, 64, (3, 9)).astype(np.int32), rng.random((3, 9)) < 0.7
+    step, order, tally = np.int32(data.draw(st.integers(-64, 64))), rng.permutation(9), half_full()
+    result = run(name, scores, allowed, constants, OUTPUT[name], tally)
+    for other_scores, other_allowed, back in (
+        (scores + step, allowed, slice(None)),
+        (scores[:, order].copy(), allowed[:, order].copy(), np.argsort(order)),
+        (np.where(allowed, scores, 127).astype(np.int32), allowed, slice(None)),
+    ):
+        other_tally = half_full()
+        other = run(name, other_scores, other_allowed, constants, OUTPUT[name], other_tally)
+        assert np.array_equal(other[:, back], result)
+        assert np.array_equal(other_tally, tally)
+    zero = -128 if name == "gemmlowp" else 0
+    assert (result[~allowed] == zero).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_one_group_of_the_whole_row_is_a_single_pass(data: st.DataObject) -> None:
+    case = data.draw(cases("itamax", 8))
+    n, shift = case.scores.shape[1], case.constants["shift"]
+    whole = [
+        run("itamax", case.scores, case.allowed, {"shift": shift, "group": g}, case.output, half_full())
+        for g in (0, max(n, 1), n + 5)
+    ]
+    assert np.array_equal(whole[0], whole[1]) and np.array_equal(whole[0], whole[2])
+
+
+def test_groups_lose_bits_of_the_running_sum() -> None:
+    """129 of 256 halved is 64: keys in groups of one give another sum than a whole row."""
+    scores = int32([[0, 0, 0, 1, 9]])
+    results = [
+        run("itamax", scores, np.ones((1, 5), np.bool_), {"shift": 0, "group": group}, UINT8, half_full()).tolist()
+        for group in (0, 1)
+    ]
+    assert results[0] != results[1]
+
+
+# Refusals
+
+ROW, ALL = int32([[0, 1, 2]]), np.ones((1, 3), np.bool_)
+WRONG: list[tuple[str, Constants, str]] = [
+    ("gemmlowp", {"multiplier": 2**30 - 1}, "multiplier is 1073741823; allowed: 1073741824 to 2147483647"),
+    ("gemmlowp", {"multiplier": 2**31}, "multiplier is 2147483648; allowed: 1073741824 to 2147483647"),
+    ("gemmlowp", {"left_shift": 32}, "left_shift is 32; allowed: 0 to 31"),
+    ("gemmlowp", {"left_shift": -1}, "left_shift is -1; allowed: 0 to 31"),
+    ("int16", {"multiplier": 2**30 - 1}, "multiplier is 1073741823; allowed: 1073741824 to 2147483647"),
+    ("int16", {"shift": 63}, "shift is 63; allowed: 0 to 62"),
+    ("int16", {"shift": 0}, r"distance of two scores is 2; allowed: -?\d to 1"),
+    ("int16", {"exp_table": [0] * 512}, r"exp_table has shape \(512,\); allowed: \(513,\)"),
+    ("int16", {"exp_table": [0] * 513}, "exp_table at the greatest score is 0; allowed: 16384 to 32767"),
+    ("int16", {"exp_table": [-1] * 513}, "an element of exp_table is -1; allowed: 0 to 32767"),
+    ("int16", {"reciprocal_table": [2**15] * 513}, "an element of reciprocal_table is 32768; allowed: -32768 to 32767"),
+    ("ibert", {"multiplier": 0}, "multiplier is 0; allowed: 1 to 2147483647"),
+    ("ibert", {"multiplier": 2**31}, "multiplier is 2147483648; allowed: 1 to 2147483647"),
+    ("ibert", {"shift": 63}, "shift is 63; allowed: 0 to 62"),
+    ("ibert", {"polynomial": (0, 1, 1)}, "ln2 is 0; allowed: 1 to"),
+    ("ibert", {"polynomial": (1, 1, 0)}, "c is 0; allowed: 1 to"),
+    ("ibert", {"polynomial": (1, 1, 2**32)}, f"exponential is {2**62}; allowed: 0 to {2**62 - 1}"),
+    ("ibert", {"polynomial": (1, 1, 2**31), "multiplier": 4}, r"could reach 9223372036854775808; allowed: below 2\^63"),
+    ("itamax", {"shift": 9}, "shift is 9; allowed: 0 to 8"),
+    ("itamax", {"group": -1}, "group is -1; allowed: 0 to"),
+    ("gemmini", {"polynomial": (0, 1, 1)}, "ln2 is 0; allowed: 1 to"),
+    ("gemmini", {"polynomial": (1, 2**30, 1)}, rf"allowed: 0 to {2**62 - 1}"),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "message"), WRONG)
+def test_refuses_and_says_what_is_allowed(name: str, changes: Constants, message: str) -> None:
+    constants = constants_of(name)[-1]
+    run(name, ROW, ALL, constants, OUTPUT[name], half_full())
+    with pytest.raises(ValueError, match=message):
+        run(name, ROW, ALL, constants | changes, OUTPUT[name], half_full())
+
+
+@pytest.mark.parametrize("name", [name for name in KERNELS if OUTPUT[name]])
+def test_refuses_formats_of_another_sign_or_width(name: str) -> None:
+    right = OUTPUT[name]
+    assert right is not None
+    wrong = [IntFormat(bits=8, signed=not right.signed), IntFormat(bits=17, signed=right.signed)]
+    wrong += [IntFormat(bits=9, signed=False)] if name == "itamax" else []
+    wrong += [IntFormat(bits=8, narrow=True)] if name == "gemmlowp" else []
+    for form in wrong:
+        with pytest.raises(ValueError, match=r"output .*allowed: "):
+            run(name, ROW, ALL, constants_of(name)[0], form, half_full())
+
+
+def test_refuses_rows_that_are_too_long() -> None:
+    long = np.zeros((1, 4096), np.int32)
+    with pytest.raises(ValueError, match="4096; allowed: 0 to 4095"):
+        run("gemmlowp", long, np.ones(long.shape, np.bool_), constants_of("gemmlowp")[0], INT8, half_full())
+    longer = np.zeros((1, 65539), np.int32)
+    with pytest.raises(ValueError, match=f" is {65539 * 32767}; allowed: 0 to {2**31 - 1}"):
+        run("int16", longer, np.ones(longer.shape, np.bool_), constants_of("int16")[0], None, half_full())
+
+
+def test_tables_end_where_the_page_says() -> None:
+    """The greatest score reads an entry of at least 2^14, so that no sum is below that."""
+    assert lookup(TABLES["exp_table"], 32767) >= 2**14
