@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hwsim.compare import compare
-from hwsim.formats import Accumulator, Counter, IntFormat, Overflow
+from hwsim.formats import Accumulator, Counter, Granularity, IntFormat, Overflow, Rounding, Scaling
 from hwsim.program import Program
 
 if TYPE_CHECKING:
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Accumulator",
     "Counter",
+    "Granularity",
     "IntFormat",
     "Machine",
     "Overflow",
     "Program",
+    "Rounding",
+    "Scaling",
     "compare",
     "estimate",
     "kernels",

@@ -42,7 +42,7 @@ INVERSE_SQRT_LIMIT = 1 << 29
 
 @njit(cache=True)
 def doubling_high_multiply(a: Integer, b: Integer) -> np.int64:
-    """S(a, b) = min(2^31 - 1, HALF_UP(a*b / 2^31)) of two int32."""
+    """S(a, b) = min(2^31 - 1, HALF_UP(a*b / 2^31)) of two int32, or of 2^31 and 0 <= b < 2^31."""
     return min(half_up_shift(np.int64(a) * np.int64(b), 31), np.int64(INT32_MAX))
 
 
@@ -66,7 +66,7 @@ def count_leading_zeros32(v: Integer) -> np.int64:
 
 @njit(cache=True)
 def multiply_by_multiplier(x: Integer, m: Integer, e: Integer) -> np.int64:
-    """scale(x; m, e) of (R2): R(S(x * 2^max(31-e, 0), m), max(e-31, 0)), |x| * 2^max(31-e, 0) < 2^31."""
+    """scale(x; m, e) of (R2): R(S(x * 2^max(31-e, 0), m), max(e-31, 0)), |x| * 2^max(31-e, 0) <= 2^31."""
     return rounding_divide(high_multiply_left(x, m, e), np.int64(max(e - 31, 0)))
 
 

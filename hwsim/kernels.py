@@ -2,7 +2,7 @@
 
 from hwsim.activation import ibert_gelu, ita_gelu, relu, table_interpolate, table_lookup
 from hwsim.embedding import embed
-from hwsim.gemm import first_overflow, matmul, partial_extremes
+from hwsim.gemm import matmul
 from hwsim.layernorm import LayerNormConstants, ibert_layernorm, layernorm, pulp_layernorm, tflite_layernorm
 from hwsim.requantize import requantize, shift_right
 from hwsim.residual import add, rescaled_add
@@ -12,7 +12,6 @@ __all__ = [
     "LayerNormConstants",
     "add",
     "embed",
-    "first_overflow",
     "gemmini_softmax",
     "gemmlowp_softmax",
     "ibert_gelu",
@@ -22,7 +21,6 @@ __all__ = [
     "itamax",
     "layernorm",
     "matmul",
-    "partial_extremes",
     "pulp_layernorm",
     "relu",
     "requantize",

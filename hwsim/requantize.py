@@ -1,10 +1,10 @@
 """Accumulators to codes by every scheme, and the shift that stands for sqrt(d_head): (1), (3) and (R1) to (R9)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import literal_unroll, njit
-from numba.misc.special import literally
+from numba import njit
 from numpy.typing import NDArray
 
 from hwsim.arguments import (
@@ -28,14 +28,16 @@ from hwsim.fixedpoint import (
     round_shift_by_rule,
 )
 from hwsim.formats import IntFormat, Rounding, Scaling
-from hwsim.scaling import FLOAT32_INSIDE, RULES, greatest_input, scale_and_tie
+from hwsim.scaling import FLOAT32_INSIDE, greatest_input, scale_and_tie
+
+Loop = Callable[..., None]
 
 MAX_OUTPUT_BITS = 32
 """Results are held in int32: signed formats to 32 bits, unsigned ones to 31."""
 
 _INPUTS = {
-    Scaling.Q31_DOUBLE: "|acc| * 2^max(31 - shift, 0) below 2^31",
-    Scaling.Q31_DOUBLE_HALF_UP: "|acc| * 2^max(31 - shift, 0) below 2^31",
+    Scaling.Q31_DOUBLE: "|acc| * 2^max(31 - shift, 0) to 2^31",
+    Scaling.Q31_DOUBLE_HALF_UP: "|acc| * 2^max(31 - shift, 0) to 2^31",
     Scaling.FLOAT32: "|acc| to 2^31",
     Scaling.FLOAT32_INSIDE: "|acc| to 2^31",
 }
@@ -90,8 +92,7 @@ def requantize(
     codes = np.empty(acc.shape, np.int32)
     flat, result = _rows(acc, channels), _rows(codes, channels)
     _check_inputs(flat, multiplier, shift, scaling)
-    rule = int(scaling)
-    _requantize(flat, multiplier, shift, int(zero_point), output.min, output.max, result, counters, rule)
+    _requantize(flat, multiplier, shift, int(zero_point), output.min, output.max, result, counters, scaling)
     return codes
 
 
@@ -156,7 +157,47 @@ def _are_taken(acc: Accumulators, multiplier: Multipliers, shift: Multipliers, r
     return bool(beyond == 0)
 
 
-@njit(cache=True)
+def _loop(rule: int) -> Loop:
+    """Equation (R1) on (rows, channels) by one rule, a constant to the compiler.
+
+    Events are kept in registers so that the loop vectorises. The zero point moves the bounds of the clamp instead of
+    the value, which it could carry past 2^63.
+    """
+
+    @njit(cache=True)
+    def loop(
+        acc: Accumulators,
+        multiplier: Multipliers,
+        shift: Multipliers,
+        zero_point: int,
+        lo: int,
+        hi: int,
+        result: Codes,
+        counters: Counters,
+    ) -> None:
+        m_step, e_step = np.int64(multiplier.size > 1), np.int64(shift.size > 1)
+        inside = zero_point if rule == FLOAT32_INSIDE else 0
+        outside = zero_point - inside
+        saturations, ties, balance = np.int64(0), np.int64(0), np.int64(0)
+        for i in range(acc.shape[0]):
+            for j in range(acc.shape[1]):
+                value, tie = scale_and_tie(rule, acc[i, j], multiplier[j * m_step], shift[j * e_step], inside)
+                clamped = clamp(value, lo - outside, hi - outside)
+                ties += tie & 1
+                balance += tie
+                saturations += np.int64(clamped != value)
+                result[i, j] = np.int32(clamped + outside)
+        counters[SATURATION] += saturations
+        counters[POSITIVE_TIE] += (ties + balance) >> 1
+        counters[NEGATIVE_TIE] += (ties - balance) >> 1
+
+    return loop  # type: ignore[no-any-return]
+
+
+LOOPS: dict[Scaling, Loop] = {scaling: _loop(int(scaling)) for scaling in Scaling}
+"""The loop of every rule; each is compiled when it is first used."""
+
+
 def _requantize(
     acc: Accumulators,
     multiplier: Multipliers,
@@ -166,46 +207,9 @@ def _requantize(
     hi: int,
     result: Codes,
     counters: Counters,
-    rule: int,
+    scaling: Scaling,
 ) -> None:
-    """Equation (R1) on (rows, channels): finds the version of the loop that is compiled for the rule."""
-    for known in literal_unroll(RULES):
-        if rule == known:
-            _requantize_by(known, acc, multiplier, shift, zero_point, lo, hi, result, counters)
-
-
-@njit(cache=True)
-def _requantize_by(
-    rule: int,
-    acc: Accumulators,
-    multiplier: Multipliers,
-    shift: Multipliers,
-    zero_point: int,
-    lo: int,
-    hi: int,
-    result: Codes,
-    counters: Counters,
-) -> None:
-    """Equation (R1) by a rule known to the compiler; events are kept in registers so that the loop vectorises.
-
-    The zero point moves the bounds of the clamp instead of the value, which it could carry past 2^63.
-    """
-    literally(rule)
-    m_step, e_step = np.int64(multiplier.size > 1), np.int64(shift.size > 1)
-    inside = zero_point if rule == FLOAT32_INSIDE else 0
-    outside = zero_point - inside
-    saturations, ties, balance = np.int64(0), np.int64(0), np.int64(0)
-    for i in range(acc.shape[0]):
-        for j in range(acc.shape[1]):
-            value, tie = scale_and_tie(rule, acc[i, j], multiplier[j * m_step], shift[j * e_step], inside)
-            clamped = clamp(value, lo - outside, hi - outside)
-            ties += tie & 1
-            balance += tie
-            saturations += np.int64(clamped != value)
-            result[i, j] = np.int32(clamped + outside)
-    counters[SATURATION] += saturations
-    counters[POSITIVE_TIE] += (ties + balance) >> 1
-    counters[NEGATIVE_TIE] += (ties - balance) >> 1
+    LOOPS[scaling](acc, multiplier, shift, zero_point, lo, hi, result, counters)
 
 
 @njit(cache=True)

@@ -22,7 +22,6 @@ from hwsim.formats import Scaling
 from hwsim.gemmlowp import high_multiply_left
 from hwsim.softfloat import MANTISSA_BITS, add_integer, multiply
 
-RULES = tuple(int(rule) for rule in Scaling)
 TOWARD_ZERO = int(Scaling.TOWARD_ZERO)
 """The last rule that is one exact product and one rounding of the same number."""
 Q31_DOUBLE, Q31_DOUBLE_HALF_UP = int(Scaling.Q31_DOUBLE), int(Scaling.Q31_DOUBLE_HALF_UP)

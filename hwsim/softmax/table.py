@@ -11,6 +11,7 @@ from hwsim.arguments import (
     check_array,
     check_code_format,
     check_elements,
+    check_exact,
     check_ratio,
 )
 from hwsim.fixedpoint import Counters, raise_to_one, round_ratio, round_shift, saturate
@@ -79,11 +80,13 @@ def softmax(
     """
     check_rows(scores, allowed, counters)
     check_array("table", table, (np.int32,), 1)
-    check_elements("table", table, 0, CODE_MAX)
+    _, greatest = check_elements("table", table, 0, CODE_MAX)
     check_code_format("denominator", denominator, signed=False)
     check_code_format("output", output, signed=False)
     check_ratio("denominator", denominator_multiplier, denominator_shift)
     check_ratio("output", output_multiplier, output_shift)
+    half = 1 << int(denominator_shift) >> 1
+    check_exact("sum * denominator_multiplier", scores.shape[1] * greatest * int(denominator_multiplier) + half)
     _check_distances(scores, allowed, table)
     codes = SoftmaxCodes(np.zeros_like(scores), np.empty((scores.shape[0], 1), np.int32), np.zeros_like(scores))
     division = Division(

@@ -24,6 +24,7 @@ from numba.core.dispatcher import Dispatcher
 
 import hwsim
 from hwsim import fixedpoint
+from hwsim.activation import table_interpolate
 from hwsim.formats import Accumulator, Overflow
 from tests.unit.kernel_checks import (
     check_add,
@@ -36,7 +37,16 @@ from tests.unit.kernel_checks import (
     int32,
     int64,
 )
+from tests.unit.scheme_cases import MULTIPLIERS, SCHEMES, RescaledAdd, check_rescaled_add, check_scheme
+from tests.unit.softmax_cases import KERNELS, check_softmax_of
+from tests.unit.softmax_cases import pinned as softmax_cases
+from tests.unit.test_accumulator_kernels import check_accumulator, every
+from tests.unit.test_accumulator_kernels import extreme as extreme_products
+from tests.unit.test_activation_kernels import INT16, STEEP
 from tests.unit.test_kernels_properties import INT8, INT_MIN, NORM, PLAIN, extreme
+from tests.unit.test_layernorm_kernels import KERNELS as NORMS
+from tests.unit.test_layernorm_kernels import check_norm
+from tests.unit.test_layernorm_kernels import pinned as norm_cases
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,8 +91,10 @@ def kernels() -> Iterator[tuple[str, Dispatcher]]:
     for found in pkgutil.walk_packages(hwsim.__path__, "hwsim."):
         module = importlib.import_module(found.name)
         for name, value in vars(module).items():
-            if isinstance(value, Dispatcher) and value.py_func.__module__ == found.name:
-                yield f"{found.name}.{name}", value
+            members = {f"{name}[{key!s}]": one for key, one in value.items()} if isinstance(value, dict) else {}
+            for member, one in {name: value, **members}.items():
+                if isinstance(one, Dispatcher) and one.py_func.__module__ == found.name:
+                    yield f"{found.name}.{member}", one
 
 
 def call_every_kernel() -> None:
@@ -97,8 +109,30 @@ def call_every_kernel() -> None:
         check_matmul(*extreme(3, 5, 7), Accumulator(bits=bits, overflow=rule))
     check_softmax(*PLAIN)
     check_layernorm(*NORM)
+    check_layernorm(*NORM, 1)
+    call_every_scheme()
+    for acc in every(32):
+        check_accumulator(extreme_products(3), acc)
+    for name in KERNELS:
+        check_softmax_of(*softmax_cases(name)[0])
+    for name, centred in product(NORMS, (True, False)):
+        check_norm(*norm_cases(name, centred)[0])
+    table_interpolate(INT16, STEEP)
     fixedpoint.half_even_divide(1, 2)
     fixedpoint.is_divide_tie(1, 2)
+
+
+def call_every_scheme() -> None:
+    """Accumulators of both dtypes by every scheme, and sums by those that add."""
+    for (scheme, rounding), dtype in product(SCHEMES, (np.int32, np.int64)):
+        m = 1 if scheme == "shift" else MULTIPLIERS[scheme][0]
+        acc = np.array([[-5, 0, 3]], dtype)
+        check_scheme(scheme, rounding, acc, int64([m]), int64([33]), 0, INT8)
+        if scheme != "float32_inside":
+            code = int32([[1]])
+            check_rescaled_add(
+                *RescaledAdd(scheme, rounding, code, code, (0, 0), 0, ((m, 33), (m, 33)), (m, 33), 0, INT8)
+            )
 
 
 def report() -> dict[str, Any]:

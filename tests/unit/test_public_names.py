@@ -13,8 +13,14 @@ from reference.quantize.scheme import preset
 from tests.unit.tiny_program import tiny_program
 
 ROOT = Path(__file__).parents[2]
-NAMES = "Accumulator Counter IntFormat Machine Overflow Program compare estimate kernels load".split()
-KERNELS = "LayerNormConstants add embed layernorm matmul relu requantize shift_right softmax".split()
+NAMES = (
+    "Accumulator Counter Granularity IntFormat Machine Overflow Program Rounding Scaling compare estimate kernels load"
+).split()
+KERNELS = (
+    "LayerNormConstants add embed gemmini_softmax gemmlowp_softmax ibert_gelu ibert_layernorm ibert_softmax ita_gelu "
+    "itamax layernorm matmul pulp_layernorm relu requantize rescaled_add shift_right softmax softmax_int16 "
+    "table_interpolate table_lookup tflite_layernorm"
+).split()
 
 README = (ROOT / "README.md").read_text()
 SCRIPT = README.split("<!-- script -->\n```python\n")[1].split("```\n<!-- /script -->")[0]
