@@ -1,7 +1,7 @@
 """Teacher-forced accuracy against the float model: loss, and error of every site."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,30 +87,53 @@ def float_passes(model: Transformer, batches: Iterable[Batch], *, keep_sites: bo
         yield FloatPass(batch=batch, logits=logits, loss=loss, sites=sites)
 
 
-@torch.inference_mode()
-def measure(
-    model: Transformer, plan: Plan, passes: Iterable[FloatPass], advance: Callable[[], None] = lambda: None
-) -> Accuracy:
-    """Strict fake-quant against the float model, teacher-forced on the reference target.
+def measure(model: Transformer, plan: Plan, passes: Iterable[FloatPass]) -> Accuracy:
+    """`measure_all` of one plan."""
+    return measure_all(model, [plan], passes)[0]
 
-    By the equality that `analysis.equality` proves, this is the integer machine's accuracy too.
+
+@torch.inference_mode()
+def measure_all(model: Transformer, plans: Sequence[Plan], passes: Iterable[FloatPass]) -> list[Accuracy]:
+    """Strict fake-quant under each plan against one float model, teacher-forced on the reference target.
+
+    By the equality that `analysis.equality` proves, this is the integer machine's accuracy too. Each batch of the float
+    model meets all plans before the next, so that it is run once and never kept.
     """
-    sites: dict[str, SiteError] = {}
-    quantized_loss, float_loss, tokens = 0.0, 0.0, 0
-    codes: dict[str, Tensor] = {}
-    strict = StrictArithmetic(model, plan, codes.__setitem__)
+    meters = [_Meter(model, plan) for plan in plans]
     for one in passes:
-        codes.clear()
-        visible = full_sequence(one.batch.source, one.batch.target, PAD)
-        logits = visible.select(plan.graph.logits.site, teacher_forced(model, strict, one.batch).codes)
+        for meter in meters:
+            meter.add(one)
+    return [meter.result() for meter in meters]
+
+
+class _Meter:
+    """Running sums of one plan."""
+
+    def __init__(self, model: Transformer, plan: Plan) -> None:
+        self._model, self._plan = model, plan
+        self._codes: dict[str, Tensor] = {}
+        self._strict = StrictArithmetic(model, plan, self._codes.__setitem__)
+        self._sites: dict[str, SiteError] = {}
+        self._float_loss, self._quantized_loss, self._tokens = 0.0, 0.0, 0
+
+    def add(self, one: FloatPass) -> None:
+        """Take in a batch; sites of the float model that the plan does not quantize are passed over."""
+        visible, logits_site = full_sequence(one.batch.source, one.batch.target, PAD), self._plan.graph.logits.site
+        logits = visible.select(logits_site, teacher_forced(self._model, self._strict, one.batch).codes)
         labels = one.batch.labels[one.batch.labels != PAD]
-        quantized_loss += loss_per_token(logits * plan.logit_scale, labels, reduction="sum").item()
-        float_loss += one.loss
-        tokens += len(labels)
-        for site, real in (one.sites or {plan.graph.logits.site: one.logits}).items():
-            quantizer = plan.quantizers[site]
-            value = (visible.select(site, codes[site]).double() - quantizer.zero_point) * quantizer.scale
-            error = sites.setdefault(site, SiteError())
-            error.add(visible.select(site, real).double(), value)
-        advance()
-    return Accuracy(loss_float=float_loss / tokens, loss_quantized=quantized_loss / tokens, sites=sites)
+        self._quantized_loss += loss_per_token(logits * self._plan.logit_scale, labels, reduction="sum").item()
+        self._float_loss += one.loss
+        self._tokens += len(labels)
+        for site, real in (one.sites or {logits_site: one.logits}).items():
+            quantizer = self._plan.quantizers.get(site)
+            if quantizer is not None:
+                value = (visible.select(site, self._codes[site]).double() - quantizer.zero_point) * quantizer.scale
+                self._sites.setdefault(site, SiteError()).add(visible.select(site, real).double(), value)
+        self._codes.clear()
+
+    def result(self) -> Accuracy:
+        return Accuracy(
+            loss_float=self._float_loss / self._tokens,
+            loss_quantized=self._quantized_loss / self._tokens,
+            sites=self._sites,
+        )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from analysis.targets import Provenance
 from hwsim.accelerator.energy import AJ_PER_PJ
 from hwsim.accelerator.estimate import Cell, Estimate, summary_rows, table_rows
 from hwsim.files import write_whole
@@ -21,20 +22,21 @@ def csv_text(rows: list[dict[str, Cell]]) -> str:
     return stream.getvalue()
 
 
-def write(result: Estimate, csv_path: Path | None, json_path: Path | None) -> None:
+def write(result: Estimate, origin: Provenance, csv_path: Path | None, json_path: Path | None) -> None:
     """Write the table of operations as CSV, and summary and operations as JSON."""
     if csv_path is not None:
         write_whole(csv_path, csv_text(table_rows(result)))
     if json_path is not None:
-        content = {"batch": 1, "summary": summary_rows(result), "operations": table_rows(result)}
+        content = {**origin._asdict(), "batch": 1, "summary": summary_rows(result), "operations": table_rows(result)}
         write_whole(json_path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def tables(result: Estimate, most: int | None) -> list[Table | str]:
-    """Summary by phase, the dearest operations, and what the energy table leaves out."""
+def tables(result: Estimate, origin: Provenance, most: int | None) -> list[Table | str]:
+    """Whose arithmetic it is, summary by phase, the dearest operations, and what the energy table leaves out."""
     table = result.table
     parts: list[Table | str] = [
         f"{result.program}: scheme {result.scheme}, batch 1, greedy, padding excluded; energy table {table.name}",
+        str(origin),
         _summary(result),
         _operations(result, most),
     ]

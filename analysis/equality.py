@@ -13,7 +13,7 @@ from analysis.divergence import before_rounding, tie_distance
 from analysis.steppers import MachineStepper, strict_stepper
 from hwsim.formats import Counter
 from hwsim.machine import Machine
-from hwsim.program import written
+from hwsim.operations import written
 from reference.decoding import Stepper, beam, greedy, length_limit
 from reference.model import Transformer
 from reference.quantize.strict import StrictArithmetic

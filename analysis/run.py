@@ -1,19 +1,21 @@
 """The main job: translate in float, fake-quant and integer, prove them equal, measure and price each configuration."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
-from analysis.accuracy import Accuracy, float_passes, measure
+from analysis.accuracy import Accuracy, float_passes, measure_all
 from analysis.bleu import Bleu, bleu, paired_difference
 from analysis.equality import Equality, prove_equal
-from analysis.steppers import float_stepper
+from analysis.steppers import MachineStepper, float_stepper
 from analysis.workload import ROWS_PER_BATCH, Configuration, Model, by_length, calibrate_on_ids, configure
 from hwsim.accelerator.estimate import Estimate, estimate
 from hwsim.formats import Overflow
+from hwsim.machine import Machine
 from reference.data import ParallelText
-from reference.decoding import beam, greedy, length_limit
+from reference.decoding import Stepper, beam, greedy, length_limit
 from reference.quantize.calibrate import Range
 from reference.quantize.scheme import Scheme
 from reference.tokenizer import EOS
@@ -31,6 +33,10 @@ class Translations:
 
     ids: list[list[int]]
     text: list[str]
+
+
+Proof = tuple[Equality, Translations, Translations]
+"""Equality, and the translations by the machine and by fake-quant."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,26 +86,14 @@ def run(
     """
     rows = model.encode(text.source, "source text")
     floating = translate_float(model, rows, beam_width, advance)
-    batches = model.batches_by_length(text, "text")
-    results = []
-    for scheme in schemes:
-        configuration = configure(model, scheme, ranges)
-        equality, integer, fake_quant = prove_text(model, configuration, rows, beam_width=beam_width, advance=advance)
-        lengths = [(len(source), len(target)) for source, target in zip(rows, integer.ids, strict=True)]
-        results.append(
-            ConfigurationResult(
-                configuration=configuration,
-                equality=equality,
-                integer=integer,
-                bleu_integer=bleu(integer.text, text.target),
-                bleu_fake_quant=bleu(fake_quant.text, text.target),
-                bleu_difference=paired_difference(integer.text, floating.text, text.target),
-                accuracy=measure(
-                    model.network, configuration.plan, float_passes(model.network, batches, keep_sites=True)
-                ),
-                estimate=estimate(configuration.program, lengths),
-            )
-        )
+    configurations = [configure(model, scheme, ranges) for scheme in schemes]
+    proofs = [prove_text(model, one, rows, beam_width=beam_width, advance=advance) for one in configurations]
+    passes = float_passes(model.network, model.batches_by_length(text, "text"), keep_sites=True)
+    accuracies = measure_all(model.network, [one.plan for one in configurations], passes)
+    results = [
+        _result(configuration, proof, accuracy, rows, floating, text)
+        for configuration, proof, accuracy in zip(configurations, proofs, accuracies, strict=True)
+    ]
     return RunResult(
         text=text,
         beam_width=beam_width,
@@ -109,17 +103,41 @@ def run(
     )
 
 
+def _result(
+    configuration: Configuration,
+    proof: Proof,
+    accuracy: Accuracy,
+    rows: list[list[int]],
+    floating: Translations,
+    text: ParallelText,
+) -> ConfigurationResult:
+    equality, integer, fake_quant = proof
+    lengths = [(len(source), len(target)) for source, target in zip(rows, integer.ids, strict=True)]
+    return ConfigurationResult(
+        configuration=configuration,
+        equality=equality,
+        integer=integer,
+        bleu_integer=bleu(integer.text, text.target),
+        bleu_fake_quant=bleu(fake_quant.text, text.target),
+        bleu_difference=paired_difference(integer.text, floating.text, text.target),
+        accuracy=accuracy,
+        estimate=estimate(configuration.program, lengths),
+    )
+
+
 def prove_text(
     model: Model,
     configuration: Configuration,
     rows: list[list[int]],
     *,
     beam_width: int = 1,
+    alone: bool = False,
     advance: Advance = nothing,
-) -> tuple[Equality, Translations, Translations]:
+) -> Proof:
     """Equality over a whole text, and its translations by the machine and by fake-quant.
 
-    Where accumulators can overflow, sentences run one by one: a batch would count the overflows of its padding too.
+    Sentences run one by one, in the order of the text, if `alone` says so or where accumulators can overflow: a batch
+    would count the overflows of its padding too.
 
     Raises
     ------
@@ -128,12 +146,11 @@ def prove_text(
     """
     if not rows:
         raise ValueError("no sentence to compare; at least one is needed")
-    proven = configuration.scheme.accumulator.overflow is Overflow.PROVEN
-    size = max(1, ROWS_PER_BATCH // beam_width) if proven else 1
+    alone = alone or configuration.scheme.accumulator.overflow is not Overflow.PROVEN
     total = Equality()
     integer: list[list[int]] = [[] for _ in rows]
     fake_quant: list[list[int]] = [[] for _ in rows]
-    for indices in by_length(rows, size):
+    for indices in _batches(rows, beam_width, alone):
         sources = [rows[i] for i in indices]
         part = prove_equal(model.network, configuration.strict, configuration.machine, sources, beam_width=beam_width)
         if part.first is not None:
@@ -149,16 +166,48 @@ def _translations(model: Model, ids: list[list[int]]) -> Translations:
     return Translations(ids=ids, text=[model.tokenizer.decode(row) for row in ids])
 
 
-@torch.inference_mode()
 def translate_float(
     model: Model, rows: list[list[int]], beam_width: int = 1, advance: Advance = nothing
 ) -> Translations:
     """Translations of the float model, in the order of the rows."""
+    batches = _batches(rows, beam_width, alone=False)
+    return _translate(model, partial(float_stepper, model.network), rows, batches, beam_width, advance)
+
+
+def translate_integer(
+    model: Model,
+    machine: Machine,
+    rows: list[list[int]],
+    *,
+    beam_width: int = 1,
+    alone: bool = False,
+    advance: Advance = nothing,
+) -> Translations:
+    """Translations of a machine, in the order of the rows; `alone` as in `prove_text`."""
+    return _translate(
+        model, partial(MachineStepper, machine), rows, _batches(rows, beam_width, alone), beam_width, advance
+    )
+
+
+def _batches(rows: list[list[int]], beam_width: int, alone: bool) -> Iterable[list[int]]:
+    """Indices of the rows of each batch."""
+    return [[i] for i in range(len(rows))] if alone else by_length(rows, max(1, ROWS_PER_BATCH // beam_width))
+
+
+@torch.inference_mode()
+def _translate(
+    model: Model,
+    stepper_of: Callable[[list[list[int]]], Stepper],
+    rows: list[list[int]],
+    batches: Iterable[list[int]],
+    beam_width: int,
+    advance: Advance,
+) -> Translations:
     ids: list[list[int]] = [[] for _ in rows]
-    for indices in by_length(rows, max(1, ROWS_PER_BATCH // beam_width)):
+    for indices in batches:
         sources = [rows[i] for i in indices]
         limits = [length_limit(len(source), model.network.config.max_positions) for source in sources]
-        stepper = float_stepper(model.network, sources)
+        stepper = stepper_of(sources)
         outputs = greedy(stepper, limits) if beam_width == 1 else beam(stepper, limits, width=beam_width)
         for i, output in zip(indices, outputs, strict=True):
             ids[i] = output

@@ -1,4 +1,4 @@
-"""How much each block, layer and site minds fewer bits, the rest staying as in `int8`."""
+"""How much each block, layer and site minds fewer bits, the rest staying as in a target's `int8`."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +10,8 @@ from analysis.accuracy import Accuracy, FloatPass, float_passes, measure
 from analysis.bleu import bleu
 from analysis.steppers import strict_stepper
 from analysis.workload import Model, by_length
+from hwsim.targets import DEFAULT_TARGET
+from hwsim.targets import target as named_target
 from reference.data import ParallelText
 from reference.decoding import greedy, length_limit
 from reference.quantize.calibrate import Range
@@ -39,7 +41,10 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One target at one width: loss increase over float in nat per token, SQNR of the logits in dB, BLEU if wanted."""
+    """One target at one width: loss increase over float in nat per token, SQNR of the logits in dB, BLEU if wanted.
+
+    `accelerator` is the name in `hwsim.targets` whose `int8` is the baseline.
+    """
 
     kind: Kind
     name: str
@@ -47,13 +52,19 @@ class Row:
     loss_increase: float
     sqnr_db: float
     bleu: float | None = None
+    accelerator: str = DEFAULT_TARGET
 
 
-def targets(sites: dict[str, Site], kinds: Sequence[Kind] = KINDS) -> list[Target]:
+def baseline(accelerator: str = DEFAULT_TARGET) -> Scheme:
+    """`int8` of an accelerator; the error lists the known ones."""
+    return preset(BASELINE, accelerator)
+
+
+def targets(sites: dict[str, Site], kinds: Sequence[Kind] = KINDS, accelerator: str = DEFAULT_TARGET) -> list[Target]:
     """All targets of some kinds: groups as in `GROUPS`, layers and sites in order of execution.
 
-    Logits, whose width is given, are no target; a residual sum, wider than the rest, only by itself. Embeddings and
-    positions are a layer, the generator is another.
+    What has a given width is no target: logits, and gammas that are signs. What is wider than the rest, as a residual
+    sum may be, is one only by itself. Embeddings and positions are a layer, the generator is another.
 
     Raises
     ------
@@ -63,8 +74,10 @@ def targets(sites: dict[str, Site], kinds: Sequence[Kind] = KINDS) -> list[Targe
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise ValueError(f"unknown kind of target {unknown[0]!r}; known: {', '.join(KINDS)}")
-    free = {name: site for name, site in sites.items() if site.role is not Role.LOGITS}
-    together = {name: site for name, site in free.items() if not name.endswith(".residual")}
+    plain = baseline(accelerator)
+    settings = plain.resolve(sites)
+    free = {name: site for name, site in sites.items() if site.role is not Role.LOGITS and not settings[name].narrow}
+    together = {name: site for name, site in free.items() if settings[name].bits == plain.activation_bits}
     found = []
     if "group" in kinds:
         members = {group: [name for name, site in together.items() if site.group == group] for group in GROUPS}
@@ -90,8 +103,8 @@ def layer_of(site: str) -> str:
     return "generator" if stack == "generator" else "embedding"
 
 
-def variant(target: Target, bits: int) -> Scheme:
-    """`int8`, but with the weights and activations of the target at so many bits.
+def variant(target: Target, bits: int, accelerator: str = DEFAULT_TARGET) -> Scheme:
+    """`int8` of an accelerator, but with the weights and activations of the target at so many bits.
 
     Raises
     ------
@@ -101,8 +114,8 @@ def variant(target: Target, bits: int) -> Scheme:
     if not 2 <= bits <= 16:
         raise ValueError(f"{target.name} at {bits} bits; allowed are 2 to 16")
     rules = [Rule(pattern=site, bits=bits) for site in target.sites]
-    name = f"{BASELINE}, {target.name} at {bits} bits"
-    return msgspec.structs.replace(preset(BASELINE), name=name, rules=rules)
+    plain = baseline(accelerator)
+    return msgspec.structs.replace(plain, name=f"{plain.name}, {target.name} at {bits} bits", rules=rules)
 
 
 def passes_by_length(model: Model, text: ParallelText, what: str = "text") -> list[FloatPass]:
@@ -110,11 +123,20 @@ def passes_by_length(model: Model, text: ParallelText, what: str = "text") -> li
     return list(float_passes(model.network, model.batches_by_length(text, what)))
 
 
-def count_schemes(model: Model, kinds: Sequence[Kind] = KINDS, bits: Sequence[int] = BITS) -> int:
+def count_schemes(
+    model: Model,
+    kinds: Sequence[Kind] = KINDS,
+    bits: Sequence[int] = BITS,
+    accelerator: str = DEFAULT_TARGET,
+) -> int:
     """How many different schemes `sensitivity` measures: what is plain `int8` at 8 bits counts once."""
-    sites = enumerate_sites(trace(model.network))
-    chosen = targets(sites, kinds)
-    return len({_settle(variant(target, width), sites) for target in chosen for width in bits})
+    sites = _sites(model, accelerator)
+    chosen = targets(sites, kinds, accelerator)
+    return len({_settle(variant(target, width, accelerator), sites) for target in chosen for width in bits})
+
+
+def _sites(model: Model, accelerator: str) -> dict[str, Site]:
+    return enumerate_sites(trace(model.network), named_target(accelerator))
 
 
 def _settle(scheme: Scheme, sites: dict[str, Site]) -> Settled:
@@ -128,6 +150,7 @@ def sensitivity(
     kinds: Sequence[Kind] = KINDS,
     bits: Sequence[int] = BITS,
     advance: Callable[[], None] = lambda: None,
+    accelerator: str = DEFAULT_TARGET,
 ) -> list[Row]:
     """Teacher-forced loss and SQNR of every target at every width.
 
@@ -138,7 +161,9 @@ def sensitivity(
     passes
         Of the float model, see `passes_by_length`.
     advance
-        Called after each measured scheme, of which there are `count_schemes(model, kinds, bits)`.
+        Called after each measured scheme, of which there are `count_schemes(model, kinds, bits, accelerator)`.
+    accelerator
+        Name in `hwsim.targets`, whose `int8` is the baseline.
 
     Returns
     -------
@@ -153,24 +178,30 @@ def sensitivity(
     kept = list(passes)
     if not kept:
         raise ValueError("sensitivity is measured on text, and there is none")
-    sites = enumerate_sites(trace(model.network))
+    sites = _sites(model, accelerator)
     measured: dict[Settled, Accuracy] = {}
     rows = []
-    for target in targets(sites, kinds):
+    for target in targets(sites, kinds, accelerator):
         for width in sorted(set(bits), reverse=True):
-            scheme = variant(target, width)
+            scheme = variant(target, width, accelerator)
             key = _settle(scheme, sites)
             if key not in measured:
                 measured[key] = measure(model.network, make_plan(model.network, scheme, ranges), kept)
                 advance()
-            rows.append(_row(target, width, measured[key]))
+            rows.append(_row(target, width, measured[key], accelerator))
     return rows
 
 
-def _row(target: Target, bits: int, accuracy: Accuracy) -> Row:
+def _row(target: Target, bits: int, accuracy: Accuracy, accelerator: str) -> Row:
     (logits,) = accuracy.sites.values()
-    increase = accuracy.loss_increase
-    return Row(kind=target.kind, name=target.name, bits=bits, loss_increase=increase, sqnr_db=logits.sqnr_db)
+    return Row(
+        kind=target.kind,
+        name=target.name,
+        bits=bits,
+        loss_increase=accuracy.loss_increase,
+        sqnr_db=logits.sqnr_db,
+        accelerator=accelerator,
+    )
 
 
 def add_bleu(
@@ -189,16 +220,16 @@ def add_bleu(
     ValueError
         If a row is of another model, or a sentence is longer than the position table.
     """
-    sites = enumerate_sites(trace(model.network))
-    known = {(target.kind, target.name): target for target in targets(sites)}
+    sites = {name: _sites(model, name) for name in {row.accelerator for row in rows}}
+    known = {(name, one.kind, one.name): one for name in sites for one in targets(sites[name], accelerator=name)}
     sources = model.encode(text.source, "source")
-    scores: dict[Settled, float] = {}
+    scores: dict[tuple[str, Settled], float] = {}
     scored = []
     for row in rows:
-        if (row.kind, row.name) not in known:
+        if (row.accelerator, row.kind, row.name) not in known:
             raise ValueError(f"the model has no {row.kind} {row.name!r}")
-        scheme = variant(known[row.kind, row.name], row.bits)
-        key = _settle(scheme, sites)
+        scheme = variant(known[row.accelerator, row.kind, row.name], row.bits, row.accelerator)
+        key = row.accelerator, _settle(scheme, sites[row.accelerator])
         if key not in scores:
             hypotheses = _translate(model, make_plan(model.network, scheme, ranges), sources)
             scores[key] = bleu(hypotheses, text.target).score

@@ -3,35 +3,34 @@
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from rich import box
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.measure import Measurement
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hwsim.packing import packed_bytes
-from hwsim.program import (
+from analysis.fitting import Fitting, Row
+from analysis.targets import Provenance, program_provenance
+from hwsim.operations import (
     Add,
-    ConstantInfo,
-    Dyadic,
     Embed,
+    GemmlowpSoftmax,
+    IBertSoftmax,
+    ItaMax,
     MatMul,
     Operation,
-    Program,
+    PulpLayerNorm,
     ShiftRight,
-    TensorInfo,
     written,
 )
+from hwsim.packing import packed_bytes
+from hwsim.program import ConstantInfo, Program, TensorInfo
 from hwsim.proofs import Interval
+from hwsim.requantization import Requantization
 from hwsim.validate import validate
 
 HASH_DIGITS = 12
-NARROW = 72
-"""Columns of a terminal below which even names fold."""
 Range = tuple[int, int]
 
 
@@ -46,9 +45,13 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
-    """A rounding: least and greatest multiplier and shift; `name` only where an operation rounds more than once."""
+    """A rounding: least and greatest multiplier and shift; `name` only where an operation rounds more than once.
+
+    `scheme` is of the requantization catalogue; empty where the operation is no requantization.
+    """
 
     name: str
+    scheme: str = ""
     multiplier: Range | None
     shift: Range
 
@@ -63,6 +66,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     bits_needed: int | None
     bits: int | None
     overflow: str | None
+    granularity: str | None
     stages: list[Stage]
 
 
@@ -77,10 +81,16 @@ class Constant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):
-    """All that `show` prints; `msgspec.to_builtins` makes it plain data for JSON."""
+    """All that `show` prints; `msgspec.to_builtins` makes it plain data for JSON.
+
+    `borrowed` is operator -> lender, `extended` the widths that the target's hardware lacks, None where not known.
+    """
 
     name: str
     scheme: str
+    target: str
+    borrowed: dict[str, str]
+    extended: list[str] | None
     file_version: int
     arithmetic: str
     functions: dict[str, int]
@@ -127,6 +137,7 @@ def describe(program: Program, pattern: str = "*") -> Description:
     return Description(
         name=manifest.name,
         scheme=manifest.scheme,
+        **program_provenance(program)._asdict(),
         file_version=manifest.version,
         arithmetic=manifest.arithmetic,
         functions={function.name: len(function.operations) for function in manifest.functions},
@@ -174,6 +185,7 @@ def _step(program: Program, function: str, operation: Operation, reach: Interval
         bits_needed=None if reach is None else reach.bits,
         bits=None if reach is None else program.tensors[operation.output].format.bits,
         overflow=None if accumulator is None else accumulator.overflow.value,
+        granularity=None if accumulator is None else accumulator.granularity.value,
         stages=_stages(program, operation),
     )
 
@@ -184,84 +196,48 @@ def _stages(program: Program, operation: Operation) -> list[Stage]:
         return min(int(array.min()) for array in arrays), max(int(array.max()) for array in arrays)
 
     match operation:
-        case ShiftRight(shift=shift):
+        case ShiftRight(shift=shift) | ItaMax(shift=shift) | PulpLayerNorm(shift=shift):
             return [Stage(name="", multiplier=None, shift=(shift, shift))]
         case Add(a_multiplier=a, b_multiplier=b, shift=shift):
             return [Stage(name="", multiplier=bounds(a, b), shift=(shift, shift))]
         case Embed(multiplier=m, position_multiplier=p, shift=shift):
             return [Stage(name="", multiplier=bounds(m, p), shift=(shift, shift))]
-    fields = msgspec.structs.asdict(operation)
+        case IBertSoftmax(multiplier=m, shift=shift):
+            return [Stage(name="", multiplier=(m, m), shift=(shift, shift))]
+        case GemmlowpSoftmax(multiplier=m, left_shift=shift):
+            return [Stage(name="shift to the left", multiplier=(m, m), shift=(shift, shift))]
     return [
         Stage(
             name=field.removesuffix("requantization").removesuffix("_"),
+            scheme=value.record().name,
             multiplier=bounds(value.multiplier),
             shift=bounds(value.shift),
         )
-        for field, value in fields.items()
-        if isinstance(value, Dyadic)
+        for field, value in msgspec.structs.asdict(operation).items()
+        if isinstance(value, Requantization)
     ]
 
 
 # --- for a terminal ---------------------------------------------------------------------------------------------------
 
 
-class _Row(NamedTuple):
-    """A line of a table; without cells, the heading of those that follow."""
-
-    name: str
-    cells: tuple[str, ...] = ()
-
-
-class _Fitting:
-    """A table with full names where they fit the terminal, else with the names' beginnings as headings."""
-
-    def __init__(self, title: str, left: Sequence[str], right: Sequence[str], rows: Sequence[_Row]) -> None:
-        self.title, self.left, self.right, self.rows = title, left, right, rows
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table = self._table(grouped=False, whole_names=True)
-        unlimited = options.update(max_width=10_000)
-        if Measurement.get(console, unlimited, table).maximum > options.max_width:
-            table = self._table(grouped=True, whole_names=options.max_width >= NARROW)
-        yield table
-
-    def _table(self, *, grouped: bool, whole_names: bool) -> Table:
-        """`whole_names` lets the other columns fold first."""
-        table = Table(title=self.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-        for name in self.left:
-            table.add_column(name, overflow="fold", no_wrap=whole_names)
-        for name in self.right:
-            table.add_column(name, justify="right", overflow="fold")
-        group = ""
-        for name, cells in self.rows:
-            head, tail = _split(name) if grouped and cells else ("", name)
-            if head and head != group:
-                table.add_row(Text(head))
-            group = head
-            table.add_row(Text(f"  {tail}" if head else tail, style="" if cells else "bold"), *cells)
-        return table
-
-
-def _split(name: str) -> tuple[str, str]:
-    """`encoder.0.self_attention` and `scores.shifted`; shorter names stay whole."""
-    parts = name.split(".", 3)
-    return (".".join(parts[:3]), parts[3]) if len(parts) > 3 else ("", name)
-
-
 def render(description: Description) -> list[RenderableType]:
     """Tables as wide as the terminal allows; long cells are folded, never cut."""
     tables = [_sites(description.sites), _operations(description.operations), _constants(description.constants)]
-    return [_header(description), *(table for table in tables if table.rows)]
+    return [header(description), *(table for table in tables if table.rows)]
 
 
-def _header(description: Description) -> RenderableType:
+def header(description: Description) -> RenderableType:
+    """What the program is, in a few lines."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
+    origin = Provenance(description.target, description.borrowed, description.extended)
     functions = ", ".join(f"{name} ({count} operations)" for name, count in description.functions.items())
     for name, value in (
         ("program", description.name),
         ("scheme", description.scheme),
+        ("target", str(origin).removeprefix("target ")),
         ("file version", str(description.file_version)),
         ("arithmetic", description.arithmetic),
         ("functions", functions),
@@ -273,23 +249,23 @@ def _header(description: Description) -> RenderableType:
     return Group(table, "")
 
 
-def _sites(sites: Sequence[Site]) -> _Fitting:
+def _sites(sites: Sequence[Site]) -> Fitting:
     rows = []
     for site in sites:
         zero, scale = ("", "") if site.scale is None else (str(site.zero_point), f"{site.scale:.6g}")
-        rows.append(_Row(site.name, (site.format, zero, scale, _shape(site.dims))))
-    return _Fitting(f"Sites ({len(sites)})", ("site", "format"), ("zero", "scale", "shape"), rows)
+        rows.append(Row(site.name, (site.format, zero, scale, _shape(site.dims))))
+    return Fitting(f"Sites ({len(sites)})", ("site", "format"), ("zero", "scale", "shape"), rows)
 
 
-def _operations(steps: Sequence[Step]) -> _Fitting:
+def _operations(steps: Sequence[Step]) -> Fitting:
     rows, function = [], ""
     for step in steps:
         if step.function != function:
             function = step.function
-            rows.append(_Row(function))
-        rows.append(_Row(step.output, (_with_stages(step), *_accumulator(step), *_ratios(step))))
+            rows.append(Row(function))
+        rows.append(Row(step.output, (_with_stages(step), *_accumulator(step), *_ratios(step))))
     right = ("reach", "bits", "multiplier", "shift")
-    return _Fitting(f"Operations ({len(steps)})", ("output", "operation"), right, rows)
+    return Fitting(f"Operations ({len(steps)})", ("output", "operation"), right, rows)
 
 
 def _with_stages(step: Step) -> str:
@@ -301,6 +277,7 @@ def _accumulator(step: Step) -> tuple[str, str]:
     if step.reach is None:
         return "", ""
     rule = "" if step.overflow in (None, "proven") else f" {step.overflow}"
+    rule += "" if not rule or step.granularity == "mac" else f" {step.granularity}"
     return f"{step.reach[0]} .. {step.reach[1]}", f"{step.bits_needed}/{step.bits}{rule}"
 
 
@@ -311,9 +288,9 @@ def _ratios(step: Step) -> tuple[str, str]:
     return above + multipliers, above + "\n".join(_range(stage.shift) for stage in step.stages)
 
 
-def _constants(constants: Sequence[Constant]) -> _Fitting:
-    rows = [_Row(c.name, (c.role, c.format, _shape(c.shape), f"{c.bytes:,}")) for c in constants]
-    return _Fitting(f"Constants ({len(rows)})", ("constant", "role", "format"), ("shape", "bytes"), rows)
+def _constants(constants: Sequence[Constant]) -> Fitting:
+    rows = [Row(c.name, (c.role, c.format, _shape(c.shape), f"{c.bytes:,}")) for c in constants]
+    return Fitting(f"Constants ({len(rows)})", ("constant", "role", "format"), ("shape", "bytes"), rows)
 
 
 def _shape(dims: Sequence[str | int]) -> str:

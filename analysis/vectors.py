@@ -22,7 +22,20 @@ from analysis.steppers import MachineStepper
 from hwsim.files import write_whole
 from hwsim.formats import IntFormat
 from hwsim.machine import Machine, Observer
-from hwsim.program import ConstantInfo, Operation, Program, TensorInfo, written
+from hwsim.operations import (
+    GemminiSoftmax,
+    GemmlowpSoftmax,
+    IBertLayerNorm,
+    IBertSoftmax,
+    ItaMax,
+    Operation,
+    PulpLayerNorm,
+    ShiftRight,
+    TfliteLayerNorm,
+    written,
+)
+from hwsim.program import ConstantInfo, Program, TensorInfo
+from hwsim.requantization import Requantization, Shift
 from reference.decoding import greedy
 
 MANIFEST = "manifest.json"
@@ -90,6 +103,7 @@ class VectorManifest(msgspec.Struct, frozen=True, kw_only=True):
     hex: str = HEX
     program: str
     scheme: str
+    target: str
     arithmetic: str
     pattern: str
     sources: list[list[int]]
@@ -148,6 +162,7 @@ def write_vectors(machine: Machine, sources: list[list[int]], pattern: str, out:
     manifest = VectorManifest(
         program=program.manifest.name,
         scheme=program.manifest.scheme,
+        target=program.manifest.target,
         arithmetic=program.manifest.arithmetic,
         pattern=pattern,
         sources=sources,
@@ -210,12 +225,29 @@ def _describe(
         output=operation.output,
         function=function,
         type=fields.pop("type"),
-        rounding="HALF_EVEN",
+        rounding=_rounding(operation),
         reach=None if reach is None else (reach.low, reach.high),
         fields=fields,
         constants=constants,
         calls=calls,
     )
+
+
+def _rounding(operation: Operation) -> str:
+    """The rounding of an operation; of one with more than one requantization all that differ.
+
+    HALF_EVEN is also what is said of operations that round nothing. Softmax and LayerNorm of other targets round as
+    docs/operators says.
+    """
+    if isinstance(operation, ShiftRight):
+        return operation.rounding.name
+    schemes = [value for value in msgspec.structs.asdict(operation).values() if isinstance(value, Requantization)]
+    names = [one.rounding.name if isinstance(one, Shift) else one.record().rounding for one in schemes]
+    if isinstance(operation, GemmlowpSoftmax | IBertSoftmax | ItaMax | GemminiSoftmax):
+        return "docs/operators/softmax.md"
+    if isinstance(operation, IBertLayerNorm | PulpLayerNorm | TfliteLayerNorm):
+        return "docs/operators/layernorm.md"
+    return "; ".join(dict.fromkeys(names)) or "HALF_EVEN"
 
 
 class _Writer:

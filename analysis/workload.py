@@ -4,6 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
+from hwsim.formats import Accumulator
 from hwsim.loading import load
 from hwsim.machine import Machine
 from hwsim.program import Program
@@ -73,9 +76,9 @@ def load_model(folder: Path | None = None) -> Model:
 
 def check_inputs(model: Model, schemes: Sequence[Scheme], text: ParallelText | None = None) -> None:
     """Refuse schemes that do not fit the model, and sentences that are too long, before any long work."""
-    sites = enumerate_sites(trace(model.network))
+    graph = trace(model.network)
     for scheme in schemes:
-        scheme.resolve(sites)
+        scheme.resolve(enumerate_sites(graph, scheme.arithmetic))
     if text is not None:
         model.batches(text, "text")
 
@@ -139,6 +142,10 @@ def reconfigure(model: Model, path: Path) -> Configuration:
     program = load(path)
     match_tokenizer(model, program)
     origin = read_origin(program.manifest.origin, model.folder)
+    if origin.scheme.target != program.manifest.target:
+        raise ValueError(
+            f"{path} is of target {program.manifest.target}, but was lowered from a scheme of {origin.scheme.target}"
+        )
     plan = origin.plan(model.network)
     if plan.logit_scale != program.manifest.logit_scale:
         raise ValueError(
@@ -147,6 +154,12 @@ def reconfigure(model: Model, path: Path) -> Configuration:
         )
     strict = StrictArithmetic(model.network, plan)
     return Configuration(scheme=origin.scheme, plan=plan, strict=strict, program=program, machine=Machine(program))
+
+
+def with_accumulator(model: Model, configuration: Configuration, accumulator: Accumulator) -> Configuration:
+    """The configuration of a program file again, planned and lowered with another accumulator for every product."""
+    origin = read_origin(configuration.program.manifest.origin, model.folder)
+    return configure(model, msgspec.structs.replace(origin.scheme, accumulator=accumulator), origin.ranges)
 
 
 def match_tokenizer(model: Model, program: Program) -> None:

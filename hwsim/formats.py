@@ -38,7 +38,7 @@ class Rounding(str, Enum):
 
 
 class Scaling(IntEnum):
-    """The arithmetic of x * multiplier / 2^shift to an integer, docs/operators/requantization.md: what kernels branch on.
+    """How x * multiplier / 2^shift becomes an integer: what kernels branch on (docs/operators/requantization.md).
 
     The first five are one exact product and one rounding; several schemes share them.
     """

@@ -191,7 +191,7 @@ def _loop(rule: int) -> Loop:
         counters[POSITIVE_TIE] += (ties + balance) >> 1
         counters[NEGATIVE_TIE] += (ties - balance) >> 1
 
-    return loop  # type: ignore[no-any-return]
+    return loop
 
 
 LOOPS: dict[Scaling, Loop] = {scaling: _loop(int(scaling)) for scaling in Scaling}

@@ -1,6 +1,7 @@
 """The tables of a run for the terminal, within 100 columns."""
 
 from collections.abc import Sequence
+from itertools import product
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -10,9 +11,11 @@ from analysis.report.numbers import count, energy, fixed, si, signed
 from analysis.report.page import pivot
 from analysis.report.records import (
     Record,
+    accelerators,
     configuration_names,
     configuration_record,
     finite,
+    scheme_provenance,
     sensitivity_record,
     verdict,
 )
@@ -61,6 +64,15 @@ def _plain(text: str) -> Text:
 
 
 def _caption(result: RunResult) -> Text:
+    """Whose arithmetic each configuration is, then the verdict."""
+    origins: dict[str, list[str]] = {}
+    for name, one in zip(configuration_names(result), result.configurations, strict=True):
+        origins.setdefault(str(scheme_provenance(one.configuration.scheme)), []).append(name)
+    lines = Text("".join(f"{', '.join(names)}: {origin}\n" for origin, names in origins.items()))
+    return lines.append_text(_verdict(result))
+
+
+def _verdict(result: RunResult) -> Text:
     """The verdict, and the first divergence of every configuration that has one."""
     total = verdict(result)
     compared, different = count(total["codes_compared"]), count(total["codes_different"])
@@ -76,21 +88,22 @@ def _caption(result: RunResult) -> Text:
 
 def sensitivity_table(rows: Sequence[Row]) -> Table:
     """Loss increase of every target by width, then BLEU where it was measured, else SQNR; a section for each kind."""
-    kinds = list(dict.fromkeys(row.kind for row in rows))
+    kinds, names = list(dict.fromkeys(row.kind for row in rows)), accelerators(rows)
     widths = sorted({row.bits for row in rows}, reverse=True)
     has_bleu = any(row.bleu is not None for row in rows)
     second, unit = ("bleu", "BLEU") if has_bleu else ("sqnr_db", "SQNR, dB")
     table = _table(f"One part at fewer bits, the rest at 8; loss increase in nat/token, {unit}")
+    table.caption = Text(f"target{'s' if len(names) > 1 else ''} {', '.join(names)}")
     table.add_column("\n" + " or ".join(kinds), no_wrap=True)
     for title in ("loss", unit.partition(",")[0]):
         for bits in widths:
             table.add_column(f"{title}\n{bits} bits", justify="right", no_wrap=True)
-    for kind in kinds:
-        section = pivot([sensitivity_record(row) for row in rows if row.kind == kind], kind, widths)
-        for name, cells in section["rows"].items():
+    for kind, name in product(kinds, names):
+        records = [sensitivity_record(row) for row in rows if (row.kind, row.accelerator) == (kind, name)]
+        for part, cells in pivot(records, kind, widths)["rows"].items():
             losses = [signed(cell["loss_increase"], 4) if cell else "" for cell in cells]
             seconds = [fixed(cell[second], 1) if cell else "" for cell in cells]
-            table.add_row(_plain(name), *map(_plain, (*losses, *seconds)))
+            table.add_row(_plain(part if len(names) == 1 else f"{name} {part}"), *map(_plain, (*losses, *seconds)))
         table.add_section()
     return table
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from analysis import plots
-from analysis.report.records import configuration_names
+from analysis.report.records import accelerators, configuration_names
 from analysis.run import ConfigurationResult, RunResult
 from analysis.sensitivity import Kind, Row
 from hwsim.accelerator.energy import AJ_PER_PJ
 from hwsim.accelerator.estimate import Estimate
+from hwsim.targets import DEFAULT_TARGET
 
 SQNR_BARS = 40
 """So many sites fit a page."""
@@ -64,20 +65,28 @@ def _energies(cost: Estimate) -> dict[str, dict[str, float]]:
 
 def sensitivity_pictures(rows: Sequence[Row]) -> Iterator[Picture]:
     """Lines by group and by layer, and a map of sites at each width below 8; of what there are rows for."""
+    for name in accelerators(rows):
+        yield from _sensitivity_of(name, [row for row in rows if row.accelerator == name])
+
+
+def _sensitivity_of(accelerator: str, rows: Sequence[Row]) -> Iterator[Picture]:
+    """Figures of one target; the default's files are not named after it."""
+    suffix = "" if accelerator == DEFAULT_TARGET else f"_{_file_name(accelerator)}"
+    rest = f"while the rest stays at 8 bits. Target {accelerator}."
     kinds: tuple[Kind, ...] = ("group", "layer")
     for kind in kinds:
         if any(row.kind == kind for row in rows):
             yield Picture(
-                name=f"sensitivity_{kind}",
+                name=f"sensitivity_{kind}{suffix}",
                 section="sensitivity",
-                caption=f"What one {kind} with fewer bits adds to the loss, while the rest stays at 8 bits.",
+                caption=f"What one {kind} with fewer bits adds to the loss, {rest}",
                 png=plots.png(plots.sensitivity_lines(rows, kind)),
             )
     for bits in sorted({row.bits for row in rows if row.kind == "site" and row.bits < 8}, reverse=True):
         yield Picture(
-            name=f"sensitivity_sites_{bits}_bits",
+            name=f"sensitivity_sites_{bits}_bits{suffix}",
             section="sensitivity",
-            caption=f"What a single site at {bits} bits adds to the loss, while the rest stays at 8 bits.",
+            caption=f"What a single site at {bits} bits adds to the loss, {rest}",
             png=plots.png(plots.sensitivity_map(rows, bits)),
         )
 
@@ -85,7 +94,7 @@ def sensitivity_pictures(rows: Sequence[Row]) -> Iterator[Picture]:
 def _of_sites(result: RunResult) -> Iterator[Picture]:
     for number, (name, one) in enumerate(zip(configuration_names(result), result.configurations, strict=True), start=1):
         yield Picture(
-            name=f"sqnr_{number}_{re.sub(r'[^A-Za-z0-9]+', '_', name)[:40]}",
+            name=f"sqnr_{number}_{_file_name(name)[:40]}",
             section="sites",
             caption=f"Signal-to-quantization-noise ratio of the sites of {name} that are furthest from float.",
             png=plots.png(_sqnr(name, one)),
@@ -96,6 +105,10 @@ def _of_sites(result: RunResult) -> Iterator[Picture]:
 def _sqnr(name: str, one: ConfigurationResult) -> Figure:
     ratios = {site: error.sqnr_db for site, error in one.accuracy.sites.items()}
     return plots.sqnr_bars(ratios, one.configuration.plan.sites, _literal(name), SQNR_BARS)
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "_", name)
 
 
 def _literal(name: str) -> str:

@@ -34,7 +34,7 @@ def page(result: RunResult, report: Record, images: Sequence[Picture]) -> str:
         images=[_image(image) for image in images],
         float_bleu=result.bleu_float,
         group_sqnr=lowest_sqnr(report["configurations"]),
-        sensitivity=[pivot(report[key], kind) for key, kind in _SENSITIVITIES if report[key]],
+        sensitivity=[table for key, kind in _SENSITIVITIES for table in pivots(report[key], kind)],
         not_modelled=not_modelled(report["configurations"]),
         has_accumulators=any(phase["accumulator_bytes"] for one in report["configurations"] for phase in one["cost"]),
         samples=samples(result),
@@ -70,6 +70,12 @@ def lowest_sqnr(configurations: Sequence[Record]) -> dict[str, list[Record | Non
         ]
         for group in groups
     }
+
+
+def pivots(rows: Sequence[Record], kind: str) -> list[Record]:
+    """`pivot` of each target's rows."""
+    names = dict.fromkeys(row["target"] for row in rows)
+    return [pivot([row for row in rows if row["target"] == name], kind) | {"target": name} for name in names]
 
 
 def pivot(rows: Sequence[Record], kind: str, widths: Sequence[int] = ()) -> Record:

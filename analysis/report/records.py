@@ -8,13 +8,15 @@ from typing import Any
 import msgspec
 
 from analysis.bleu import Bleu
-from analysis.equality import Divergence
+from analysis.equality import Divergence, Equality
 from analysis.report.provenance import Context
 from analysis.run import ConfigurationResult, RunResult
 from analysis.sensitivity import Row
+from analysis.targets import Provenance, provenance
 from hwsim.accelerator.energy import AJ_PER_PJ, Constant, EnergyTable
 from hwsim.accelerator.estimate import Estimate, summary_rows
 from hwsim.accelerator.events import LEVEL_OF
+from reference.quantize.scheme import Scheme
 
 Record = dict[str, Any]
 
@@ -71,13 +73,14 @@ def configuration_record(result: RunResult, one: ConfigurationResult, name: str)
     scheme = one.configuration.scheme
     return {
         "name": name,
+        **scheme_provenance(scheme)._asdict(),
         "weight_bits": scheme.weight_bits,
         "activation_bits": scheme.activation_bits,
         "scheme": msgspec.to_builtins(scheme),
         "sentences": len(result.text),
         "beam_width": result.beam_width,
         **_bleu_fields(result, one),
-        **_equality_fields(one),
+        **equality_record(one.equality),
         "loss_float": finite(one.accuracy.loss_float),
         "loss_quantized": finite(one.accuracy.loss_quantized),
         "loss_increase": finite(one.accuracy.loss_increase),
@@ -85,6 +88,16 @@ def configuration_record(result: RunResult, one: ConfigurationResult, name: str)
         **_cost_fields(one.estimate),
         "sites": site_records(one),
     }
+
+
+def scheme_provenance(scheme: Scheme) -> Provenance:
+    """The target of a scheme, what that borrows, and the widths that its hardware lacks."""
+    return provenance(scheme.target, scheme.extended)
+
+
+def accelerators(rows: Sequence[Row]) -> list[str]:
+    """The targets whose sensitivity was measured."""
+    return list(dict.fromkeys(row.accelerator for row in rows))
 
 
 def _bleu_fields(result: RunResult, one: ConfigurationResult) -> Record:
@@ -100,8 +113,8 @@ def _interval(score: Bleu) -> list[float | None]:
     return [finite(score.low), finite(score.high)]
 
 
-def _equality_fields(one: ConfigurationResult) -> Record:
-    equality = one.equality
+def equality_record(equality: Equality) -> Record:
+    """What was compared, what differed, and where first."""
     return {
         "codes_compared": equality.codes_compared,
         "codes_different": equality.codes_different,
@@ -179,6 +192,7 @@ def sensitivity_record(row: Row) -> Record:
     return {
         "kind": row.kind,
         row.kind: row.name,
+        "target": row.accelerator,
         "bits": row.bits,
         "loss_increase": finite(row.loss_increase),
         "sqnr_db": finite(row.sqnr_db),

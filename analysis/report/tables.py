@@ -38,6 +38,10 @@ def _flat(configuration: Record) -> Record:
     for key, value in configuration.items():
         if key.endswith("_95_percent"):
             cells |= {f"{key}_low": value[0], f"{key}_high": value[1]}
+        elif key == "borrowed":
+            cells[key] = "; ".join(f"{operator} from {lender}" for operator, lender in value.items())
+        elif key == "extended":
+            cells[key] = "; ".join(value)
         elif not isinstance(value, (list, dict)) and key != "first_divergence":
             cells[key] = value
     return cells
@@ -45,8 +49,11 @@ def _flat(configuration: Record) -> Record:
 
 def sensitivity_csv(rows: Sequence[Row]) -> str:
     """One line a target and width, with its header even if there is none."""
-    header = "kind,name,bits,loss_increase_nat_per_token,sqnr_db,bleu\n"
-    lines = [(row.kind, row.name, row.bits, *map(finite, (row.loss_increase, row.sqnr_db, row.bleu))) for row in rows]
+    header = "target,kind,name,bits,loss_increase_nat_per_token,sqnr_db,bleu\n"
+    lines = [
+        (row.accelerator, row.kind, row.name, row.bits, *map(finite, (row.loss_increase, row.sqnr_db, row.bleu)))
+        for row in rows
+    ]
     return header + "".join(",".join("" if cell is None else str(cell) for cell in line) + "\n" for line in lines)
 
 

@@ -61,16 +61,16 @@ def words(
     bits : int
         Signed bits of an accumulator.
     headroom : int
-        An accumulator stays below 2^(shift + headroom - 31): what a left shift, or TOSA, has room for.
+        An accumulator is a number of shift + headroom - 30 signed bits: what a left shift, or TOSA, has room for.
     """
     m = multipliers(rng, count, *multiplier)
     e = rng.integers(shift[0], shift[1], count, endpoint=True)
     limit = np.minimum(2.0 ** (bits - 1), np.exp2(np.minimum(e - 31.0 + headroom, 62.0)))
     value = rng.uniform(-span, span, count)
     value[3::10] *= np.exp2(rng.uniform(0, 40, value[3::10].size))
-    x = np.clip(np.rint(value * np.exp2(e) / m), -limit + 1, limit - 1).astype(np.int64)
+    x = np.clip(np.rint(value * np.exp2(e) / m), -limit, limit - 1).astype(np.int64)
     x = _towards_ties(rng, x, m, e, limit)
-    ends = np.stack([0 * limit, 1 + 0 * limit, -1 + 0 * limit, limit - 1, 1 - limit]).astype(np.int64)
+    ends = np.stack([0 * limit, 1 + 0 * limit, -1 + 0 * limit, limit - 1, -limit, 1 - limit]).astype(np.int64)
     places = np.arange(7, count, 97)
     x[places] = ends[np.arange(places.size) % len(ends), places]
     return Words(x, m, e)
@@ -104,7 +104,7 @@ def assert_reached(cases: Words, q: NDArray[Any], lo: int, hi: int) -> None:
 
 
 def quantize_multiplier(ratio: float) -> tuple[int, int]:
-    """Multiplier of 31 bits and shift, ratio = multiplier / 2^shift nearly: what TensorFlow Lite makes of a real ratio."""
+    """Multiplier of 31 bits and shift, multiplier / 2^shift nearly the ratio: what TensorFlow Lite makes of it."""
     fraction, exponent = frexp(ratio)
     multiplier = floor(fraction * 2**31 + 0.5)
     if multiplier == 1 << 31:

@@ -18,17 +18,20 @@ class Comparison:
     Parameters
     ----------
     operator : str
-        Name of the kernel, and of the scheme if it has several.
+        Name of the kernel in docs/operators, and of the scheme if it has several.
     oracle : str
         Distribution name of the package.
     target : str
         What the oracle stands for.
     deviation : str
         What the oracle is known to do differently; empty if nothing.
+    case : str
+        Widths, lengths, whatever tells this comparison from others of the same operator.
     """
 
-    def __init__(self, operator: str, oracle: str, target: str, deviation: str = EXACT) -> None:
-        self.operator, self.oracle, self.target, self.deviation = operator, oracle, target, deviation
+    def __init__(self, operator: str, oracle: str, target: str, deviation: str = EXACT, *, case: str = "") -> None:
+        self.operator, self.oracle, self.target = operator, oracle, target
+        self.deviation, self.case = deviation, case
         self.codes = self.different = self.unexplained = 0
 
     def add(
@@ -60,6 +63,7 @@ class Comparison:
         """One row of the table."""
         return {
             "operator": self.operator,
+            "case": self.case,
             "target": self.target,
             "oracle": self.oracle,
             "version": version(self.oracle),
@@ -76,9 +80,9 @@ class Results:
     def __init__(self) -> None:
         self._comparisons: list[Comparison] = []
 
-    def start(self, operator: str, oracle: str, target: str, deviation: str = EXACT) -> Comparison:
+    def start(self, operator: str, oracle: str, target: str, deviation: str = EXACT, *, case: str = "") -> Comparison:
         """A comparison that will be in the file whatever becomes of it."""
-        comparison = Comparison(operator, oracle, target, deviation)
+        comparison = Comparison(operator, oracle, target, deviation, case=case)
         self._comparisons.append(comparison)
         return comparison
 

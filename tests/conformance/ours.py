@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim import activation, gemm, softmax
+from hwsim import activation, gemm, residual, softmax
 from hwsim.formats import Accumulator, Counter, Granularity, IntFormat, Overflow, Rounding, Scaling
 from hwsim.layernorm import ibert_layernorm as ibert_layernorm_kernel
+from hwsim.layernorm import tflite_layernorm as tflite_layernorm_kernel
 from hwsim.requantization import scheme_type
 from hwsim.requantize import requantize as requantize_kernel
 
@@ -49,9 +50,9 @@ def requantize(
 ) -> Array:
     """(R1) by a named scheme, with one ratio for all or one for each element of the last axis."""
     m, e = (np.atleast_1d(np.asarray(value, np.int64)) for value in (multiplier, shift))
-    wide = np.ascontiguousarray(acc, np.int64)
+    own = np.ascontiguousarray(acc, np.int32 if acc.dtype == np.int32 else np.int64)
     form = IntFormat(bits=bits, signed=signed)
-    return requantize_kernel(wide, m, e, zero_point, form, counters(), scaling(scheme, rounding))
+    return requantize_kernel(own, m, e, zero_point, form, counters(), scaling(scheme, rounding))
 
 
 def matmul(
@@ -68,6 +69,45 @@ def matmul(
     accumulator = Accumulator(bits=bits, overflow=Overflow(overflow), granularity=Granularity(granularity))
     zeros = {"a_zero": a_zero, "b_zero": b_zero}
     return gemm.matmul(codes(a), codes(b), None, **zeros, accumulator=accumulator, counters=counters())
+
+
+def rescaled_add(
+    a: Array,
+    b: Array,
+    *,
+    scheme: str,
+    zeros: tuple[int, int, int],
+    ratios: list[tuple[int, int]],
+    left_shift: int,
+    bits: int,
+) -> Array:
+    """(R10); zero points of a, b and the sum, ratios of a, b and, if there are three, of the sum."""
+    (a_multiplier, a_shift), (b_multiplier, b_shift) = ratios[:2]
+    multiplier, shift = ratios[2] if len(ratios) == 3 else (None, 0)
+    return residual.rescaled_add(
+        codes(a),
+        codes(b),
+        a_zero=zeros[0],
+        b_zero=zeros[1],
+        left_shift=left_shift,
+        scaling=scaling(scheme),
+        a_multiplier=a_multiplier,
+        a_shift=a_shift,
+        b_multiplier=b_multiplier,
+        b_shift=b_shift,
+        output_multiplier=multiplier,
+        output_shift=shift,
+        zero_point=zeros[2],
+        output=IntFormat(bits=bits),
+        counters=counters(),
+    )
+
+
+def add(a: Array, b: Array, *, zeros: tuple[int, int, int], multipliers: tuple[int, int], shift: int) -> Array:
+    """(7) to int8: one rounding for both operands."""
+    numbers = {"a_zero": zeros[0], "b_zero": zeros[1], "zero_point": zeros[2], "shift": shift}
+    ratio = {"a_multiplier": multipliers[0], "b_multiplier": multipliers[1]}
+    return residual.add(codes(a), codes(b), **numbers, **ratio, output=IntFormat(bits=8), counters=counters())
 
 
 def gemmlowp_softmax(scores: Array, *, multiplier: int, left_shift: int, bits: int) -> Array:
@@ -120,6 +160,11 @@ def _all(scores: Array) -> NDArray[np.bool_]:
     return np.ones(scores.shape, np.bool_)
 
 
-def residual(a, b, **kw):  # temporary
-    import sys; sys.path.insert(0, "/tmp/conf"); import formulas
-    return formulas.residual(a, b, **kw)
+def tflite_layernorm(
+    x: Array, gamma: Array, bias: Array, ratio: tuple[int, int], *, variance_limit: int
+) -> tuple[Array, Array]:
+    """(L9) to (L14) to int16, and the events."""
+    events, options = counters(), {"multiplier": ratio[0], "shift": ratio[1], "variance_limit": variance_limit}
+    form, bias = IntFormat(bits=16), np.ascontiguousarray(bias, np.int64)
+    arrays = codes(x), codes(gamma), bias
+    return tflite_layernorm_kernel(*arrays, **options, zero=0, zero_point=0, output=form, counters=events), events

@@ -23,7 +23,7 @@ def codes(rng: np.random.Generator, shape: tuple[int, int], dtype: type) -> NDAr
 
 @pytest.mark.parametrize("depth", [1, 2, 7, 64, 333])
 def test_torch_int_mm(results: Results, depth: int) -> None:
-    comparison = results.start(f"matmul, depth {depth}", "torch", "int32 accumulators")
+    comparison = results.start("matmul", "torch", "int32 accumulators", case=f"depth {depth}")
     for batch in batches(CODES, ROWS * COLUMNS):
         rng = generator(f"int_mm {depth} {batch}")
         a, b = codes(rng, (ROWS, depth), np.int8), codes(rng, (COLUMNS, depth), np.int8)
@@ -34,7 +34,7 @@ def test_torch_int_mm(results: Results, depth: int) -> None:
 
 @pytest.mark.parametrize("depth", [1, 64, 333])
 def test_onnxruntime_matmul_integer(results: Results, depth: int) -> None:
-    comparison = results.start(f"matmul with zero points, depth {depth}", "onnxruntime", "int32 accumulators")
+    comparison = results.start("matmul", "onnxruntime", "int32 accumulators", case=f"depth {depth}")
     for batch in batches(CODES, ROWS * COLUMNS):
         rng = generator(f"MatMulInteger {depth} {batch}")
         a, b = codes(rng, (ROWS, depth), np.uint8), codes(rng, (COLUMNS, depth), np.uint8)
@@ -48,7 +48,7 @@ def test_onnxruntime_matmul_integer(results: Results, depth: int) -> None:
 @pytest.mark.parametrize("granularity", ["mac", "tile", "end"])
 def test_onnxruntime_wraps(results: Results, granularity: str) -> None:
     """70,000 products of 255 and +-255 pass both ends of 32 bits twice."""
-    comparison = results.start(f"matmul wrapping at each {granularity}", "onnxruntime", "int32 accumulators")
+    comparison = results.start("matmul wrap", "onnxruntime", "int32 accumulators", case=f"by {granularity}")
     depth = 70_000
     rng = generator("wraps")
     a, b = (255 - rng.integers(0, 3, (24, depth))).astype(np.uint8), rng.integers(0, 255, (24, depth)).astype(np.uint8)
@@ -66,7 +66,7 @@ def test_onnxruntime_wraps(results: Results, granularity: str) -> None:
 @pytest.mark.parametrize("bits", [12, 16, 20])
 def test_apytypes_accumulators(results: Results, overflow: str, bits: int) -> None:
     """Each product is added to an accumulator that is cast at once; the order of the products matters."""
-    comparison = results.start(f"matmul, {bits} bits, {overflow} at each mac", "apytypes", "accumulators of any width")
+    comparison = results.start(f"matmul {overflow}", "apytypes", "accumulators of any width", case=f"{bits} bits")
     rows, depth = 128, 24
     for batch in batches(CODES, rows * rows):
         rng = generator(f"accumulator {overflow} {bits} {batch}")
@@ -111,7 +111,7 @@ def test_tflm_batch_matmul(results: Results) -> None:
 
 def test_tflm_multiplication(results: Results) -> None:
     """MUL: every pair of codes, for ratios above and below 1."""
-    comparison = results.start("product of two codes, requantize q31_double", "tflite_micro", "TFLM, CMSIS-NN")
+    comparison = results.start("product, requantize q31_double", "tflite_micro", "TFLM, CMSIS-NN")
     a, b = (x.reshape(-1).astype(np.int8) for x in np.meshgrid(np.arange(-128, 128), np.arange(-128, 128)))
     for i in range(-(-CODES // a.size)):
         scale = [1.0, 1.5, 2.0**-6, 0.75 * 2.0**-7, 0.1, 0.01, 0.6][i % 7] * (1 + i // 7)

@@ -45,8 +45,9 @@ def test_dense_layer_of_8_bits(results: Results, scheme: str, oracle: str, targe
         weight_scale, cases = real_ratios(cases, out_scale_of(batch))
         scales, zeros = (1.0, weight_scale, out_scale_of(batch)), (0, batch % 5 - 2)
         x, weight = np.zeros((1, 1), np.int8), np.zeros((SIZE, 1), np.int8)
-        want = layer(x, weight, cases.x.astype(np.int32), scales=scales, zero_points=zeros)[0]
-        got = ours.requantize(scheme, *cases, zero_point=zeros[1], bits=8)
+        acc = cases.x.astype(np.int32)
+        want = layer(x, weight, acc, scales=scales, zero_points=zeros)[0]
+        got = ours.requantize(scheme, acc, cases.multiplier, cases.shift, zero_point=zeros[1], bits=8)
         comparison.add(got, want, case=f"batch {batch}")
         if batch % 2 == 0:
             assert_reached(cases, got, -128, 127)
@@ -75,12 +76,10 @@ def narrowed(multiplier: NDArray[np.int64], shift: NDArray[np.int64]) -> tuple[N
 
 
 @pytest.mark.parametrize("output", [np.int8, np.int16])
-@pytest.mark.parametrize(
-    ("scheme", "mode"), [("q31_single", tosa.SINGLE_ROUND), ("q31_double", tosa.DOUBLE_ROUND)]
-)
+@pytest.mark.parametrize(("scheme", "mode"), [("q31_single", tosa.SINGLE_ROUND), ("q31_double", tosa.DOUBLE_ROUND)])
 def test_tosa_rescale(results: Results, scheme: str, mode: Any, output: type) -> None:
     bits = np.iinfo(output).bits
-    comparison = results.start(f"requantize {scheme} to int{bits}", "tosa-tools", f"TOSA {mode.name}")
+    comparison = results.start(f"requantize {scheme}", "tosa-tools", f"TOSA {mode.name}", case=f"int{bits}")
     for batch in batches(CODES, SIZE):
         rng = generator(f"{scheme} {bits} {batch}")
         cases = words(rng, SIZE, multiplier=Q31, shift=(2, 62), span=3 << (bits - 2), headroom=30)
@@ -95,7 +94,7 @@ def test_tosa_rescale(results: Results, scheme: str, mode: Any, output: type) ->
 
 def test_vela(results: Results) -> None:
     """The compiler's port of the primitives: 32-bit results, before any clamp."""
-    comparison = results.start("requantize q31_double to int32", "ethos-u-vela", "Ethos-U")
+    comparison = results.start("requantize q31_double", "ethos-u-vela", "Ethos-U", case="int32")
     for batch in batches(CODES, SIZE):
         cases = words(generator(f"vela {batch}"), SIZE, multiplier=Q31, shift=(20, 62), span=40_000, headroom=31)
         want = vela.multiply_by_quantized_multiplier(*cases)
@@ -128,7 +127,7 @@ TARGETS = {
 def test_exact_product_and_one_rounding(
     results: Results, scheme: str, rounding: str, multiplier: tuple[int, int]
 ) -> None:
-    comparison = results.start(f"requantize {scheme} {rounding}", "apytypes", TARGETS[scheme])
+    comparison = results.start(f"requantize {scheme}", "apytypes", TARGETS[scheme], case=rounding)
     shifts = range(1, 63)
     size = -(-CODES // len(shifts))
     for shift in shifts:

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.conformance import ours
-from tests.conformance.cases import CODES, batches, generator, multipliers, quantize_multiplier
+from tests.conformance.cases import CODES, Words, batches, count_ties, generator, multipliers, quantize_multiplier
 from tests.conformance.comparison import Results
 from tests.conformance.oracles import ibert, litert, tflm
 
@@ -26,11 +26,11 @@ SCALES = [
 ]
 
 
-def tflite_ratios(scales: tuple[float, float, float], left_shift: int) -> list[tuple[str, int, int]]:
+def tflite_ratios(scales: tuple[float, float, float], left_shift: int) -> list[tuple[int, int]]:
     """The three requantizations that TensorFlow Lite makes of the scales of an ADD."""
     a, b, out = (float(np.float32(scale)) for scale in scales)
     twice = 2 * max(a, b)
-    return [("q31_double", *quantize_multiplier(r)) for r in (a / twice, b / twice, twice / ((1 << left_shift) * out))]
+    return [quantize_multiplier(ratio) for ratio in (a / twice, b / twice, twice / ((1 << left_shift) * out))]
 
 
 def pairs(rng: np.random.Generator, dtype: type) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -50,33 +50,34 @@ def pairs(rng: np.random.Generator, dtype: type) -> tuple[NDArray[Any], NDArray[
 )
 def test_tflite_addition(results: Results, oracle: str, target: str, add: Add, dtype: type) -> None:
     bits, left_shift = (8, 20) if dtype is np.int8 else (16, 15)
-    comparison = results.start(f"add, each operand q31_double, int{bits}", oracle, target)
+    comparison = results.start("rescaled_add q31_double", oracle, target, case=f"int{bits}")
     for batch in batches(CODES, SIZE):
         rng = generator(f"ADD {bits} {batch}")
         a, b = pairs(rng, dtype)
         scales = SCALES[batch] if batch < len(SCALES) else tuple(rng.uniform(0.01, 1.0, 3).tolist())
         zeros = tuple(rng.integers(-9, 9, 3).tolist()) if bits == 8 else (0, 0, 0)
         want = add(a, b, scales=scales, zero_points=zeros)
-        *operands, output = tflite_ratios(scales, left_shift)
-        got = ours.residual(
-            a, b, zeros=zeros[:2], operands=operands, output=output, left_shift=left_shift, zero_point=zeros[2], bits=bits
-        )
+        options = {"ratios": tflite_ratios(scales, left_shift), "left_shift": left_shift, "bits": bits}
+        got = ours.rescaled_add(a, b, scheme="q31_double", zeros=zeros, **options)
         comparison.add(got, want, case=f"scales {scales}, zero points {zeros}")
     comparison.finish(CODES)
 
 
 def test_ibert_addition(results: Results) -> None:
     """FixedPointMul with an identity branch: two dyadic roundings, then the sum."""
-    comparison = results.start("add, each operand dyadic", "transformers", "I-BERT")
+    comparison = results.start("rescaled_add dyadic", "transformers", "I-BERT")
     for batch in batches(CODES, SIZE):
         rng = generator(f"identity {batch}")
         a, b = pairs(rng, np.int8 if batch % 2 else np.int16)
         m, e = multipliers(rng, 2, 1, (1 << 16) - 1), rng.integers(8, 20, 2)
         if batch < 4:
             m, e = np.array([(1, 3), (3, 1), (5, 3), (1, 1)][batch]), np.array([3, 3])
-        ratios = m / np.exp2(e)
-        want = ibert.requantize(a, np.full(SIZE, ratios[0]), 8, b, np.full(SIZE, ratios[1]))
-        operands = [("dyadic", int(m[i]), int(e[i])) for i in range(2)]
-        got = ours.residual(a, b, zeros=(0, 0), operands=operands, output=None, left_shift=0, zero_point=0, bits=8)
+        real = m / np.exp2(e)
+        want = ibert.requantize(a, np.full(SIZE, real[0]), 8, b, np.full(SIZE, real[1]))
+        ratios_of = list(zip(m.tolist(), e.tolist(), strict=True))
+        got = ours.rescaled_add(a, b, scheme="dyadic", zeros=(0, 0, 0), ratios=ratios_of, left_shift=0, bits=8)
         comparison.add(got, want, case=f"multipliers {m}, shifts {e}")
+        if batch < 4:
+            assert min(count_ties(Words(a.astype(np.int64), m[0], e[0]))) > 1000
+            assert (want == -128).any() and (want == 127).any()
     comparison.finish(CODES)

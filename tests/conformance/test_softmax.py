@@ -39,7 +39,7 @@ def compare_rows(comparison: Comparison, kernel: Softmax, oracle: Softmax, dtype
     each = -(-CODES // (len(LENGTHS) * len(scales)))
     for length in LENGTHS:
         for scale in scales:
-            rng = generator(f"{comparison.operator} {comparison.oracle} {length} {scale}")
+            rng = generator(f"{comparison.operator} {comparison.case} {comparison.oracle} {length} {scale}")
             scores = score_rows(rng, max(8, -(-each // length)), length, dtype)
             comparison.add(kernel(scores, scale), oracle(scores, scale), case=f"rows of {length}, scale {scale}")
     comparison.finish(CODES)
@@ -63,9 +63,7 @@ def exact_tables() -> tuple[Any, Any]:
 
 def int16_kernel(both: tuple[Any, Any]) -> Softmax:
     """The kernel with tables of exp and 1/(1+x)."""
-    return lambda scores, scale: ours.softmax_int16(
-        scores, both, *quantize_multiplier(float(np.float32(scale)) / STEP)
-    )
+    return lambda scores, scale: ours.softmax_int16(scores, both, *quantize_multiplier(float(np.float32(scale)) / STEP))
 
 
 def tflm_softmax(output: type) -> Softmax:
@@ -77,29 +75,29 @@ def litert_softmax(scores: Rows, scale: float) -> Rows:
 
 
 def test_tflm_int8_to_int8(results: Results) -> None:
-    comparison = results.start("softmax gemmlowp, int8 to int8", "tflite_micro", "TFLM, CMSIS-NN")
+    comparison = results.start("gemmlowp_softmax", "tflite_micro", "TFLM, CMSIS-NN", case="int8 to int8")
     compare_rows(comparison, gemmlowp_kernel(8), tflm_softmax(np.int8), np.int8, INT8_SCALES)
 
 
 def test_tflm_int8_to_int16(results: Results) -> None:
-    comparison = results.start("softmax gemmlowp, int8 to int16", "tflite_micro", "TFLM, CMSIS-NN")
+    comparison = results.start("gemmlowp_softmax", "tflite_micro", "TFLM, CMSIS-NN", case="int8 to int16")
     compare_rows(comparison, gemmlowp_kernel(16), tflm_softmax(np.int16), np.int8, INT8_SCALES)
 
 
 def test_litert_int8(results: Results) -> None:
-    comparison = results.start("softmax gemmlowp, int8 to int8", "ai-edge-litert", "LiteRT reference kernels")
+    comparison = results.start("gemmlowp_softmax", "ai-edge-litert", "LiteRT reference kernels")
     compare_rows(comparison, gemmlowp_kernel(8), litert_softmax, np.int8, INT8_SCALES)
 
 
 def test_tflm_int16(results: Results) -> None:
     """With tables made in binary32, as these kernels make them."""
-    comparison = results.start("softmax int16 tables", "tflite_micro", "TFLM, CMSIS-NN")
+    comparison = results.start("softmax_int16", "tflite_micro", "TFLM, CMSIS-NN", case="tables in binary32")
     compare_rows(comparison, int16_kernel(tables.softmax_tables()), tflm_softmax(np.int16), np.int16, INT16_SCALES)
 
 
 def test_litert_int16(results: Results) -> None:
     """With tables rounded from the real functions: LiteRT makes its own in binary64, which comes to the same."""
-    comparison = results.start("softmax int16 tables, exact", "ai-edge-litert", "LiteRT")
+    comparison = results.start("softmax_int16", "ai-edge-litert", "LiteRT", case="exact tables")
     compare_rows(comparison, int16_kernel(exact_tables()), litert_softmax, np.int16, INT16_SCALES)
 
 
@@ -110,7 +108,7 @@ def test_int16_with_tables_that_are_rounded_exactly(results: Results) -> None:
     assert np.flatnonzero(binary32[1] != exact[1]).tolist() == [160, 294]
     assert np.abs(binary32[1] - exact[1]).max() == 1
     deviation = "entries 160 and 294 of its reciprocal table are one off the rounded real numbers"
-    comparison = results.start("softmax int16 tables, exact", "tflite_micro", "TFLM, CMSIS-NN", deviation)
+    comparison = results.start("softmax_int16", "tflite_micro", "TFLM, CMSIS-NN", deviation, case="exact tables")
     for scale in INT16_SCALES[:5]:
         scores = score_rows(generator(f"exact tables {scale}"), 1 + CODES // 320, 64, np.int16)
         got, theirs = (int16_kernel(both)(scores, scale) for both in (exact, binary32))
@@ -121,7 +119,7 @@ def test_int16_with_tables_that_are_rounded_exactly(results: Results) -> None:
 
 def test_ibert_exponential_and_quotient(results: Results) -> None:
     """IntSoftmax as a whole; its 16-bit activation divides by a power of two."""
-    comparison = results.start("softmax I-BERT", "transformers", "I-BERT")
+    comparison = results.start("ibert_softmax", "transformers", "I-BERT")
     for scale in (2.0**-4, 2.0**-5, 2.0**-7):
         ln2, b, c = ibert_constants(scale)
         shift = (c << 30).bit_length() - 15

@@ -98,7 +98,7 @@ def test_a_narrow_terminal_groups_names_under_their_beginning(program: Program) 
 
 def test_a_pattern_takes_sites_their_operations_and_constants(program: Program) -> None:
     shown = describe(program, "encoder.0.self_attention.softmax.*")
-    assert [site.name.split(".")[-1] for site in shown.sites] == ["numerator", "denominator", "output"]
+    assert {site.name.split(".")[-1] for site in shown.sites} == {"numerator", "denominator", "output"}
     assert [step.type for step in shown.operations] == ["softmax"]
     assert [constant.name.split(".")[-1] for constant in shown.constants] == ["table"]
     assert shown.functions == describe(program).functions

@@ -570,7 +570,11 @@ def test_constants_and_codes_may_have_the_ends_of_their_ranges(tiny: Program) ->
     rescaled = operation(KEY, requantization=rescale("multipliers", "shifts"))
     multipliers, shifts = [1, MAX_MULTIPLIER] * 4, [62, 0] * 4
     sixteen = [tensor(KEY, format=IntFormat(bits=16)), tensor(f"{KEY}.heads", format=IntFormat(bits=16))]
-    run(edited(tiny, new_constant("multipliers", multipliers, bits=32), new_constant("shifts", shifts), rescaled, *sixteen))
+    run(
+        edited(
+            tiny, new_constant("multipliers", multipliers, bits=32), new_constant("shifts", shifts), rescaled, *sixteen
+        )
+    )
     for name, value in (("multipliers", 0), ("multipliers", MAX_MULTIPLIER + 1), ("shifts", 63)):
         values = {"multipliers": multipliers, "shifts": shifts}
         values[name] = [*values[name][:7], value]

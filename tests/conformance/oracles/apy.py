@@ -18,7 +18,9 @@ OVERFLOWS = {"saturate": OverflowMode.SAT, "wrap": OverflowMode.WRAP}
 _WORD = 64
 
 
-def scale(x: Integers, multiplier: Integers, shift: int, *, rounding: str, overflow: str = "saturate", bits: int) -> Integers:
+def scale(
+    x: Integers, multiplier: Integers, shift: int, *, rounding: str, overflow: str = "saturate", bits: int
+) -> Integers:
     """x * multiplier / 2^shift of flat arrays, rounded and brought to `bits` signed bits by one cast."""
     product = _fixed(x, _WORD) * _fixed(multiplier, _WORD)
     ratio = APyFixedArray(product.to_bits(), bits=2 * _WORD, frac_bits=shift)

@@ -74,7 +74,11 @@ def _real(codes: NDArray[np.integer]) -> torch.Tensor:
 
 
 def requantize(
-    q: NDArray[np.integer], ratio: Real, bits: int, other: NDArray[np.integer] | None = None, other_ratio: Real | None = None
+    q: NDArray[np.integer],
+    ratio: Real,
+    bits: int,
+    other: NDArray[np.integer] | None = None,
+    other_ratio: Real | None = None,
 ) -> Real:
     """FixedPointMul: integers times one ratio each, as dyadic numbers with 31-bit numerators; and a second operand."""
     scale = torch.from_numpy(ratio)

@@ -30,9 +30,14 @@ def qlinear_matmul(
 ) -> NDArray[np.uint8]:
     """QLinearMatMul of (m, k) and (k, n); scales and zero points of a, b and the product."""
     inputs = {
-        "a": a, "as": np.float32(scales[0]), "az": np.uint8(zero_points[0]),
-        "b": b, "bs": np.float32(scales[1]), "bz": np.uint8(zero_points[1]),
-        "ys": np.float32(scales[2]), "yz": np.uint8(zero_points[2]),
+        "a": a,
+        "as": np.float32(scales[0]),
+        "az": np.uint8(zero_points[0]),
+        "b": b,
+        "bs": np.float32(scales[1]),
+        "bz": np.uint8(zero_points[1]),
+        "ys": np.float32(scales[2]),
+        "yz": np.uint8(zero_points[2]),
     }
     return _run("QLinearMatMul", "", inputs, TensorProto.UINT8)
 
@@ -49,9 +54,15 @@ def qgemm(
     b_scale = np.asarray(scales[1], np.float32)
     b_zero = np.full(b_scale.shape, zero_points[1], np.uint8)
     inputs = {
-        "a": a, "as": np.float32(scales[0]), "az": np.uint8(zero_points[0]),
-        "b": b, "bs": b_scale, "bz": b_zero, "c": c,
-        "ys": np.float32(scales[2]), "yz": np.uint8(zero_points[2]),
+        "a": a,
+        "as": np.float32(scales[0]),
+        "az": np.uint8(zero_points[0]),
+        "b": b,
+        "bs": b_scale,
+        "bz": b_zero,
+        "c": c,
+        "ys": np.float32(scales[2]),
+        "yz": np.uint8(zero_points[2]),
     }
     return _run("QGemm", "com.microsoft", inputs, TensorProto.UINT8)
 

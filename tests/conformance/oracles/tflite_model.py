@@ -45,9 +45,11 @@ def one_operator(
     model.version = 3
     model.buffers = [schema.BufferT()]
     code = getattr(schema.BuiltinOperator, operator)
-    model.operatorCodes = [schema.OperatorCodeT(deprecatedBuiltinCode=min(code, 127), version=version, builtinCode=code)]
+    model.operatorCodes = [
+        schema.OperatorCodeT(deprecatedBuiltinCode=min(code, 127), version=version, builtinCode=code)
+    ]
     graph = schema.SubGraphT()
-    graph.tensors = [_tensor(f"t{i}", tensor, model.buffers) for i, tensor in enumerate([*inputs, output])]
+    graph.tensors = [tensor_object(f"t{i}", tensor, model.buffers) for i, tensor in enumerate([*inputs, output])]
     graph.inputs = [i for i, tensor in enumerate(inputs) if tensor.data is None]
     graph.outputs = [len(inputs)]
     node = schema.OperatorT(opcodeIndex=0, inputs=list(range(len(inputs))), outputs=graph.outputs)
@@ -61,7 +63,8 @@ def one_operator(
     return bytearray(builder.Output())
 
 
-def _tensor(name: str, tensor: Tensor, buffers: list[Any]) -> Any:
+def tensor_object(name: str, tensor: Tensor, buffers: list[Any]) -> Any:
+    """A tensor of the schema; the data of a constant are appended to `buffers`."""
     buffer = 0
     if tensor.data is not None:
         buffer = len(buffers)

@@ -97,3 +97,10 @@ def _elementwise(
     tensors = [Tensor(x.shape, x.dtype.type, scales[i], zero_points[i]) for i, x in enumerate((a, b))]
     output = Tensor(a.shape, a.dtype.type, scales[2], zero_points[2])
     return run(one_operator(operator, tensors, output, options, 2), [a, b])
+
+
+def l2_normalize(q: Codes, *, zero_point: int = 0) -> Codes:
+    """L2_NORMALIZATION over the rows of int8 (m, n): codes of scale 1/128."""
+    tensors = [Tensor(q.shape, np.int8, 1.0, zero_point)]
+    output = Tensor(q.shape, np.int8, 1 / 128, 0)
+    return run(one_operator("L2_NORMALIZATION", tensors, output, schema.L2NormOptionsT(), 2), [q])

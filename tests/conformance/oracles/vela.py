@@ -32,7 +32,7 @@ def exp_on_negative_values(a: Words) -> NDArray[np.int64]:
 def multiply_by_quantized_multiplier(
     a: Words, multiplier: NDArray[np.int64], shift: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """a * multiplier / 2^shift for flat arrays, rounded twice; shift counts from the integer, so 31 is a ratio of Q31."""
+    """a * multiplier / 2^shift for flat arrays, rounded twice."""
     return _each(fp_math.multiply_by_quantized_multiplier, a, multiplier, shift)
 
 
