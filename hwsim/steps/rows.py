@@ -1,9 +1,11 @@
 """Softmax and LayerNorm, which work on whole rows."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from msgspec.structs import asdict
 from numpy.typing import NDArray
 
 from hwsim import layernorm as norms
@@ -12,11 +14,7 @@ from hwsim.arguments import Codes
 from hwsim.operations import (
     AnyLayerNorm,
     AnySoftmax,
-    GemminiSoftmax,
-    GemmlowpSoftmax,
     IBertLayerNorm,
-    IBertSoftmax,
-    ItaMax,
     LayerNorm,
     PulpLayerNorm,
     Softmax,
@@ -60,52 +58,21 @@ def softmax(w: Workspace, op: Softmax, values: Values) -> None:
     values[op.output] = codes.output.reshape(shape)
 
 
-def gemmlowp_softmax(w: Workspace, op: GemmlowpSoftmax, values: Values) -> None:
-    codes = softmaxes.gemmlowp_softmax(
-        *_rows(op, values),
-        multiplier=op.multiplier,
-        left_shift=op.left_shift,
-        output=w.format(op.output),
-        counters=w.events(op.output),
-    )
-    values[op.output] = codes.reshape(values[op.input].shape)
+def _probabilities(kernel: Callable[..., Codes]) -> Callable[[Workspace, AnySoftmax, Values], None]:
+    """The step of a softmax without inner tensors: an operation's constants have the names of its kernel's."""
+
+    def step(w: Workspace, op: AnySoftmax, values: Values) -> None:
+        constants = {name: value for name, value in asdict(op).items() if name not in ("output", "input", "mask")}
+        codes = kernel(*_rows(op, values), **constants, output=w.format(op.output), counters=w.events(op.output))
+        values[op.output] = codes.reshape(values[op.input].shape)
+
+    return step
 
 
-def ibert_softmax(w: Workspace, op: IBertSoftmax, values: Values) -> None:
-    codes = softmaxes.ibert_softmax(
-        *_rows(op, values),
-        ln2=op.ln2,
-        b=op.b,
-        c=op.c,
-        multiplier=op.multiplier,
-        shift=op.shift,
-        output=w.format(op.output),
-        counters=w.events(op.output),
-    )
-    values[op.output] = codes.reshape(values[op.input].shape)
-
-
-def itamax(w: Workspace, op: ItaMax, values: Values) -> None:
-    codes = softmaxes.itamax(
-        *_rows(op, values),
-        shift=op.shift,
-        group=op.group,
-        output=w.format(op.output),
-        counters=w.events(op.output),
-    )
-    values[op.output] = codes.reshape(values[op.input].shape)
-
-
-def gemmini_softmax(w: Workspace, op: GemminiSoftmax, values: Values) -> None:
-    codes = softmaxes.gemmini_softmax(
-        *_rows(op, values),
-        ln2=op.ln2,
-        b=op.b,
-        c=op.c,
-        output=w.format(op.output),
-        counters=w.events(op.output),
-    )
-    values[op.output] = codes.reshape(values[op.input].shape)
+gemmlowp_softmax = _probabilities(softmaxes.gemmlowp_softmax)
+ibert_softmax = _probabilities(softmaxes.ibert_softmax)
+itamax = _probabilities(softmaxes.itamax)
+gemmini_softmax = _probabilities(softmaxes.gemmini_softmax)
 
 
 def _parameters(w: Workspace, op: AnyLayerNorm) -> tuple[Codes, NDArray[np.int64]]:
