@@ -168,28 +168,41 @@ def sensitivity(
     Returns
     -------
     list of Row
-        In the order of `targets`, widths falling. At 8 bits all are plain `int8`, except for the residual sums.
+        In the order of `targets`, widths falling. At 8 bits all are plain `int8`, except for the residual sums. A width
+        for which an operator of the accelerator has no constants has no row.
 
     Raises
     ------
     ValueError
-        If a kind is unknown, a site cannot have the width, or there is no text.
+        If a kind is unknown, a site cannot have the width, there is no text, or the ranges are of another model.
     """
     kept = list(passes)
     if not kept:
         raise ValueError("sensitivity is measured on text, and there is none")
     sites = _sites(model, accelerator)
-    measured: dict[Settled, Accuracy] = {}
+    make_plan(model.network, baseline(accelerator), ranges)  # what is wrong with this is wrong with all
+    measured: dict[Settled, Accuracy | None] = {}
     rows = []
     for target in targets(sites, kinds, accelerator):
         for width in sorted(set(bits), reverse=True):
             scheme = variant(target, width, accelerator)
             key = _settle(scheme, sites)
             if key not in measured:
-                measured[key] = measure(model.network, make_plan(model.network, scheme, ranges), kept)
+                plan = _plan(model, scheme, ranges)
+                measured[key] = None if plan is None else measure(model.network, plan, kept)
                 advance()
-            rows.append(_row(target, width, measured[key], accelerator))
+            accuracy = measured[key]
+            if accuracy is not None:
+                rows.append(_row(target, width, accuracy, accelerator))
     return rows
+
+
+def _plan(model: Model, scheme: Scheme, ranges: dict[str, Range]) -> Plan | None:
+    """The plan of a variant, or None where its accelerator's operators have no constants at such a width."""
+    try:
+        return make_plan(model.network, scheme, ranges)
+    except ValueError:
+        return None
 
 
 def _row(target: Target, bits: int, accuracy: Accuracy, accelerator: str) -> Row:

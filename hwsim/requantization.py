@@ -15,7 +15,7 @@ MAX_MULTIPLIER = (1 << 31) - 1
 
 
 class Limits(NamedTuple):
-    """What the hardware encodes: least and greatest multiplier, least and greatest shift, bits of |x|."""
+    """What the hardware encodes: least and greatest multiplier, least and greatest shift, |x| to 2^input_bits."""
 
     low: int
     high: int
@@ -187,7 +187,7 @@ CATALOGUE: dict[str, SchemeRecord] = {
             "HALF_UP(x * m / 2^e)",
             "HALF_UP",
             "after the rounding",
-            Limits(1 << 14, (1 << 15) - 1, input_bits=48),
+            Limits(1 << 14, (1 << 15) - 1, input_bits=47),
             "TFLM and CMSIS-NN with int16 activations",
             "tensorflow lite MultiplyByQuantizedMultiplier, int64 accumulator",
         ),
@@ -241,7 +241,7 @@ CATALOGUE: dict[str, SchemeRecord] = {
             "HALF_EVEN(fl32(fl32(x) * m/2^e))",
             "HALF_EVEN, in binary32",
             "after the rounding",
-            Limits(1, (1 << 24) - 1, input_bits=32),
+            Limits(1, (1 << 24) - 1, input_bits=31),
             "ONNX Runtime, FBGEMM, Gemmini",
             "ONNX Runtime MLAS requantization; Gemmini accumulator scale",
         ),
@@ -250,7 +250,7 @@ CATALOGUE: dict[str, SchemeRecord] = {
             "HALF_EVEN(fl32(fl32(fl32(x) * m/2^e) + z))",
             "HALF_EVEN, in binary32",
             "inside the float sum",
-            Limits(1, (1 << 24) - 1, input_bits=32),
+            Limits(1, (1 << 24) - 1, input_bits=31),
             "oneDNN, QONNX",
             "oneDNN quantization documentation",
         ),

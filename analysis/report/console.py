@@ -22,7 +22,8 @@ from analysis.report.records import (
 from analysis.run import RunResult
 from analysis.sensitivity import Row
 
-LONGEST_NAME = 14
+LONGEST_NAME = 18
+EMPTY = "; an empty cell: its operators have no constants at that width, or it was not measured"
 _TO_ASCII = str.maketrans({"\N{MINUS SIGN}": "-", "\N{MICRO SIGN}": "u", "\N{NO-BREAK SPACE}": " ", "\N{EN DASH}": "-"})
 
 
@@ -93,7 +94,7 @@ def sensitivity_table(rows: Sequence[Row]) -> Table:
     has_bleu = any(row.bleu is not None for row in rows)
     second, unit = ("bleu", "BLEU") if has_bleu else ("sqnr_db", "SQNR, dB")
     table = _table(f"One part at fewer bits, the rest at 8; loss increase in nat/token, {unit}")
-    table.caption = Text(f"target{'s' if len(names) > 1 else ''} {', '.join(names)}")
+    caption = f"target{'s' if len(names) > 1 else ''} {', '.join(names)}"
     table.add_column("\n" + " or ".join(kinds), no_wrap=True)
     for title in ("loss", unit.partition(",")[0]):
         for bits in widths:
@@ -101,10 +102,12 @@ def sensitivity_table(rows: Sequence[Row]) -> Table:
     for kind, name in product(kinds, names):
         records = [sensitivity_record(row) for row in rows if (row.kind, row.accelerator) == (kind, name)]
         for part, cells in pivot(records, kind, widths)["rows"].items():
+            caption += "" if all(cells) or EMPTY in caption else EMPTY
             losses = [signed(cell["loss_increase"], 4) if cell else "" for cell in cells]
             seconds = [fixed(cell[second], 1) if cell else "" for cell in cells]
             table.add_row(_plain(part if len(names) == 1 else f"{name} {part}"), *map(_plain, (*losses, *seconds)))
         table.add_section()
+    table.caption = Text(caption)
     return table
 
 

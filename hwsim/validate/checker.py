@@ -96,9 +96,15 @@ class Checker:
         limits = scheme.record().limits
         multipliers = self.values(scheme.multiplier, channels, limits.low, limits.high)
         shifts = self.values(scheme.shift, channels, limits.least_shift, limits.greatest_shift)
-        if magnitude.bit_length() > limits.input_bits and magnitude != 1 << limits.input_bits:
+        if magnitude > 1 << limits.input_bits:
             raise ValueError(f"{scheme.record().name} takes |x| to 2^{limits.input_bits}; here it reaches {magnitude}")
-        worst = max(_greatest(scheme.scaling, magnitude, m, e) for m, e in np.broadcast(multipliers, shifts))
+        if scheme.scaling in (Scaling.FLOAT32, Scaling.FLOAT32_INSIDE):
+            return
+        if scheme.scaling in (Scaling.Q31_DOUBLE, Scaling.Q31_DOUBLE_HALF_UP):
+            shifted = magnitude << max(31 - int(shifts.min()), 0)
+            if shifted > 1 << 31:
+                raise ValueError(f"|x| * 2^(31 - shift) reaches {shifted}, above 2^31")
+        worst = max(magnitude * m + (1 << e >> 1) for m, e in np.broadcast(multipliers, shifts))
         if worst >= 1 << 63:
             raise ValueError(f"|x| * multiplier + rounding reaches {worst}, at or above 2^63")
 
@@ -118,13 +124,3 @@ def single(scheme: Requantization) -> tuple[int, int]:
     if isinstance(scheme.multiplier, str) or isinstance(scheme.shift, str):
         raise ValueError("this rescaling has one multiplier and one shift, not one a channel")
     return scheme.multiplier, scheme.shift
-
-
-def _greatest(scaling: Scaling, magnitude: int, multiplier: int, shift: int) -> int:
-    """The greatest intermediate integer of a scaling; 2^63 where an operand leaves the bits that its hardware has."""
-    if scaling in (Scaling.Q31_DOUBLE, Scaling.Q31_DOUBLE_HALF_UP):
-        shifted = magnitude << max(31 - shift, 0)
-        return 1 << 63 if shifted > 1 << 31 else shifted * multiplier
-    if scaling in (Scaling.FLOAT32, Scaling.FLOAT32_INSIDE):
-        return 1 << 48
-    return magnitude * multiplier + (1 << shift >> 1)

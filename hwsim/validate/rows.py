@@ -26,6 +26,8 @@ VARIANCE_LIMIT = 1 << 52
 GEMMLOWP_KEYS = 4095
 TFLITE_UNIT = 1024
 """What 1.0 is between the two factors of the TFLite LayerNorm."""
+TFLITE_PARTS, TFLITE_SQUARES = 1 << 20, 1 << 50
+"""2^20 of floor(2^20 / n), and what a sum of squares times that may reach."""
 
 
 def softmax(c: Checker, op: Softmax) -> None:
@@ -82,6 +84,8 @@ def ibert_softmax(c: Checker, op: IBertSoftmax) -> None:
         raise ValueError(f"b {op.b}, c {op.c}: b must be above ln2 = {op.ln2}, and c below 2^32")
     if (op.c << 30) * op.multiplier + (1 << op.shift >> 1) >= 1 << 63:
         raise ValueError(f"c * 2^30 * multiplier reaches {(op.c << 30) * op.multiplier}, at or above 2^63")
+    if (op.ln2 + op.b) * op.ln2 + op.c >= 1 << 63:
+        raise ValueError(f"b {op.b}, ln2 {op.ln2}: (r + b) * r + c can reach 2^63")
 
 
 def itamax(c: Checker, op: ItaMax) -> None:
@@ -132,7 +136,11 @@ def _normalised(c: Checker, op: AnyLayerNorm) -> tuple[int, int, int, int]:
     c.code(op.output)
     c.constant(op.gamma, (n,), code=True)
     c.constant(op.beta, (n,))
+    if not c.program.constant_info[op.gamma].format.signed:
+        raise ValueError(f"constant {op.gamma} must be signed")
     gamma, beta = (int(np.abs(c.program.constants[name].astype(np.int64)).max()) for name in (op.gamma, op.beta))
+    if beta > PRODUCT_LIMIT:
+        raise ValueError(f"constant {op.beta} reaches {beta}; allowed are at most 2^62")
     return n, x.max - x.min, gamma, beta
 
 
@@ -148,14 +156,32 @@ def ibert_layernorm(c: Checker, op: IBertLayerNorm) -> None:
 
 def pulp_layernorm(c: Checker, op: PulpLayerNorm) -> None:
     n, span, gamma, beta = _normalised(c, op)
-    if n * span**2 >= VARIANCE_LIMIT or span * gamma + beta >= PRODUCT_LIMIT:
+    if n * span**2 >= VARIANCE_LIMIT:
         raise ValueError(f"sums of squares reach {n * span**2}, at or above 2^52; use fewer residual bits")
+    if span * gamma + beta >= PRODUCT_LIMIT:
+        raise ValueError(f"y * gamma + beta reaches {span * gamma + beta}, at or above 2^62")
 
 
 def tflite_layernorm(c: Checker, op: TfliteLayerNorm) -> None:
-    n, _, gamma, beta = _normalised(c, op)
-    if n > 1 << 20:
+    n, span, gamma, beta = _normalised(c, op)
+    if n > TFLITE_PARTS:
         raise ValueError(f"rows of {n}; allowed are at most 2^20")
+    x, zero = c.info(op.input).format, c.info(op.input).zero_point
+    greatest = max(x.max - zero, zero - x.min)
+    squares = n * greatest**2 * (TFLITE_PARTS // n)
+    if squares > TFLITE_SQUARES:
+        raise ValueError(f"sum of squares * floor(2^20 / n) reaches {squares}, above 2^50; use fewer residual bits")
     single(op.requantization)
-    normalised = TFLITE_UNIT * (isqrt(n) + 1)
+    normalised = _tflite_normalised(n, span, greatest)
     c.requantization(op.requantization, 1, (normalised * gamma + beta) // TFLITE_UNIT + 1)
+
+
+def _tflite_normalised(n: int, span: int, greatest: int) -> int:
+    """A bound of r of (L12).
+
+    With p = n * floor(2^20 / n) / 2^20, (L10) finds a variance of at least p * sigma^2 - (1 - p) * mean^2 - 1, and no
+    deviation squared exceeds (n - 1) * sigma^2. Their ratio is greatest where the variance that it finds is 1.
+    """
+    found = n * (TFLITE_PARTS // n)
+    squared = (n - 1) * (2 * TFLITE_PARTS + (TFLITE_PARTS - found) * greatest**2) // found + 1
+    return TFLITE_UNIT * (isqrt(min(span**2, squared)) + 2)

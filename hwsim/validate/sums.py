@@ -2,6 +2,7 @@
 
 from hwsim.formats import Scaling
 from hwsim.operations import Add, RescaledAdd
+from hwsim.requantization import Requantization
 from hwsim.validate.checker import Checker, single
 
 
@@ -20,10 +21,19 @@ def rescaled_add(c: Checker, op: RescaledAdd) -> None:
         x, zero = c.code(name), c.info(name).zero_point
         magnitude = max(x.max - zero, zero - x.min) << op.left_shift
         c.requantization(scheme, 1, magnitude)
-        multiplier, shift = single(scheme)
-        reach += (magnitude * multiplier >> shift) + 1
+        reach += _rescaled(scheme, magnitude)
+    if reach >= 1 << 63:
+        raise ValueError(f"the sum of the rescaled operands reaches {reach}, at or above 2^63")
     if op.output_requantization is not None:
         schemes.append(op.output_requantization)
         c.requantization(op.output_requantization, 1, reach)
-    if len({scheme.scaling for scheme in schemes}) != 1 or schemes[0].scaling is Scaling.FLOAT32_INSIDE:
+    kinds = {(type(scheme), scheme.scaling) for scheme in schemes}
+    if len(kinds) != 1 or schemes[0].scaling is Scaling.FLOAT32_INSIDE:
         raise ValueError("operands and sum must be rescaled by one scheme, with the zero point outside")
+
+
+def _rescaled(scheme: Requantization, magnitude: int) -> int:
+    """A bound of a rescaled operand; binary32 rounds twice more, by at most 2^-24 of the value each time."""
+    multiplier, shift = single(scheme)
+    reach = (magnitude * multiplier >> shift) + 1
+    return reach + (reach >> 22) + 1 if scheme.scaling is Scaling.FLOAT32 else reach

@@ -64,9 +64,11 @@ def matmul(
     bits: int = 32,
     overflow: str = "proven",
     granularity: str = "mac",
+    tile: int = 16,
 ) -> Array:
     """(2) in an accumulator of (A1), (A2) or (A3); both operands have the summed dimension last."""
-    accumulator = Accumulator(bits=bits, overflow=Overflow(overflow), granularity=Granularity(granularity))
+    rules = {"overflow": Overflow(overflow), "granularity": Granularity(granularity)}
+    accumulator = Accumulator(bits=bits, **rules, tile=tile)
     zeros = {"a_zero": a_zero, "b_zero": b_zero}
     return gemm.matmul(codes(a), codes(b), None, **zeros, accumulator=accumulator, counters=counters())
 

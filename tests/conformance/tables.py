@@ -35,4 +35,9 @@ def interpolation_table(function: Callable[[Reals], Reals], least: float, greate
 
 def softmax_tables() -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Exp over [-10, 0] and 1/(1+x) over [0, 1]."""
-    return interpolation_table(np.exp, -10, 0), interpolation_table(lambda x: ONE / (ONE + x), 0, 1)
+    return interpolation_table(exp, -10, 0), interpolation_table(lambda x: ONE / (ONE + x), 0, 1)
+
+
+def exp(x: Reals) -> Reals:
+    """Rounded from binary64, which is what a good C library's expf gives; NumPy's own depends on the CPU."""
+    return np.exp(x.astype(np.float64)).astype(np.float32)

@@ -79,5 +79,5 @@ def test_ibert_addition(results: Results) -> None:
         comparison.add(got, want, case=f"multipliers {m}, shifts {e}")
         if batch < 4:
             assert min(count_ties(Words(a.astype(np.int64), m[0], e[0]))) > 1000
-            assert (want == -128).any() and (want == 127).any()
+            assert a.dtype == np.int8 or ((want == -128).any() and (want == 127).any())
     comparison.finish(CODES)

@@ -1,11 +1,16 @@
 """The command line's errors: one line that names the culprit, exit code 2, and nothing written."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from analysis import cli
+from analysis.commands.shared import choose_schemes
+from reference.quantize.scheme import preset
+from tests.unit.tiny_program import tiny_program
 
 Run = Callable[..., tuple[int, str]]
 
@@ -62,6 +67,22 @@ def refused(result: tuple[int, str], *words: str) -> None:
         (["train", "--out", "model", "--d-model", "7"], ["d_model", "7"]),
         (["train", "--out", "model", "--text", "only.en"], ["--validation"]),
         (["estimate", "p.hwsim", "--source-length", "5"], ["p.hwsim"]),
+        (["run", "--target", "itta"], ["itta", "fullyqt", "onnxruntime"]),
+        (["run", "--target", "ita", "--config", "int9"], ["int9", "native"]),
+        (["quantize", "--target", "itta", "--out", "p.hwsim"], ["itta", "fullyqt"]),
+        (["sensitivity", "--target", "itta", "--out", "s"], ["itta", "fullyqt"]),
+        (["verify", "p.hwsim", "--target", "itta"], ["itta", "fullyqt"]),
+        (["verify", "p.hwsim", "--accumulator", "16"], ["'16'", "BITS:RULE"]),
+        (["verify", "p.hwsim", "--accumulator", "16:clip"], ["'clip'", "saturate, wrap"]),
+        (["verify", "p.hwsim", "--accumulator", "4:wrap"], ["4 bits", "8 to 63"]),
+        (["verify", "p.hwsim", "--accumulator", "16:wrap:tile=0"], ["tile of 0", "1 to"]),
+        (["verify", "p.hwsim", "--reference", "only.de"], ["--text"]),
+        (["verify", "--kernels", "--accumulator", "16:wrap"], ["--kernels", "--accumulator"]),
+        (["verify", "--kernels", "p.hwsim"], ["--kernels", "program"]),
+        (["show", "p.hwsim", "--sentences", "3"], ["--accumulators"]),
+        (["show", "p.hwsim", "--accumulators"], ["p.hwsim"]),
+        (["targets", "itta"], ["itta", "fullyqt", "onnxruntime"]),
+        (["targets", "ita", "--schemes"], ["--schemes", "ita"]),
     ],
 )
 def test_bad_arguments_are_one_line(
@@ -105,6 +126,56 @@ def test_a_sentence_beyond_the_positions_is_named(run: Run, tmp_path: Path) -> N
     refused(run("run", "--text", long, "--reference", long, "--config", "int8"), "line 2", "256")
 
 
+def test_a_target_beside_a_scheme_of_another_is_refused(run: Run, tmp_path: Path) -> None:
+    scheme, out = tmp_path / "mine.toml", tmp_path / "out"
+    scheme.write_text('name = "mine"\ntarget = "ita"\n')
+    for command in ("run", "quantize"):
+        refused(run(command, "--scheme", scheme, "--target", "pulp", "--out", out), "pulp", "mine.toml", "target ita")
+    scheme.write_text('name = "mine"\n')
+    refused(run("run", "--scheme", scheme, "--target", "pulp", "--out", out), "target fullyqt")
+    scheme.write_text('name = "mine"\ntarget = "itta"\n')
+    refused(run("run", "--scheme", scheme, "--out", out), "itta", "fullyqt")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("configs", "targets", "names"),
+    [
+        (None, None, ["int8", "int6", "int4", "w4a8"]),
+        (None, ["fullyqt"], ["int8", "int6", "int4", "w4a8"]),
+        (None, ["ita"], ["ita-native"]),
+        (["native"], None, ["fullyqt-native"]),
+        (["native", "int4"], ["ita", "tflm", "ita"], ["ita-native", "ita-int4", "tflm-native", "tflm-int4"]),
+        (["int8"], ["fullyqt", "pulp"], ["int8", "pulp-int8"]),
+    ],
+)
+def test_targets_times_configurations(configs: list[str], targets: list[str], names: list[str], tmp_path: Path) -> None:
+    assert [one.name for one in choose_schemes(configs, None, targets)] == names
+    own = tmp_path / "own.toml"
+    own.write_text(f'name = "own"\ntarget = "{(targets or ["fullyqt"])[-1]}"\n')
+    with_own = [one.name for one in choose_schemes(configs, own, targets)]
+    assert with_own == ([*names, "own"] if configs else ["own"])
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["targets"], ["targets", "ita"], ["show"]])
+def test_help_targets_and_show_do_not_wait_for_torch(arguments: list[str], tmp_path: Path) -> None:
+    if arguments == ["show"]:
+        tiny_program(preset("int8", "tflm")).save(tmp_path / "p.hwsim")
+        arguments = ["show", str(tmp_path / "p.hwsim"), "--accumulators"]
+    script = f"""
+import sys
+sys.argv = ["hwsim", *{arguments!r}]
+from analysis import cli
+try:
+    cli.main()
+finally:
+    assert not {{"torch", "matplotlib", "sacrebleu"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
 def test_an_unknown_site_pattern_is_refused(run: Run, tmp_path: Path) -> None:
     scheme = tmp_path / "mine.toml"
     scheme.write_text('name = "mine"\n[[rules]]\npattern = "encodr.*"\nbits = 4\n')
@@ -144,7 +215,7 @@ def test_a_full_disk_leaves_the_old_program(run: Run, tmp_path: Path, monkeypatc
 def test_every_command_has_help_with_an_example(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for command in ("run", "train", "quantize", "verify", "estimate", "sensitivity", "show", "vectors"):
+    for command in ("run", "train", "quantize", "verify", "estimate", "sensitivity", "show", "vectors", "targets"):
         monkeypatch.setattr("sys.argv", ["hwsim", command, "--help"])
         cli.main()
         assert f"hwsim {command}" in capsys.readouterr().out

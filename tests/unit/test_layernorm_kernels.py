@@ -191,14 +191,14 @@ def pinned(name: str, centred: bool) -> list[Case]:
     cases += [usual(name, FAR, centred, form, zero_point=form.max) for form in (INT8, UINT8, INT16)]
     if name == "ibert":
         cases += [usual(name, FAR, centred, variance_shift=shift) for shift in (1, 7, 30, 31)]
-        ends = [(1, 0), (1, 62), (2**20, 0), (2**20, 62), (2**20, 31), (2**20, 32)]
+        ends = [(1, 0), (1, 1), (1, 2), (1, 62), (2**20, 0), (2**20, 62), (2**20, 31), (2**20, 32)]
         cases += [usual(name, FAR, centred)._replace(ratios=(int64([m]), int64([e]))) for m, e in ends]
     if name == "pulp":
         cases += [usual(name, FAR, centred, shift=shift) for shift in (0, 1, 30, 31)]
     if name == "tflite":
         wide = int32([[-32767, 32767, 0, 5]])
         cases += [usual(name, FAR, centred, variance_limit=limit) for limit in (2, 2**31 - 1)]
-        cases += [usual(name, FAR, centred, shift=shift) for shift in (30, 31, 32, 62)]
+        cases += [usual(name, FAR, centred, shift=shift) for shift in (30, 31, 32, 33, 34, 35, 62)]
         cases += [usual(name, x, centred) for x in (wide, wide[:, :3].copy())]
     return cases
 
@@ -234,6 +234,8 @@ def rms(bits: int) -> st.SearchStrategy[tuple[Any, ...]]:
 
 def test_rms_of_fullyqt() -> None:
     cases = [(*NORM, zero) for zero in (0, 5, -128)] + [(*NORM._replace(x=SPREAD), zero) for zero in (1, 127)]
+    empty = NORM.constants._replace(eps=0)
+    cases += [(*NORM._replace(constants=empty), -128), (*NORM._replace(x=FLAT, constants=empty), 0)]
     seen = explore(check_layernorm, rms, cases)
     assert_occurred(seen, Counter.SATURATION, *TIES, Counter.DENOMINATOR_CLAMP)
 

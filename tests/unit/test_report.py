@@ -18,11 +18,12 @@ from lxml import html
 from rich.console import Console
 from rich.table import Table
 
-from analysis import plots
+from analysis import accuracy, plots
+from analysis.accuracy import float_passes
 from analysis.equality import Divergence
 from analysis.report import check_target, context, folder, sensitivity_table, summary_table, write_report
 from analysis.report.numbers import duration, energy, fixed, si, signed, significant
-from analysis.report.page import pivot
+from analysis.report.page import pivots
 from analysis.report.provenance import Context
 from analysis.report.records import configuration_names, finite
 from analysis.run import RunResult, run
@@ -31,9 +32,10 @@ from analysis.workload import Model, calibrate_model, load_model
 from hwsim.accelerator.estimate import table_rows
 from reference.checkpoint import save_checkpoint
 from reference.data import ParallelText
+from reference.floating import FloatArithmetic
 from reference.model import Transformer, TransformerConfig
 from reference.quantize.origin import checkpoint_hash
-from reference.quantize.scheme import Rule, Scheme, preset
+from reference.quantize.scheme import Rule, preset, scheme_for
 
 SENTENCES = 12
 SCRIPT = "<script>alert('x')</script>\t& \"quoted\""
@@ -84,7 +86,8 @@ def model(vocabulary: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
 def result(model: Model, small_text: ParallelText) -> RunResult:
     """Two configurations on a few sentences; BLEU, which random weights leave at 0, is made up."""
     text = small_text.head(SENTENCES)
-    own = Scheme(name="own & <b>$x^$</b>", weight_bits=4, rules=[Rule(pattern="*.softmax.output", bits=5)])
+    rules = [Rule(pattern="*.softmax.output", bits=5)]
+    own = scheme_for("ita", name="own & <b>$x^$</b>", weight_bits=4, rules=rules)
     done = run(model, [preset("int8"), own], text, calibrate_model(model, text))
     score = replace(done.bleu_float, score=12.5, low=9.0, high=16.5)
     scored = [replace(one, bleu_integer=score, bleu_fake_quant=score) for one in done.configurations]
@@ -101,7 +104,8 @@ def rows() -> list[Row]:
     ]
     layer = Row(kind="layer", name="encoder.0", bits=4, loss_increase=-0.01, sqnr_db=20.0, bleu=3.5)
     site = Row(kind="site", name="encoder.0.self_attention.key", bits=4, loss_increase=0.02, sqnr_db=math.inf)
-    return [*groups, layer, site]
+    ita = Row(kind="group", name="softmax", bits=4, loss_increase=0.5, sqnr_db=9.0, accelerator="ita")
+    return [*groups, ita, layer, site]
 
 
 @pytest.fixture
@@ -174,6 +178,45 @@ def test_json_has_every_figure_of_the_right_type(written: Path, result: RunResul
         assert sum(site["codes_compared"] for site in one["sites"]) == one["codes_compared"] > 0
     assert report["verdict"]["equal"] is True
     assert report["verdict"]["codes_compared"] == sum(c.equality.codes_compared for c in result.configurations)
+
+
+def test_every_table_says_whose_arithmetic_it_is(written: Path, result: RunResult) -> None:
+    plain, ita = read_json(written)["configurations"]
+    assert (plain["target"], plain["borrowed"], plain["extended"]) == ("fullyqt", {}, [])
+    assert (ita["target"], ita["extended"]) == ("ita", ["4-bit weights"])
+    assert ita["borrowed"] == {"embedding": "fullyqt", "generator": "fullyqt", "residual": "pulp", "layernorm": "pulp"}
+    rows = read_csv(written / "configurations.csv")
+    assert [row["target"] for row in rows] == ["fullyqt", "ita"] and rows[0]["borrowed"] == rows[0]["extended"] == ""
+    assert "layernorm from pulp" in rows[1]["borrowed"] and rows[1]["extended"] == "4-bit weights"
+    assert {row["target"] for row in read_csv(written / "sensitivity.csv")} == {"fullyqt", "ita"}
+    page = " ".join(page_of(written).xpath("//*[@id='configurations']")[0].text_content().split())
+    assert "residual from pulp, layernorm from pulp 4-bit weights" in page and "every operator is native" in page
+    text = " ".join(printed(summary_table(result)).split())
+    assert "int8: target fullyqt: every operator native" in text
+    assert "own & <b>$x^$</b>: target ita: embedding and generator borrowed from fullyqt" in text
+    assert "extended: 4-bit weights" in text
+
+
+def test_sites_are_those_of_the_target(result: RunResult) -> None:
+    """The float model has softmax numerators; a target whose softmax has none is not measured there."""
+    plain, ita = (set(one.accuracy.sites) for one in result.configurations)
+    assert ita < plain
+    assert {site.rpartition(".")[2] for site in plain - ita} == {"numerator", "denominator", "quotient"}
+
+
+def test_the_float_model_is_run_once_for_all_schemes(
+    model: Model, small_text: ParallelText, result: RunResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[object] = []
+    monkeypatch.setattr(accuracy, "FloatArithmetic", lambda *args: passes.append(args) or FloatArithmetic(*args))
+    text = small_text.head(SENTENCES)
+    schemes = [one.configuration.scheme for one in result.configurations]
+    again = run(model, schemes, text, calibrate_model(model, text))
+    assert len(passes) == len(model.batches_by_length(text, "text"))
+    for ours, theirs in zip(again.configurations, result.configurations, strict=True):
+        assert ours.accuracy == theirs.accuracy
+        alone = float_passes(model.network, model.batches_by_length(text, "text"), keep_sites=True)
+        assert accuracy.measure(model.network, ours.configuration.plan, alone) == ours.accuracy
 
 
 def test_json_energies_belong_together(written: Path) -> None:
@@ -281,7 +324,7 @@ def test_page_shows_every_png_whole(written: Path) -> None:
     page = page_of(written)
     files = {path.name: path.read_bytes() for path in written.glob("*.png")}
     assert {"bleu.png", "energy.png", "sensitivity_group.png", "sensitivity_layer.png"} <= files.keys()
-    assert {"sensitivity_sites_4_bits.png", "sqnr_1_int8.png"} <= files.keys()
+    assert {"sensitivity_sites_4_bits.png", "sensitivity_group_ita.png", "sqnr_1_int8.png"} <= files.keys()
     shown = [base64.b64decode(source.partition(",")[2], validate=True) for source in page.xpath("//img/@src")]
     assert sorted(shown) == sorted(files.values())
     for content in shown:
@@ -319,7 +362,8 @@ def test_a_comparison_of_nothing_is_no_proof(result: RunResult, tmp_path: Path, 
 
 
 def test_most_sensitive_comes_first(rows: list[Row], written: Path) -> None:
-    table = pivot(read_json(written)["sensitivity"], "group")
+    table, ita = pivots(read_json(written)["sensitivity"], "group")
+    assert (table["target"], ita["target"], list(ita["rows"])) == ("fullyqt", "ita", ["softmax"])
     assert list(table["rows"]) == ["feed_forward", "layernorm"] and table["widths"] == [8, 4]
 
 

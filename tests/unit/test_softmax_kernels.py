@@ -5,8 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hwsim import gemmlowp
 from hwsim.formats import Counter, IntFormat
+from tests.oracle import gemmlowp as oracle_gemmlowp
 from tests.oracle.interpolation import lookup
+from tests.oracle.scaling import doubling_high
 from tests.unit.kernel_checks import (
     assert_occurred,
     half_full,
@@ -69,6 +72,21 @@ def test_gemmlowp_leaves_out_what_lies_further_than_diff_min(left: int, furthest
     allowed = np.ones(scores.shape, np.bool_)
     constants = {"multiplier": 2**30, "left_shift": left}
     check_softmax_of("gemmlowp", scores, allowed, constants, INT16)
+
+
+def test_functions_of_gemmlowp() -> None:
+    """Around every power of two, and anywhere: exp in Q5.26, 1/(1+x) in Q0.31, 1/sqrt(x) of integers."""
+    rng = np.random.default_rng(1)
+    around = {min(max(2**k + step, 0), 2**31 - 1) for k in range(32) for step in (-2, -1, 0, 1, 2)}
+    values = thin([*sorted(around), *rng.integers(0, 2**31, 3000).tolist(), *rng.integers(0, 2**26, 1000).tolist()])
+    for v in values:
+        assert gemmlowp.exp_on_negative(-v) == oracle_gemmlowp.exp_q(-v), v
+        assert gemmlowp.one_over_one_plus(v) == oracle_gemmlowp.recip(v), v
+        assert gemmlowp.inverse_sqrt(max(v, 1)) == oracle_gemmlowp.invsqrt(max(v, 1)), v
+    assert gemmlowp.exp_on_negative(-(2**31)) == 0
+    products = [gemmlowp.doubling_high_multiply(a, b) for a, b in zip(values, values[::-1], strict=True)]
+    assert products == list(map(doubling_high, values, values[::-1]))
+    assert gemmlowp.doubling_high_multiply(-(2**31), -(2**31)) == 2**31 - 1
 
 
 # Laws

@@ -5,10 +5,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from analysis import cli
 from hwsim.loading import load
+from hwsim.program import Program
 from reference.data import ParallelText
 from tests.unit.tampering import save_tiny_model, with_constant
 
@@ -73,6 +75,128 @@ def test_verify_of_a_tampered_file_fails(run: Run, folder: Path, program: Path, 
     assert re.search(r"6 sentences, [\d,]+ codes compared, [1-9]", output)
     divergence = " ".join(output[output.index("first divergence") :].split())
     assert re.match(r"first divergence: sentence [1-6], encode, site encoder\.0\.self_attention\.softmax\.", divergence)
+
+
+@pytest.fixture
+def ita(run: Run, folder: Path) -> Path:
+    """The same model under another target's native configuration."""
+    path = folder / "ita.hwsim"
+    if not path.exists():
+        code, output = run(
+            "quantize", "--target", "ita", "--out", path, "--model", folder / "model", "--calibrate", folder / "text.en"
+        )
+        assert code == 0 and "scheme ita-native" in output, output
+        assert "target ita: " in output and "residual and layernorm borrowed from pulp" in output
+    return path
+
+
+def test_every_command_says_the_target_of_a_program(run: Run, folder: Path, ita: Path, tmp_path: Path) -> None:
+    text = ("--text", folder / "text.en", "--model", folder / "model")
+    for arguments in (
+        ("verify", ita, *text, "--target", "ita"),
+        ("show", ita),
+        ("estimate", ita, "--json", tmp_path / "cost.json"),
+    ):
+        code, output = run(*arguments)
+        assert code == 0, output
+        assert "ita: embedding and generator borrowed from fullyqt" in " ".join(output.split())
+    cost = json.loads((tmp_path / "cost.json").read_text())
+    assert cost["target"] == "ita" and cost["borrowed"]["layernorm"] == "pulp" and cost["extended"] == []
+    run("vectors", ita, "--site", "encoder.0.*.scores", "--out", tmp_path / "v", *text, "--steps", 0)
+    assert json.loads((tmp_path / "v" / "manifest.json").read_text())["target"] == "ita"
+
+
+def test_verify_refuses_a_program_of_another_target(run: Run, folder: Path, ita: Path) -> None:
+    code, output = run("verify", ita, "--model", folder / "model", "--target", "pulp")
+    assert code == 2 and "ita.hwsim is a program of target ita, not pulp" in output
+
+
+def test_a_program_whose_target_was_changed_is_refused(run: Run, folder: Path, ita: Path, tmp_path: Path) -> None:
+    sound = load(ita)
+    manifest = msgspec.structs.replace(sound.manifest, target="pulp")
+    Program(manifest, sound.constants).save(tmp_path / "changed.hwsim")
+    code, output = run("verify", tmp_path / "changed.hwsim", "--model", folder / "model", "--text", folder / "text.en")
+    assert code == 2 and "target pulp" in output and "scheme of ita" in output
+
+
+def test_verify_with_another_accumulator(run: Run, folder: Path, program: Path, tmp_path: Path) -> None:
+    text = ("--text", folder / "text.en", "--reference", folder / "text.de", "--model", folder / "model")
+    out = tmp_path / "out"
+    code, output = run("verify", program, *text, "--sentences", 3, "--accumulator", "10:saturate:tile=4", "--out", out)
+    assert code == 0, output
+    found = re.search(r"3 sentences, [\d,]+ codes compared, 0 different, 0 tokens different, (\d+) overflows", output)
+    assert found is not None and int(found[1]) > 0
+    assert "accumulators of 10 bits, saturate after every 4 products" in output
+    assert re.search(r"BLEU [\d.]+ \[.*; with its own accumulators [\d.]+, difference", output)
+    assert "Overflow events by operation: the worst 5 of" in output and "sentence 1, encode, row" in output
+    assert "Minimum safe accumulators, bits" in output
+    record = json.loads((out / "verify.json").read_text())
+    assert record["accumulator"] == {"bits": 10, "overflow": "saturate", "granularity": "tile", "tile": 4}
+    assert record["scheme"]["accumulator"] == record["accumulator"] and record["target"] == "fullyqt"
+    assert sum(one["events"] for one in record["overflowing"]) == record["overflows"] == int(found[1])
+    assert record["overflowing"][0]["first"].keys() == {"sentence", "call", "batch", "row", "column", "k"}
+    assert len(record["accumulators"]) == 23 and all(one["observed_bits"] for one in record["accumulators"])
+    assert record["bleu"]["with_own_accumulators"] is not None and record["codes_different"] == 0
+
+
+def test_an_accumulator_wide_enough_changes_nothing(run: Run, folder: Path, program: Path) -> None:
+    text = ("--text", folder / "text.en", "--model", folder / "model", "--sentences", 2)
+    _, plain = run("verify", program, *text)
+    code, wide = run("verify", program, *text, "--accumulator", "40:wrap:end")
+    assert code == 0 and wide.splitlines()[0] == plain.splitlines()[0]
+    assert "BLEU" not in wide and "Overflow events" not in wide  # no references, no overflows
+
+
+def test_verify_without_an_accumulator_writes_safe_widths(run: Run, folder: Path, ita: Path, tmp_path: Path) -> None:
+    text = ("--text", folder / "text.en", "--model", folder / "model", "--sentences", 2)
+    code, output = run("verify", ita, *text, "--out", tmp_path / "out")
+    assert code == 0 and "Minimum safe" not in output
+    record = json.loads((tmp_path / "out" / "verify.json").read_text())
+    assert record["accumulator"] is None and record["overflowing"] == [] and record["bleu"] is None
+    assert all(one["observed_bits"] <= one["proven_bits"] for one in record["accumulators"])
+    code, output = run("verify", ita, *text, "--out", tmp_path / "out")
+    assert code == 2 and "not empty" in output
+
+
+def test_show_has_safe_widths(run: Run, folder: Path, program: Path, tmp_path: Path) -> None:
+    code, output = run("show", program, "--accumulators")
+    assert code == 0 and "observed: give --text or --sentences" in output and "Constants" not in output
+    path, text = tmp_path / "show.json", ("--text", folder / "text.en", "--model", folder / "model")
+    code, output = run("show", program, "--accumulators", *text, "--sentences", 2, "--json", path)
+    assert code == 0 and "observed: enough for this text" in output, output
+    record = json.loads(path.read_text())
+    assert record["target"] == "fullyqt" and len(record["accumulators"]) == 23
+    assert all(one["observed_bits"] for one in record["accumulators"])
+    code, _ = run("show", program, "--site", "*.scores", "--json", path)
+    assert code == 0 and "accumulators" not in json.loads(path.read_text())
+
+
+def test_run_takes_targets(run: Run, folder: Path, tmp_path: Path) -> None:
+    text = ("--text", folder / "text.en", "--reference", folder / "text.de", "--calibrate", folder / "text.en")
+    out = tmp_path / "out"
+    code, output = run("run", *text, "--model", folder / "model", "--target", "ita", "--target", "tflm", "--out", out)
+    assert code == 0, output
+    report = json.loads((out / "report.json").read_text())
+    assert [(one["name"], one["target"]) for one in report["configurations"]] == [
+        ("ita-native", "ita"),
+        ("tflm-native", "tflm"),
+    ]
+    assert {row["target"] for row in report["sensitivity"]} == {"ita", "tflm"}
+    assert (out / "sensitivity_group_ita.png").exists() and (out / "sensitivity_group_tflm.png").exists()
+    assert all(one["codes_different"] == 0 < one["codes_compared"] for one in report["configurations"])
+
+
+def test_sensitivity_takes_a_target(run: Run, folder: Path, tmp_path: Path) -> None:
+    text = ("--text", folder / "text.en", "--reference", folder / "text.de", "--calibrate", folder / "text.en")
+    out = tmp_path / "out"
+    code, output = run(
+        "sensitivity", *text, "--model", folder / "model", "--target", "pulp", "--by", "group", "--out", out
+    )
+    assert code == 0 and "target pulp" in output, output
+    record = json.loads((out / "sensitivity.json").read_text())
+    assert [one["target"] for one in record["targets"]] == ["pulp"]
+    assert {row["target"] for row in record["sensitivity"]} == {"pulp"}
+    assert (out / "sensitivity.csv").read_text().startswith("target,kind,name,bits,")
 
 
 def test_vectors_are_written(run: Run, folder: Path, program: Path, tmp_path: Path) -> None:

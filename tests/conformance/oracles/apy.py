@@ -33,13 +33,14 @@ def shift_right(values: Integers, shift: int, *, rounding: str, overflow: str = 
     return _integers(fixed.cast(bits=bits, frac_bits=0, quantization=ROUNDINGS[rounding], overflow=OVERFLOWS[overflow]))
 
 
-def matmul(a: Integers, b: Integers, *, overflow: str, bits: int) -> Integers:
-    """Products of (m, k) and (k, n), each added to an accumulator of `bits` bits and cast to it, in the order of k."""
+def matmul(a: Integers, b: Integers, *, overflow: str, bits: int, tile: int) -> Integers:
+    """Products of (m, k) and (k, n), in the order of k; the sum is cast to `bits` bits after every `tile` of them."""
     left, right = (APyFixedArray.from_array(x.astype(np.float64), bits=_WORD // 2, frac_bits=0) for x in (a, b))
     acc = APyFixedArray.from_array(np.zeros((len(a), b.shape[1])), bits=bits, frac_bits=0)
-    for k in range(a.shape[1]):
-        exact = acc + left[:, k : k + 1] * right[k : k + 1, :]
-        acc = exact.cast(bits=bits, frac_bits=0, overflow=OVERFLOWS[overflow])
+    for start in range(0, a.shape[1], tile):
+        for k in range(start, min(start + tile, a.shape[1])):
+            acc = acc + left[:, k : k + 1] * right[k : k + 1, :]
+        acc = acc.cast(bits=bits, frac_bits=0, overflow=OVERFLOWS[overflow])
     return _integers(acc)
 
 

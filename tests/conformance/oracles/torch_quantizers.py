@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 def int_mm(a: NDArray[np.int8], b: NDArray[np.int8]) -> NDArray[np.int32]:
     """torch._int_mm of (m, k) and (k, n): int32 accumulators.
 
-    b is copied: torch 2.13 returns garbage for k = 1 if b's strides are those of a transposed matrix.
+    Exact on every CPU if b has 7 bits: without VNNI, sums of two products saturate to 16 bits. b is copied: torch 2.13
+    returns garbage for k = 1 if b's strides are those of a transposed matrix.
     """
     return np.asarray(torch._int_mm(torch.from_numpy(a), torch.from_numpy(b.copy(order="C"))).numpy())
 

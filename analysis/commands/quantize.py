@@ -1,0 +1,47 @@
+"""`hwsim quantize`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from analysis.commands import options, shared
+
+
+def quantize(
+    out: Annotated[Path, typer.Option(help="Program file to write.")],
+    config: Annotated[
+        str | None,
+        typer.Option(help="int8, int6, int4, w4a8 or native. Default: int8 for fullyqt, native for other targets."),
+    ] = None,
+    scheme: options.Scheme = None,
+    target: options.Target = None,
+    model: options.Model = None,
+    calibrate: options.Calibrate = None,
+    calibrate_reference: options.CalibrateReference = None,
+) -> None:
+    """Calibrate a checkpoint, lower it, prove its accumulators, write the program file.
+
+    Examples: `hwsim quantize --config int8 --out int8.hwsim` · `hwsim quantize --target ita --out ita.hwsim` ·
+    `hwsim quantize --scheme mine.toml --out mine.hwsim`
+    """
+    from analysis.report.records import scheme_provenance
+    from analysis.workload import check_inputs, configure, load_model
+    from reference.quantize.plan import dropped_factor
+
+    if config and scheme:
+        raise ValueError("one program has one scheme: give --config or --scheme, not both")
+    configs = [config] if config else None
+    chosen = shared.choose_schemes(configs, scheme, [target] if target else None)[0]  # int8 is the first of fullyqt's
+    loaded = load_model(model)
+    check_inputs(loaded, [chosen])
+    ranges = shared.calibrated(loaded, calibrate, calibrate_reference)
+    program = configure(loaded, chosen, ranges).program
+    program.save(out)
+    rule = chosen.accumulator.overflow.value
+    print(f"{out}: scheme {chosen.name}, {program.weight_bytes:,} bytes of weights, accumulators {rule}")
+    print(scheme_provenance(chosen))
+    if chosen.sqrt_mode == "dropped":
+        print(
+            f"sqrt_mode dropped: scores are {dropped_factor(loaded.network.config.d_head):.4f} times their real value"
+        )

@@ -1,0 +1,64 @@
+"""`hwsim run`."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from analysis.commands import options, shared
+
+
+def run(
+    sentences: Annotated[int, typer.Option(min=1, help="How many test sentences.")] = options.DEFAULT_SENTENCES,
+    config: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--config",
+            help="int8, int6, int4, w4a8 or native, under every target; repeatable. Default: the first four for "
+            "fullyqt, native for other targets.",
+        ),
+    ] = None,
+    scheme: options.Scheme = None,
+    target: options.Targets = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write.")] = None,
+    model: options.Model = None,
+    text: options.Text = None,
+    reference: options.Reference = None,
+    calibrate: options.Calibrate = None,
+    calibrate_reference: options.CalibrateReference = None,
+    beam: options.Beam = 1,
+    sensitivity: Annotated[bool, typer.Option(help="Measure the sensitivity of each group too.")] = True,
+) -> None:
+    """Translate, prove every code equal, price, and write a report: the main job.
+
+    Examples: `hwsim run` · `hwsim run --sentences 1000 --config int8` · `hwsim run --target ita --target tflm` ·
+    `hwsim run --text my.en --reference my.de --scheme mine.toml --out report`
+    """
+    from analysis import report
+    from analysis.report.study import study
+    from analysis.run import run as run_all
+    from analysis.workload import check_inputs, load_model
+
+    began = time.perf_counter()
+    folder = out or Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
+    report.check_target(folder)
+    schemes = shared.choose_schemes(config, scheme, target)
+    loaded = load_model(model)
+    whole = shared.read_text(text, reference)
+    body = whole.head(sentences)
+    check_inputs(loaded, schemes, body)
+    ranges = shared.calibrated(loaded, calibrate, calibrate_reference)
+    with shared.progress("translating and comparing", len(body) * (1 + len(schemes))) as advance:
+        result = run_all(loaded, schemes, body, ranges, beam_width=beam, advance=advance)
+    rows = []
+    if sensitivity:
+        names = list(dict.fromkeys(one.target for one in schemes))
+        some = whole.head(options.SENSITIVITY_SENTENCES)
+        rows = study(loaded, some, ranges, ("group",), False, shared.progress, names)
+    report.write_report(result, rows, folder, report.context(sys.argv, loaded.folder, time.perf_counter() - began))
+    shared.show(report.summary_table(result), *([report.sensitivity_table(rows)] if rows else []))
+    print(f"report: {folder / 'report.html'}")
+    if not all(one.equality.equal for one in result.configurations):
+        raise SystemExit(1)

@@ -1,0 +1,42 @@
+"""`hwsim sensitivity`."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from analysis.commands import options, shared
+
+
+def sensitivity(
+    out: Annotated[Path, typer.Option(help="Folder for JSON, CSV and plots.")],
+    sentences: Annotated[int, typer.Option(min=1)] = options.SENSITIVITY_SENTENCES,
+    by: Annotated[list[str] | None, typer.Option(help="group, layer or site; repeatable. Default: all three.")] = None,
+    target: options.Target = None,
+    bleu: Annotated[bool, typer.Option("--bleu", help="Translate at every setting too.")] = False,
+    model: options.Model = None,
+    text: options.Text = None,
+    reference: options.Reference = None,
+    calibrate: options.Calibrate = None,
+    calibrate_reference: options.CalibrateReference = None,
+) -> None:
+    """Which group, layer or site can do with 6, 4 or 3 bits while the rest has 8.
+
+    Examples: `hwsim sensitivity --by group --bleu --out sensitivity` · `hwsim sensitivity --target ita --out ita`
+    """
+    from analysis import report
+    from analysis.report.study import check_kinds, study, write_study
+    from analysis.workload import load_model
+    from hwsim.targets import DEFAULT_TARGET
+    from hwsim.targets import target as named_target
+
+    began = time.perf_counter()
+    report.check_target(out)
+    kinds, names = check_kinds(by), [named_target(target or DEFAULT_TARGET).name]
+    loaded, body = load_model(model), shared.read_text(text, reference).head(sentences)
+    ranges = shared.calibrated(loaded, calibrate, calibrate_reference)
+    rows = study(loaded, body, ranges, kinds, bleu, shared.progress, names)
+    write_study(rows, len(body), out, report.context(sys.argv, loaded.folder, time.perf_counter() - began))
+    shared.show(report.sensitivity_table([row for row in rows if row.kind != "site"] or rows))

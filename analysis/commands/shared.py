@@ -1,0 +1,94 @@
+"""What several commands do: choose schemes, read text, calibrate, show progress, print."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis.workload import Model
+    from reference.data import ParallelText
+    from reference.quantize.calibrate import Range
+    from reference.quantize.scheme import Scheme
+
+
+def choose_schemes(configs: Sequence[str] | None, scheme: Path | None, targets: Sequence[str] | None) -> "list[Scheme]":
+    """Every configuration under every target, then the scheme of a file; without either, the targets' defaults.
+
+    Raises
+    ------
+    ValueError
+        For an unknown target or configuration, and a scheme file of a target that was not asked for.
+    """
+    from hwsim.targets import DEFAULT_TARGET, target
+    from reference.quantize.scheme import NATIVE, PRESETS, preset, read_scheme
+
+    wanted = [target(name).name for name in dict.fromkeys(targets or [DEFAULT_TARGET])]
+    chosen = []
+    if configs or scheme is None:
+        for name in wanted:
+            chosen += [preset(one, name) for one in configs or (PRESETS if name == DEFAULT_TARGET else [NATIVE])]
+    if scheme is not None:
+        own = read_scheme(scheme)
+        if targets and own.target not in wanted:
+            raise ValueError(
+                f"--target {', '.join(wanted)}, but {scheme} is a scheme of target {own.target} (its field `target`)"
+            )
+        chosen.append(own)
+    return chosen
+
+
+def read_text(source: Path | None, reference: Path | None) -> "ParallelText":
+    """The user's text with its translations, or the shipped test set."""
+    from reference.data import corpus, read_parallel
+
+    if source is None and reference is None:
+        return corpus("test")
+    if source is None or reference is None:
+        raise ValueError("--text and --reference go together")
+    return read_parallel(source, reference)
+
+
+def read_source(source: Path | None) -> tuple[str, ...]:
+    """The user's sentences, or those of the shipped test set."""
+    from reference.data import corpus, read_lines
+
+    return corpus("test").source if source is None else read_lines(source)
+
+
+def calibrated(model: "Model", source: Path | None, reference: Path | None) -> "dict[str, Range]":
+    """Calibrated ranges: on the user's text, with its translations or the float model's own, or on training text."""
+    from analysis.run import calibrate_on_own_translations
+    from analysis.workload import calibrate_model
+    from reference.data import read_lines, read_parallel
+
+    if source is None and reference is not None:
+        raise ValueError("--calibrate-reference needs --calibrate")
+    with progress("calibrating", None):
+        if source is not None and reference is None:
+            return calibrate_on_own_translations(model, read_lines(source), str(source))
+        text = None if source is None or reference is None else read_parallel(source, reference)
+        return calibrate_model(model, text)
+
+
+def show(*renderables: Any) -> None:
+    """Print, as wide as the terminal is."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    for renderable in renderables:
+        console.print(renderable)
+
+
+@contextmanager
+def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error; without a total it only shows that time passes."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    steps = () if total is None else (MofNCompleteColumn(),)
+    columns = (TextColumn("{task.description}"), BarColumn(), *steps, TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)

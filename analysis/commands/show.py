@@ -1,0 +1,73 @@
+"""`hwsim show`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from analysis.commands import options, shared
+
+if TYPE_CHECKING:
+    from hwsim import program as ir
+
+Observed = dict[str, tuple[int, int]]
+
+
+def show(
+    program: options.Program,
+    site: Annotated[str, typer.Option(help="Only tensors and operations that match this pattern.")] = "*",
+    accumulators: Annotated[
+        bool,
+        typer.Option(
+            "--accumulators",
+            help="Minimum safe accumulator widths instead: by proof, by A2Q's bound, and, with --text or --sentences, "
+            "by what the running sums of a text reach.",
+        ),
+    ] = False,
+    text: options.Text = None,
+    sentences: Annotated[
+        int | None, typer.Option(min=1, help="Observe so many sentences of the text; default: the shipped test set.")
+    ] = None,
+    model: options.Model = None,
+    json: Annotated[Path | None, typer.Option(help="Write the same as JSON.")] = None,
+) -> None:
+    """Sites, formats, shapes, accumulator bounds and multipliers of a program.
+
+    Examples: `hwsim show int8.hwsim --site 'encoder.0.*'` · `hwsim show int8.hwsim --accumulators --sentences 20`
+    """
+    import msgspec
+
+    from analysis.accumulators import safe_widths, width_table
+    from analysis.show import describe, header, render
+    from hwsim.files import write_whole
+    from hwsim.loading import load
+
+    observing = text is not None or sentences is not None
+    if observing and not accumulators:
+        raise ValueError("--text and --sentences need --accumulators")
+    loaded = load(program)
+    description = describe(loaded, site)
+    record = msgspec.to_builtins(description)
+    if accumulators:
+        widths = safe_widths(loaded, _observe(loaded, text, sentences, model) if observing else None, site)
+        shared.show(header(description), width_table(widths))
+        record["accumulators"] = msgspec.to_builtins(widths)
+    else:
+        shared.show(*render(description))
+    if json is not None:
+        write_whole(json, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+
+
+def _observe(program: "ir.Program", text: Path | None, sentences: int | None, model: Path | None) -> Observed:
+    """What the running sums of every accumulator reach while a text is translated greedily."""
+    from analysis.accumulators import Watch
+    from analysis.run import translate_integer
+    from analysis.workload import load_model, match_tokenizer
+
+    loaded, watch = load_model(model), Watch(program)
+    match_tokenizer(loaded, program)
+    lines = shared.read_source(text)[: sentences or options.DEFAULT_SENTENCES]
+    rows = loaded.encode(lines, "source text")
+    with shared.progress("observing", len(rows)) as advance:
+        translate_integer(loaded, watch, rows, alone=True, advance=advance)
+    return watch.observed

@@ -1,0 +1,35 @@
+"""`hwsim vectors`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from analysis.commands import options, shared
+
+
+def vectors(
+    program: options.Program,
+    site: Annotated[str, typer.Option(help="Pattern of output sites, for example 'encoder.0.*.scores'.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    text: options.Text = None,
+    sentences: Annotated[int, typer.Option(min=1, help="How many sentences of the text.")] = 1,
+    steps: Annotated[int, typer.Option(min=0, help="How many decode steps.")] = 2,
+    model: options.Model = None,
+) -> None:
+    """Test vectors for an RTL test bench: inputs, constants and outputs as npz and $readmemh hex, with a manifest.
+
+    Example: `hwsim vectors int8.hwsim --site 'encoder.0.*.softmax.output' --out vectors`
+    """
+    from analysis.report import check_target
+    from analysis.vectors import write_vectors
+    from analysis.workload import load_model, match_tokenizer
+    from hwsim.loading import load
+    from hwsim.machine import Machine
+
+    check_target(out)
+    loaded, checked = load_model(model), load(program)
+    match_tokenizer(loaded, checked)
+    lines = shared.read_source(text)[:sentences]
+    written = write_vectors(Machine(checked), loaded.encode(lines, "source text"), site, out, steps=steps)
+    print(f"{out}: {written}")

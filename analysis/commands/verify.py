@@ -1,0 +1,144 @@
+"""`hwsim verify`."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from analysis.commands import options, shared
+
+if TYPE_CHECKING:
+    from analysis.workload import Configuration
+
+
+def verify(
+    program: Annotated[Path | None, typer.Argument(help="Program file.")] = None,
+    text: options.Text = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option("--reference", help="Translations of --text, for BLEU; default: the shipped test set's."),
+    ] = None,
+    sentences: Annotated[int, typer.Option(min=1)] = options.DEFAULT_SENTENCES,
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="NAME", help="Refuse a program of another target.")
+    ] = None,
+    accumulator: Annotated[
+        str | None,
+        typer.Option(
+            "--accumulator",
+            metavar="SPEC",
+            help="Verify the same program with another accumulator for every matrix product. BITS:RULE[:WHEN[=TILE]]: "
+            "8 to 63 bits; saturate or wrap; after every product (mac, the default), after TILE products (tile, "
+            "default 16) or at the end (end). For example 16:saturate:tile=32. Reports BLEU, overflow events, where "
+            "they begin, and safe widths.",
+        ),
+    ] = None,
+    model: options.Model = None,
+    beam: options.Beam = 1,
+    kernels: Annotated[bool, typer.Option("--kernels", help="Kernel by kernel instead, no program needed.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for verify.json with safe accumulator widths; or for the kernel error plots and table."
+        ),
+    ] = None,
+) -> None:
+    """Prove a program equal to fake-quant on text, every code of every site; exit code 1 if it is not.
+
+    Examples: `hwsim verify int8.hwsim --sentences 200` · `hwsim verify int8.hwsim --accumulator 18:wrap --out narrow` ·
+    `hwsim verify --kernels --out kernels`
+    """
+    if kernels:
+        if any(given is not None for given in (program, accumulator, target, reference)):
+            raise ValueError(
+                "--kernels looks at the kernels alone: leave the program out, and --accumulator, --target, --reference"
+            )
+        _verify_kernels(out)
+        return
+    if program is None:
+        raise ValueError("verify needs a program file, or --kernels")
+    if reference is not None and text is None:
+        raise ValueError("--reference needs --text")
+    _verify_program(program, (text, reference), sentences, target, accumulator, model, beam, out)
+
+
+def _verify_program(
+    path: Path,
+    files: tuple[Path | None, Path | None],
+    sentences: int,
+    target: str | None,
+    spec: str | None,
+    model: Path | None,
+    beam: int,
+    out: Path | None,
+) -> None:
+    from analysis import verification
+    from analysis.accumulators import parse_accumulator
+    from analysis.report import check_target, context
+    from analysis.workload import load_model, reconfigure
+
+    began = time.perf_counter()
+    accumulator = None if spec is None else parse_accumulator(spec)
+    if out is not None:
+        check_target(out)
+    _known(target)
+    loaded = load_model(model)
+    configuration = reconfigure(loaded, path)
+    _check_same(path, configuration, target)
+    source, references = (None if lines is None else lines[:sentences] for lines in _lines(*files))
+    assert source is not None
+    rows = loaded.encode(source, "source text")
+    passes = 1 + verification.translates_twice(accumulator, references)
+    with shared.progress("comparing", len(rows) * passes) as advance:
+        found = verification.verify(
+            loaded,
+            configuration,
+            rows,
+            references=references,
+            accumulator=accumulator,
+            watched=out is not None,
+            beam_width=beam,
+            advance=advance,
+        )
+    print("\n".join(verification.lines(str(path), found)))
+    shared.show(*verification.tables(found))
+    if out is not None:
+        verification.write(found, out, context(sys.argv, loaded.folder, time.perf_counter() - began))
+        print(f"record: {out / verification.RECORD}")
+    if not found.equality.equal:
+        raise SystemExit(1)
+
+
+def _known(target: str | None) -> None:
+    """Refuse an unknown target before anything is read."""
+    from hwsim.targets import target as named_target
+
+    if target is not None:
+        named_target(target)
+
+
+def _check_same(path: Path, configuration: "Configuration", target: str | None) -> None:
+    own = configuration.scheme.target
+    if target is not None and target != own:
+        raise ValueError(f"{path} is a program of target {own}, not {target}")
+
+
+def _lines(text: Path | None, reference: Path | None) -> tuple[Any, Any]:
+    """Source sentences, and their translations if they are known."""
+    if text is not None and reference is None:
+        return shared.read_source(text), None
+    body = shared.read_text(text, reference)
+    return body.source, body.target
+
+
+def _verify_kernels(out: Path | None) -> None:
+    from analysis.kernel_report import print_and_write
+
+    if out is not None:
+        from analysis.report import check_target
+
+        check_target(out)
+    if not print_and_write(out, sys.argv, shared.show):
+        raise SystemExit(1)

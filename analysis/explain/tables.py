@@ -1,0 +1,85 @@
+"""Causes in a softmax's table: the entries that B must have, read from its numerators, or tried on its outputs."""
+
+from collections.abc import Mapping, Sequence
+
+from analysis.divergence import Element
+from analysis.divergence.softmaxes import distances
+from analysis.explain.bench import Bench
+from analysis.explain.records import Cause
+from analysis.explain.tally import Sample
+from hwsim.operations import Softmax
+from hwsim.program import Program
+
+SHOWN = 6
+
+
+def explain_table(program: Program, operation: Softmax, samples: Sequence[Sample]) -> list[Cause]:
+    """The entries that B's numerators imply, if one table can have made them all."""
+    entries: dict[int, dict[int, int]] = {}  # distance -> code of B -> how often
+    masked, checked = 0, 0
+    for sample in samples:
+        cache: dict[object, list[int | None]] = {}
+        for at, code in zip(sample.at, sample.codes(sample.b), strict=True):
+            row = at[:-1]
+            if row not in cache:
+                cache[row] = distances(operation, Element(program, operation.numerator, at, sample.values, {})).of
+            distance, checked = cache[row][at[-1]], checked + 1
+            if distance is None:
+                masked += code == 0
+            else:
+                seen = entries.setdefault(distance, {})
+                seen[code] = seen.get(code, 0) + 1
+    table = [int(entry) for entry in program.constants[operation.table]]
+    theirs = {distance: max(seen, key=lambda code: seen[code]) for distance, seen in sorted(entries.items())}
+    wrong = {distance: code for distance, code in theirs.items() if code != table[distance]}
+    if not wrong:
+        return []
+    reproduced = masked + sum(max(seen.values()) for seen in entries.values())
+    return [Cause(kind="table", text=describe_entries(table, wrong), checked=checked, reproduced=reproduced)]
+
+
+def explain_swap(program: Program, operation: Softmax, site: str, samples: Sequence[Sample]) -> list[Cause]:
+    """Two neighbouring entries swapped, where the numerators themselves are not known: every pair is tried."""
+    different = [sample for sample in samples if sample.codes(sample.a) != sample.codes(sample.b)]
+    table = program.constants[operation.table].copy()
+    bench = Bench(Program(program.manifest, program.constants | {operation.table: table}))
+    causes = []
+    for i in range(len(table) - 1):
+        if table[i] == table[i + 1]:
+            continue
+        table[[i, i + 1]] = table[[i + 1, i]]
+        if _reproduced(bench, operation, site, different[:1]) == len(different[0].indices):
+            text = describe_entries(
+                [*program.constants[operation.table].tolist()], {k: int(table[k]) for k in (i, i + 1)}
+            )
+            checked = sum(len(sample.indices) for sample in samples)
+            hits = _reproduced(bench, operation, site, samples)
+            causes.append(Cause(kind="table", text=text, checked=checked, reproduced=hits))
+        table[[i, i + 1]] = table[[i + 1, i]]
+    return causes
+
+
+def _reproduced(bench: Bench, operation: Softmax, site: str, samples: Sequence[Sample]) -> int:
+    count = 0
+    for sample in samples:
+        made = bench.run(operation, sample.values)
+        if made is not None:
+            count += sum(x == y for x, y in zip(sample.codes(made[site]), sample.codes(sample.b), strict=True))
+    return count
+
+
+def describe_entries(table: Sequence[int], wrong: Mapping[int, int]) -> str:
+    """Entries of a table that are others in B, and whether two of them are swapped."""
+    swapped = [(i, j) for i in wrong for j in wrong if i < j and (wrong[i], wrong[j]) == (table[j], table[i])]
+    if len(wrong) == 2 and swapped:
+        ((i, j),) = swapped
+        return (
+            f"swapped table entries: {i} holds {wrong[i]} and {j} holds {wrong[j]} in B, {table[i]} and {table[j]} in A"
+        )
+    shown = ", ".join(f"{i} holds {code} in B, {table[i]} in A" for i, code in list(wrong.items())[:SHOWN])
+    more = f", and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+    text = f"table entr{'y' if len(wrong) == 1 else 'ies'} {shown}{more}"
+    ((i, code),) = wrong.items() if len(wrong) == 1 else ((-1, -1),)
+    if code in table:
+        text += f", the value of A's entry {table.index(code)}"
+    return text

@@ -1,0 +1,1 @@
+"""The pages of docs/operators and docs/targets.md: error studies, their plots, and the tables made from records."""

@@ -1,0 +1,185 @@
+"""Targets and requantization schemes as tables, and what a program or scheme owes to other targets. Records only."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from hwsim.program import Program
+from hwsim.requantization import CATALOGUE, Limits, SchemeRecord
+from hwsim.targets import TARGETS, Operator, Target, target
+
+OPERATORS = ("requantization", "residual", "softmax", "layernorm", "activation", "embedding", "generator")
+_HARDWARE = (
+    *("target", "requantization", "multi-\nplier", "weights", "activa-\ntions", "residual\nsum"),
+    *("weight\nscales", "zero\npoints", "accumu-\nlator"),
+)
+_WIDTHS = ("weight_bits", "activation_bits", "residual_bits")
+
+
+class Provenance(NamedTuple):
+    """Whose arithmetic it is: operator -> lender, and widths that the hardware lacks (None where not known)."""
+
+    target: str
+    borrowed: dict[str, str]
+    extended: list[str] | None
+
+    def __str__(self) -> str:
+        """For example `target ita: residual and layernorm borrowed from pulp; extended: 4-bit weights`."""
+        lenders: dict[str, list[str]] = {}
+        for operator, lender in self.borrowed.items():
+            lenders.setdefault(lender, []).append(operator)
+        parts = [f"{_and(operators)} borrowed from {lender}" for lender, operators in lenders.items()]
+        parts = parts or ["every operator native"]
+        if self.extended is None:
+            parts.append("widths not said")
+        elif self.extended:
+            parts.append(f"extended: {', '.join(self.extended)}")
+        return f"target {self.target}: {'; '.join(parts)}"
+
+
+def provenance(name: str, extended: Sequence[str] | None) -> Provenance:
+    """Provenance under a target.
+
+    Raises
+    ------
+    ValueError
+        For an unknown target; lists the known ones.
+    """
+    return Provenance(name, target(name).borrowed, None if extended is None else list(extended))
+
+
+def program_provenance(program: Program) -> Provenance:
+    """What a program file says: its target, and the widths of the scheme that it was lowered from."""
+    name = program.manifest.target
+    try:
+        scheme = msgspec.json.decode(program.manifest.origin, type=dict[str, Any])["scheme"]
+        widths = msgspec.convert({key: scheme[key] for key in _WIDTHS}, dict[str, int])
+    except (msgspec.DecodeError, KeyError, TypeError):  # `origin` is for the reader, and may be anything
+        return provenance(name, None)
+    return provenance(name, target(name).extended(**widths))
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(", ".join(words).rsplit(", ", 1))
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def overview() -> list[RenderableType]:
+    """All targets: their operators, then their hardware."""
+    return [_operators(), _hardware()]
+
+
+def _operators() -> Table:
+    table = _table("Operators: native, or whom they are borrowed from", ("target", *OPERATORS))
+    for one in TARGETS.values():
+        cells = [one.operators[name].borrowed_from for name in OPERATORS]
+        table.add_row(one.name, *(Text(cell or "native", style="" if cell else "green") for cell in cells))
+    return table
+
+
+def _hardware() -> Table:
+    table = _table("Hardware: native widths in bits, the native configuration's first", _HARDWARE)
+    for one in TARGETS.values():
+        table.add_row(
+            one.name,
+            one.requantization,
+            str(one.multiplier_bits),
+            _widths(one.weight_bits),
+            _widths(one.activation_bits),
+            str(one.residual_bits),
+            one.granularity.removeprefix("per_"),
+            _zero_points(one),
+            str(one.accumulator.bits),
+        )
+    return table
+
+
+def _widths(bits: Sequence[int]) -> str:
+    """`8, 4`; of a whole range `8, 2 to 16`, the native one first."""
+    low, high = min(bits), max(bits)
+    is_range = len(bits) > 2 and sorted(bits) == list(range(low, high + 1))
+    return f"{bits[0]}, {low} to {high}" if is_range else ", ".join(map(str, bits))
+
+
+def _zero_points(one: Target) -> str:
+    return f"to {one.zero_point_bits} bits" if one.zero_point_bits else "none"
+
+
+def details(name: str) -> list[RenderableType]:
+    """One target in full, with sources.
+
+    Raises
+    ------
+    ValueError
+        For an unknown target; lists the known ones.
+    """
+    one = target(name)
+    scale, accumulator = CATALOGUE[one.requantization], one.accumulator
+    facts = {
+        "target": one.name,
+        "requantization": f"{scale.name}: {scale.formula}, zero point {scale.zero_point}",
+        "multipliers": f"{one.multiplier_bits} bits",
+        "softmax": one.softmax + (f", in groups of {one.itamax_group}" if one.itamax_group else ""),
+        "layernorm": one.layernorm,
+        "residual sum": f"{one.residual}, {one.residual_bits} bits",
+        "weights": f"{_widths(one.weight_bits)} bits, scales {one.granularity}",
+        "activations": f"{_widths(one.activation_bits)} bits, zero points {_zero_points(one)}",
+        "sqrt(d_head)": one.sqrt_mode,
+        "accumulator": f"{accumulator.bits} bits, {accumulator.overflow.value}",
+    }
+    table = _table("Operators", ("operator", "whose", "read in"))
+    for operator in OPERATORS:
+        record: Operator = one.operators[operator]
+        whose = "native" if record.native else f"borrowed from {record.borrowed_from}"
+        table.add_row(operator, Text(whose, style="green" if record.native else ""), Text(record.source))
+    return [Group(_facts(facts), ""), table]
+
+
+def schemes() -> list[RenderableType]:
+    """The requantization catalogue: x * m / 2^e to an integer."""
+    return [
+        Group(Text(record.name, style="bold"), _facts(_scheme_facts(record), 2), "") for record in CATALOGUE.values()
+    ]
+
+
+def _scheme_facts(record: SchemeRecord) -> dict[str, str]:
+    limits = record.limits
+    targets = [one.name for one in TARGETS.values() if one.requantization == record.name]
+    return {
+        "formula": record.formula,
+        "rounding": f"{record.rounding}; zero point {record.zero_point}",
+        "multiplier": f"{_multipliers(limits)}, shift {limits.least_shift} to {limits.greatest_shift}, "
+        f"input to {limits.input_bits} bits",
+        "used by": record.users,
+        "targets": ", ".join(targets) or "none",
+        "source": record.source,
+    }
+
+
+def _multipliers(limits: Limits) -> str:
+    if limits.high == 1:
+        return "none"
+    return f"{limits.low:,} to {limits.high:,} ({limits.multiplier_bits} bits)"
+
+
+def _facts(facts: dict[str, str], indent: int = 0) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(style="" if indent else "bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(" " * indent + name, Text(value))
+    return table
+
+
+def _table(title: str, headers: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for number, header in enumerate(headers):
+        table.add_column(header, no_wrap=not number, overflow="fold", vertical="top")
+    return table
