@@ -5,6 +5,7 @@ import sys
 import typer
 
 from analysis.commands.estimate import estimate
+from analysis.commands.explain import explain
 from analysis.commands.quantize import quantize
 from analysis.commands.run import run
 from analysis.commands.sensitivity import sensitivity
@@ -25,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (run, train, quantize, verify, estimate, sensitivity, show, vectors, targets):
+for command in (run, train, quantize, verify, estimate, sensitivity, show, explain, vectors, targets):
     app.command()(command)
 
 

@@ -28,7 +28,7 @@ from hwsim.fixedpoint import (
     round_shift_by_rule,
 )
 from hwsim.formats import IntFormat, Rounding, Scaling
-from hwsim.scaling import FLOAT32_INSIDE, greatest_input, scale_and_tie
+from hwsim.scaling import FLOAT32_INSIDE, greatest_input, least_input, scale_and_tie
 
 Loop = Callable[..., None]
 
@@ -36,8 +36,8 @@ MAX_OUTPUT_BITS = 32
 """Results are held in int32: signed formats to 32 bits, unsigned ones to 31."""
 
 _INPUTS = {
-    Scaling.Q31_DOUBLE: "|acc| * 2^max(31 - shift, 0) to 2^31",
-    Scaling.Q31_DOUBLE_HALF_UP: "|acc| * 2^max(31 - shift, 0) to 2^31",
+    Scaling.Q31_DOUBLE: "acc * 2^max(31 - shift, 0) from -2^31 to 2^31 - 1",
+    Scaling.Q31_DOUBLE_HALF_UP: "acc * 2^max(31 - shift, 0) from -2^31 to 2^31 - 1",
     Scaling.FLOAT32: "|acc| to 2^31",
     Scaling.FLOAT32_INSIDE: "|acc| to 2^31",
 }
@@ -146,14 +146,15 @@ def _check_inputs(acc: Accumulators, multiplier: Multipliers, shift: Multipliers
 def _are_taken(acc: Accumulators, multiplier: Multipliers, shift: Multipliers, rule: int) -> bool:
     """Whether every |acc| is one that the rule takes."""
     m_step, e_step = np.int64(multiplier.size > 1), np.int64(shift.size > 1)
-    limits = np.empty(acc.shape[1], np.int64)
-    for j in range(limits.size):
-        limits[j] = greatest_input(rule, multiplier[j * m_step], shift[j * e_step])
+    least, greatest = np.empty(acc.shape[1], np.int64), np.empty(acc.shape[1], np.int64)
+    for j in range(acc.shape[1]):
+        least[j] = least_input(rule, multiplier[j * m_step], shift[j * e_step])
+        greatest[j] = greatest_input(rule, multiplier[j * m_step], shift[j * e_step])
     beyond = np.int64(0)
     for i in range(acc.shape[0]):
-        for j in range(limits.size):
+        for j in range(acc.shape[1]):
             value = np.int64(acc[i, j])
-            beyond += np.int64(value > limits[j]) + np.int64(value < -limits[j])
+            beyond += np.int64(value > greatest[j]) + np.int64(value < least[j])
     return bool(beyond == 0)
 
 

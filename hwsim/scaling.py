@@ -28,19 +28,25 @@ Q31_DOUBLE, Q31_DOUBLE_HALF_UP = int(Scaling.Q31_DOUBLE), int(Scaling.Q31_DOUBLE
 FLOAT32, FLOAT32_INSIDE = int(Scaling.FLOAT32), int(Scaling.FLOAT32_INSIDE)
 
 EXACT_MAX = (1 << 63) - 1
-Q31_MAX = 1 << 31
+Q31_MAX = (1 << 31) - 1
 FLOAT32_MAX = 1 << 31
 FLOAT32_MULTIPLIER_MAX = (1 << MANTISSA_BITS) - 1
 
 
 @njit(cache=True)
 def greatest_input(rule: int, m: Integer, e: Integer) -> np.int64:
-    """The greatest |x| that the rule takes: (R2, R3) |x| * 2^max(31-e, 0) <= 2^31; (R9) 2^31; else an exact product."""
+    """The greatest x that the rule takes: (R2, R3) x * 2^max(31-e, 0) < 2^31; (R9) 2^31; else an exact product."""
     if rule in (FLOAT32, FLOAT32_INSIDE):
         return np.int64(FLOAT32_MAX)
     if rule in (Q31_DOUBLE, Q31_DOUBLE_HALF_UP):
         return np.int64(Q31_MAX) >> np.int64(max(31 - e, 0))
     return (EXACT_MAX - ((np.int64(1) << e) >> 1)) // np.int64(m)
+
+
+@njit(cache=True)
+def least_input(rule: int, m: Integer, e: Integer) -> np.int64:
+    """The least x that the rule takes: minus the greatest, and one less for (R2, R3), whose x * 2^l is an int32."""
+    return -greatest_input(rule, m, e) - np.int64(rule in (Q31_DOUBLE, Q31_DOUBLE_HALF_UP))
 
 
 @njit(cache=True)
@@ -81,7 +87,8 @@ def scale_and_tie(rule: int, x: Integer, m: Integer, e: Integer, z: Integer) -> 
     rule : int
         A member of `Scaling`.
     x, m, e : int
-        abs(x) <= greatest_input(rule, m, e); 1 <= m < 2^31, or 2^24 for FLOAT32 and FLOAT32_INSIDE; 0 <= e <= 62.
+        least_input(rule, m, e) <= x <= greatest_input(rule, m, e); 1 <= m < 2^31, or 2^24 for FLOAT32 and
+        FLOAT32_INSIDE; 0 <= e <= 62.
     z : int
         The zero point that FLOAT32_INSIDE adds before the rounding. The other rules do not add it.
     """

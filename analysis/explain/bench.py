@@ -14,6 +14,7 @@ from hwsim.validate import validate
 
 Array = NDArray[Any]
 Values = dict[str, Array]
+EVERYTHING = Interval(-(1 << 63), 1 << 63)
 
 
 class Bench:
@@ -21,8 +22,8 @@ class Bench:
 
     Parameters
     ----------
-    reach
-        Proven intervals of the accumulators; without them the program is validated, which finds them.
+    proven
+        False leaves the proofs out, which take time and need a whole program that fits.
 
     Raises
     ------
@@ -30,9 +31,10 @@ class Bench:
         If the program is not valid.
     """
 
-    def __init__(self, program: Program, reach: dict[str, Interval] | None = None) -> None:
+    def __init__(self, program: Program, *, proven: bool = True) -> None:
         self.program = program
-        self._workspace = Workspace(program, validate(program) if reach is None else reach)
+        reach = validate(program) if proven else dict.fromkeys(program.tensors, EVERYTHING)
+        self._workspace = Workspace(program, reach)
 
     def run(self, operation: Operation, inputs: Mapping[str, Array]) -> Values | None:
         """What the operation makes of the inputs; None if one is missing or is not what the program declares."""

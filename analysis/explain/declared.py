@@ -12,7 +12,7 @@ from analysis.explain.records import Cause
 from analysis.explain.rules import rank
 from analysis.explain.tables import describe_entries
 from analysis.explain.tally import Sample
-from hwsim.operations import MatMul, Operation, written
+from hwsim.operations import Operation, written
 from hwsim.program import Program
 from hwsim.requantization import Requantization
 
@@ -40,14 +40,18 @@ def explain_declared(a: Program, b: Program, operation: Operation, site: str, sa
         return []
     if type(other) is not type(operation):
         text = f"another operation: {_tag(other)} in B, {_tag(operation)} in A"
-        return _tried(Bench(b), other, site, samples, "declared", text)
+        return _tried(Bench(b, proven=False), other, site, samples, "declared", text)
     changes = list(_changes(a, b, operation, other))
     trial = _Trial(a, b, operation, site, samples)
     causes = [cause for change in changes for cause in trial.apply(change)]
     if changes and not any(cause.exact for cause in causes):
-        text = ", and ".join(change.text for change in changes)
-        causes += _tried(Bench(b), other, site, samples, "declared", text)
+        causes += _tried(Bench(b, proven=False), other, site, samples, "declared", _together(changes))
     return rank(causes)
+
+
+def _together(changes: Sequence[Change]) -> str:
+    more = len(changes) - SHOWN
+    return ", and ".join(change.text for change in changes[:SHOWN]) + (f", and {more} more" if more > 0 else "")
 
 
 def _tag(operation: Operation) -> str:
@@ -64,20 +68,16 @@ class _Trial(NamedTuple):
     samples: Sequence[Sample]
 
     def apply(self, change: Change) -> list[Cause]:
-        """A's operation with one thing of B in it; nothing if they do not fit each other.
-
-        Only a matrix product asks for proofs; the tensors around the operation are of no concern here.
-        """
+        """A's operation with one thing of B in it; nothing if they do not fit each other."""
         if any(
             self.a.constants[n].shape != self.b.constants[n].shape for n in change.constants if n in self.a.constants
         ):
             return []
         try:
             program, operation = self._hybrid(change)
-            bench = Bench(program, None if isinstance(operation, MatMul) else {})
         except ValueError:
             return []
-        return _tried(bench, operation, self.site, self.samples, change.kind, change.text)
+        return _tried(Bench(program, proven=False), operation, self.site, self.samples, change.kind, change.text)
 
     def _hybrid(self, change: Change) -> tuple[Program, Operation]:
         replace = msgspec.structs.replace
@@ -87,21 +87,20 @@ class _Trial(NamedTuple):
             value = replace(getattr(operation, field), **{part: value}) if part else value
             operation = replace(operation, **{field: value})
         taken = set(change.constants)
+        needed = set(self.a.constants_of(self.operation)) - taken
         manifest = replace(
             self.a.manifest,
-            functions=[
-                replace(f, operations=[operation if op is self.operation else op for op in f.operations])
-                for f in self.a.manifest.functions
-            ],
+            functions=[],  # only its operation is run
             tensors=[
                 self.b.tensors[info.name] if info.name == change.tensor else info for info in self.a.manifest.tensors
             ],
             constants=[
-                *(info for info in self.a.manifest.constants if info.name not in taken),
+                *(self.a.constant_info[name] for name in needed),
                 *(self.b.constant_info[name] for name in taken),
             ],
         )
-        return Program(manifest, self.a.constants | {name: self.b.constants[name] for name in taken}), operation
+        arrays = {name: self.a.constants[name] for name in needed} | {name: self.b.constants[name] for name in taken}
+        return Program(manifest, arrays), operation
 
 
 def _tried(
@@ -113,9 +112,9 @@ def _tried(
         made = bench.run(operation, sample.values)
         if made is None or made[site].shape != sample.b.shape:
             return []
-        for mine, a, b in zip(*map(sample.codes, (made[site], sample.a, sample.b)), strict=True):
-            checked, reproduced = checked + 1, reproduced + (mine == b)
-            gained += mine == b != a
+        mine, a, b = map(sample.of, (made[site], sample.a, sample.b))
+        checked, reproduced = checked + mine.size, reproduced + int((mine == b).sum())
+        gained += int(((mine == b) & (a != b)).sum())
     return [Cause(kind=kind, text=text, declared=True, checked=checked, reproduced=reproduced)] if gained else []
 
 
@@ -181,7 +180,7 @@ def _elements(field: str, a: Program, b: Program, ours: str, theirs: str) -> str
     at = np.argwhere(x != y)
     if not len(at):
         return f"{field}: zero point {other} in B, {zero} in A" if zero != other else ""
-    if field == "table":
+    if field == "table" and x.ndim == 1:
         return describe_entries(x.tolist(), {int(i): int(y[i]) for (i,) in at})
     shown = "; ".join(f"{_place(i)} is {y[tuple(i)]} in B, {x[tuple(i)]} in A" for i in at[:SHOWN])
     return f"{field}: {len(at)} of {x.size} elements differ: {shown}{'; ...' if len(at) > SHOWN else ''}"

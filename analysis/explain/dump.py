@@ -65,8 +65,8 @@ class Dump:
     def calls(self) -> list[Call]:
         return sorted(self._shared)
 
-    def add(self, call: Call, site: str, array: Array, where: str, operation: str | None = None) -> None:
-        """Take in an array.
+    def add(self, call: Call, site: str, array: Array, where: str, read_by: str | None = None) -> None:
+        """Take in an array; `read_by` names the operation whose own copy of an input it is.
 
         Raises
         ------
@@ -77,15 +77,15 @@ class Dump:
         if info is None:
             near = get_close_matches(site, self.program.tensors, n=3, cutoff=0.3)
             raise ValueError(f"{where}: unknown site {site!r}; nearest are {', '.join(near) or 'none'}")
-        function = self._made.get(site, call.function)
+        function = call.function if read_by is not None else self._made.get(site, call.function)
         if function != call.function:
             raise ValueError(f"{where}: site {site} is made by {function}, not by {call.function}")
         _check_codes(site, array, info.format, info.dims, where)
         codes = array.astype(np.int64)
-        if operation is None or site in self._made:
+        if read_by is None:
             self._shared.setdefault(call, {})[site] = codes
-        if operation is not None:
-            self._own.setdefault((call, operation), {})[site] = codes
+        else:
+            self._own.setdefault((call, read_by), {})[site] = codes
 
     def check(self) -> "Dump":
         """Itself, if there is something to compare."""
@@ -256,7 +256,7 @@ def _add_call(dump: Dump, path: Path, operation: str, call: VectorCall) -> None:
     for file in call.vectors.files:
         array = _pick(path, file, arrays.get(file.tensor), npz_replaced)
         if array is not None:
-            dump.add(where, file.tensor, array, f"{npz}, {file.tensor}", operation)
+            dump.add(where, file.tensor, array, f"{npz}, {file.tensor}", operation if file.role == "input" else None)
 
 
 def _refuse_unknown(arrays: Mapping[str, Array], folder: Folder, npz: Path) -> None:

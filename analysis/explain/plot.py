@@ -9,10 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.explain.records import Explanation, Histogram, SiteReport
+from analysis.explain.tally import HISTOGRAM_REACH
 from analysis.plots import EMPTY, GREY, NORMAL, OKABE_ITO, SMALL
 
 PANELS = 4
-COLUMNS = 4
+TICKS = 6
+TITLE = 24
+"""Letters of a line above a panel."""
 SHORTEST = 1e-6
 COLOURS = {"origin": OKABE_ITO[1], "follows": OKABE_ITO[0]}
 LABELS = {"origin": "differs on equal inputs", "follows": "differs because an input does"}
@@ -29,17 +32,18 @@ def figure(found: Explanation) -> Figure:
     if not found.sites:
         raise ValueError("nothing to plot: no site was compared")
     origins = found.origins[:PANELS]
-    drawn = Figure(figsize=(10.0, 6.6 if origins else 3.6), layout="constrained")
+    height = 7.2 if origins else 3.6
+    drawn = Figure(figsize=(10.5, height))
     FigureCanvasAgg(drawn)
-    rows = drawn.subfigures(2 if origins else 1, 1, height_ratios=[1.15, 1.0] if origins else None, squeeze=False)[:, 0]
-    _shares(rows[0].subplots(), found)
+    grid = drawn.add_gridspec(1, 1, left=0.08, right=0.985, top=1 - 0.75 / height, bottom=1 - 2.9 / height)
+    _shares(drawn.add_subplot(grid[0]), found)
     if origins:
-        panels = rows[1].subplots(1, max(len(origins), 2), squeeze=False)[0]
-        for axes, site in zip(panels, origins, strict=False):
+        panels = drawn.add_gridspec(1, PANELS, left=0.08, right=0.985, top=0.34, bottom=0.08, wspace=0.35)
+        for column, site in enumerate(origins):
+            axes = drawn.add_subplot(panels[column])
             _histogram(axes, site)
-        for axes in panels[len(origins) :]:
-            axes.set_axis_off()
-        rows[1].suptitle(_panels_title(found), fontsize=NORMAL + 1, x=0.01, ha="left")
+            axes.set_ylabel("" if column else "codes", fontsize=NORMAL)
+        drawn.text(0.08, 0.455, _panels_title(found), fontsize=NORMAL + 1)
     return drawn
 
 
@@ -65,13 +69,13 @@ def _shares(axes: Axes, found: Explanation) -> None:
     axes.set_ylim(bottom, 1.5)
     axes.set_xlim(-1, len(shares))
     axes.set_ylabel("codes that differ (share)", fontsize=NORMAL)
-    axes.set_title(_title(found), fontsize=NORMAL + 1, loc="left")
+    axes.set_title(_title(found), fontsize=NORMAL + 1, loc="left", pad=24)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_axisbelow(True)
     axes.grid(axis="y", color=EMPTY, linewidth=0.8)
     axes.tick_params(labelsize=SMALL)
     _blocks(axes, found.sites)
-    axes.legend(fontsize=SMALL, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.27), ncols=3)
+    axes.legend(fontsize=SMALL, frameon=False, loc="lower left", bbox_to_anchor=(-0.01, 0.99), ncols=3)
 
 
 def _title(found: Explanation) -> str:
@@ -107,9 +111,13 @@ def _histogram(axes: Axes, site: SiteReport) -> None:
     axes.bar(at, heights, width=0.8, color=COLOURS["origin"])
     axes.set_title(_folded(site.site), fontsize=SMALL, loc="left")
     axes.set_xlabel("B − A (LSB)", fontsize=NORMAL)
-    axes.set_ylabel("codes", fontsize=NORMAL)
-    step = -(-len(at) // 9)
-    ticks = [(x, label) for x, label in zip(at, labels, strict=True) if x % step == 0 or label[0] in "<>"]
+    step = -(-len(at) // TICKS)
+    ends = [x for x, label in zip(at, labels, strict=True) if label[0] in "<>"]
+    ticks = [
+        (x, label)
+        for x, label in zip(at, labels, strict=True)
+        if x in ends or (x % step == 0 and all(abs(x - end) > step for end in ends))
+    ]
     axes.set_xticks(*map(list, zip(*ticks, strict=True)))
     axes.set_xlim(at[0] - 0.6, at[-1] + 0.6)
     if max(heights) > 100 * max(1, min(height for height in heights if height)):
@@ -128,13 +136,15 @@ def _bars(histogram: Histogram) -> tuple[list[int], list[int], list[str]]:
     heights = [unequal.get(lsb, 0) for lsb in at]
     labels = [f"{lsb:+d}".replace("-", "−") if lsb else "0" for lsb in at]
     if histogram.below:
-        at, heights, labels = [at[0] - 1, *at], [histogram.below, *heights], [f"<{labels[0]}", *labels]
+        at, heights, labels = [at[0] - 1, *at], [histogram.below, *heights], [f"<−{HISTOGRAM_REACH}", *labels]
     if histogram.above:
-        at, heights, labels = [*at, at[-1] + 1], [*heights, histogram.above], [*labels, f">{labels[-1]}"]
+        at, heights, labels = [*at, at[-1] + 1], [*heights, histogram.above], [*labels, f">{HISTOGRAM_REACH}"]
     return at, heights, labels
 
 
 def _folded(site: str) -> str:
-    """A name in two lines."""
-    parts = site.split(".")
-    return site if len(site) < 24 else ".".join(parts[:2]) + ".\n" + ".".join(parts[2:])
+    """A name in lines that fit above a panel."""
+    lines = [""]
+    for part in site.split("."):
+        lines[-1:] = [f"{lines[-1]}{part}."] if len(lines[-1] + part) < TITLE else [lines[-1], f"{part}."]
+    return "\n".join(lines).removesuffix(".").removeprefix("\n")

@@ -120,5 +120,4 @@ def _gather_call(program: Program, operation: MatMul, sample: Sample) -> Product
     if operation.bias is not None:
         bias = program.constants[operation.bias].astype(np.int64)[channel]
     terms = np.concatenate((bias[:, None], (a - a_zero) * b), axis=1)
-    codes = [np.array(sample.codes(array), np.int64) for array in (sample.a, sample.b)]
-    return Products(terms, channel, bias + (a * b).sum(1), *codes)
+    return Products(terms, channel, bias + (a * b).sum(1), sample.of(sample.a), sample.of(sample.b))

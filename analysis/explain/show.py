@@ -138,5 +138,5 @@ def _followers(sites: Sequence[SiteReport]) -> RenderableType:
 def _table(title: str, left: Sequence[str]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in left:
-        table.add_column(name, no_wrap=name == left[0], overflow="fold")
+        table.add_column(name, overflow="fold")
     return table

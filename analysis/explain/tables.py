@@ -40,7 +40,7 @@ def explain_table(program: Program, operation: Softmax, samples: Sequence[Sample
 
 def explain_swap(program: Program, operation: Softmax, site: str, samples: Sequence[Sample]) -> list[Cause]:
     """Two neighbouring entries swapped, where the numerators themselves are not known: every pair is tried."""
-    different = [sample for sample in samples if sample.codes(sample.a) != sample.codes(sample.b)]
+    different = [sample for sample in samples if (sample.of(sample.a) != sample.of(sample.b)).any()]
     table = program.constants[operation.table].copy()
     bench = Bench(Program(program.manifest, program.constants | {operation.table: table}))
     causes = []
@@ -64,22 +64,19 @@ def _reproduced(bench: Bench, operation: Softmax, site: str, samples: Sequence[S
     for sample in samples:
         made = bench.run(operation, sample.values)
         if made is not None:
-            count += sum(x == y for x, y in zip(sample.codes(made[site]), sample.codes(sample.b), strict=True))
+            count += int((sample.of(made[site]) == sample.of(sample.b)).sum())
     return count
 
 
 def describe_entries(table: Sequence[int], wrong: Mapping[int, int]) -> str:
     """Entries of a table that are others in B, and whether two of them are swapped."""
-    swapped = [(i, j) for i in wrong for j in wrong if i < j and (wrong[i], wrong[j]) == (table[j], table[i])]
-    if len(wrong) == 2 and swapped:
-        ((i, j),) = swapped
-        return (
-            f"swapped table entries: {i} holds {wrong[i]} and {j} holds {wrong[j]} in B, {table[i]} and {table[j]} in A"
-        )
+    if len(wrong) == 2:
+        (i, x), (j, y) = wrong.items()
+        if (x, y) == (table[j], table[i]):
+            return f"swapped table entries: {i} holds {x} and {j} holds {y} in B, {y} and {x} in A"
     shown = ", ".join(f"{i} holds {code} in B, {table[i]} in A" for i, code in list(wrong.items())[:SHOWN])
     more = f", and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
     text = f"table entr{'y' if len(wrong) == 1 else 'ies'} {shown}{more}"
-    ((i, code),) = wrong.items() if len(wrong) == 1 else ((-1, -1),)
-    if code in table:
+    if len(wrong) == 1 and (code := next(iter(wrong.values()))) in table:
         text += f", the value of A's entry {table.index(code)}"
     return text

@@ -31,13 +31,17 @@ class Sample(NamedTuple):
     def at(self) -> list[Index]:
         return [tuple(row) for row in self.indices.tolist()]
 
-    def codes(self, of: Array) -> list[int]:
+    def of(self, whole: Array) -> NDArray[np.int64]:
         """The sampled elements of a whole array."""
-        return [int(code) for code in of[tuple(self.indices.T)]]
+        return np.asarray(whole[tuple(self.indices.T)], np.int64)
+
+    def codes(self, whole: Array) -> list[int]:
+        """The same as Python integers."""
+        return [int(code) for code in self.of(whole)]
 
     def thinned(self, most: int) -> "Sample":
         """At most so many differing codes and as many equal ones."""
-        unequal = np.array(self.codes(self.a)) != np.array(self.codes(self.b))
+        unequal = self.of(self.a) != self.of(self.b)
         kept = [np.flatnonzero(unequal)[:most], np.flatnonzero(~unequal)[:most]]
         return self._replace(indices=self.indices[np.concatenate(kept)])
 

@@ -77,7 +77,7 @@ LIVES: dict[str, list[Place]] = {
         Place("`float32_inside`", "R9", *_SCALE, "qonnx, onnx"),
         Place(
             *("residual sum, one rounding", "7", "residual.add", "exact.add", "residual.add"),
-            *("test_kernels_exhausted.py", NONE, "residual", "one_rounding"),
+            *("test_kernels_exhausted.py", "ai-edge-litert, but for its ties", "residual", "one_rounding"),
         ),
         Place("residual sum, L = 20 or 15", "R10", *_ADD, "tflite_micro, ai-edge-litert", "residual", "tflite"),
         Place("residual sum, each operand", "R10", *_ADD, "transformers for `dyadic`", "residual", "round_each"),
@@ -109,8 +109,8 @@ LIVES: dict[str, list[Place]] = {
         _activation("interpolated table", "G6", "table_interpolate", "ai-edge-litert, tosa-tools"),
     ],
     "accumulator": [
-        Place("after every product", "A1", *_SUM, "apytypes, onnxruntime"),
-        Place("after every tile", "A2", *_SUM, NONE),
-        Place("at the end", "A3", *_SUM, "onnxruntime"),
+        Place("after every product", "A1", *_SUM, "apytypes; wrapping onnxruntime; proven torch"),
+        Place("after every tile", "A2", *_SUM, "apytypes"),
+        Place("at the end", "A3", *_SUM, "apytypes; wrapping onnxruntime"),
     ],
 }

@@ -14,6 +14,8 @@ from hwsim.accelerator.energy import AJ_PER_PJ
 from hwsim.accelerator.estimate import Estimate
 from hwsim.targets import DEFAULT_TARGET
 
+LONGEST_LABEL = 12
+"""Letters below a bar."""
 SQNR_BARS = 40
 """So many sites fit a page."""
 
@@ -36,7 +38,7 @@ def pictures(result: RunResult, rows: Sequence[Row]) -> list[Picture]:
 
 def _of_configurations(result: RunResult) -> Iterator[Picture]:
     names = [_literal(name) for name in configuration_names(result)]
-    scores = {name: one.bleu_integer for name, one in zip(names, result.configurations, strict=True)}
+    scores = {_folded(name): one.bleu_integer for name, one in zip(names, result.configurations, strict=True)}
     energies = {name: _energies(one.estimate) for name, one in zip(names, result.configurations, strict=True)}
     yield Picture(
         name="bleu",
@@ -105,6 +107,12 @@ def _of_sites(result: RunResult) -> Iterator[Picture]:
 def _sqnr(name: str, one: ConfigurationResult) -> Figure:
     ratios = {site: error.sqnr_db for site, error in one.accuracy.sites.items()}
     return plots.sqnr_bars(ratios, one.configuration.plan.sites, _literal(name), SQNR_BARS)
+
+
+def _folded(name: str) -> str:
+    """A name on two lines if it would run into its neighbour's below a bar."""
+    target, dash, rest = name.rpartition("-")
+    return f"{target}{dash}\n{rest}" if target and len(name) > LONGEST_LABEL else name
 
 
 def _file_name(name: str) -> str:

@@ -140,6 +140,7 @@ def _pulp_layernorm(op: PulpLayerNorm, call: Call) -> Iterator[Term]:
     rows, count = _size(op, call)
     yield from _moments(op, count, rows, call)  # (L6), (L7)
     yield Component.DIVIDE, WIDE_BITS, 0, rows  # (L7) variance
+    yield Component.VECTOR_ADD, WIDE_BITS, 0, rows  # (L7) 1
     yield Component.SQUARE_ROOT, VECTOR_BITS, 0, rows  # (L7)
     yield Component.VECTOR_MULTIPLY, VECTOR_BITS, call.bits(op.gamma), count  # (L8)
     yield Component.DIVIDE, VECTOR_BITS, 0, count  # (L8)
@@ -152,6 +153,7 @@ def _tflite_layernorm(op: TfliteLayerNorm, call: Call) -> Iterator[Term]:
     rows, count = _size(op, call)
     yield from _moments(op, count, rows, call)  # (L9), (L10)
     yield Component.VECTOR_MULTIPLY, WIDE_BITS, VECTOR_BITS, 2 * rows  # (L10)
+    yield Component.VECTOR_ADD, WIDE_BITS, 0, rows  # (L10) difference
     yield Component.VECTOR_MULTIPLY, VECTOR_BITS, VECTOR_BITS, rows * (1 + 4 * INVERSE_ROOT_STEPS)  # (L11)
     yield Component.VECTOR_ADD, VECTOR_BITS, 0, rows * INVERSE_ROOT_STEPS  # (L11)
     yield Component.VECTOR_MULTIPLY, VECTOR_BITS, VECTOR_BITS, count  # (L12)

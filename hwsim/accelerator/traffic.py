@@ -190,8 +190,8 @@ def _softmax(op: AnySoftmax, call: Call) -> Iterator[Term]:
 
 
 def _layernorm(op: AnyLayerNorm, call: Call) -> Iterator[Term]:
-    """Two passes: both sums; numerator, quotient and result. Gamma and beta for each row."""
+    """Two passes: both sums; numerator, quotient and result. Gamma, beta and ratios of the columns for each row."""
     rows = math.prod(call.shape(op.input)[:-1])
     yield _read(op.input, 2, call)
-    yield _read(op.gamma, rows, call)
-    yield _read(op.beta, rows, call)
+    for name in call.program.constants_of(op):
+        yield _read(name, rows, call)

@@ -102,8 +102,8 @@ class Checker:
             return
         if scheme.scaling in (Scaling.Q31_DOUBLE, Scaling.Q31_DOUBLE_HALF_UP):
             shifted = magnitude << max(31 - int(shifts.min()), 0)
-            if shifted > 1 << 31:
-                raise ValueError(f"|x| * 2^(31 - shift) reaches {shifted}, above 2^31")
+            if shifted >= 1 << 31:
+                raise ValueError(f"x * 2^(31 - shift) reaches {shifted}, at or above 2^31")
         worst = max(magnitude * m + (1 << e >> 1) for m, e in np.broadcast(multipliers, shifts))
         if worst >= 1 << 63:
             raise ValueError(f"|x| * multiplier + rounding reaches {worst}, at or above 2^63")

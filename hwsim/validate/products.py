@@ -1,6 +1,6 @@
 """Checks of embeddings, matrix products and what is done to accumulators."""
 
-from hwsim.formats import IntFormat, Overflow
+from hwsim.formats import IntFormat, Overflow, Scaling
 from hwsim.operations import Append, Embed, MatMul, MergeHeads, Relu, Requantize, ShiftRight, SplitHeads
 from hwsim.proofs import Interval, activation_product, centred, check_accumulator, weight_product
 from hwsim.requantization import Dyadic
@@ -74,7 +74,9 @@ def requantize(c: Checker, op: Requantize) -> None:
     output = c.info(op.output).format
     if output.bits > CODE_BITS and (output != IntFormat(bits=32) or c.info(op.output).zero_point):
         raise ValueError(f"output format {output}; codes have 2 to {CODE_BITS} bits, logits are int32")
-    c.requantization(op.requantization, dims[-1], c.wide(op.input).magnitude)
+    low, high = c.wide(op.input)
+    doubling = op.requantization.scaling in (Scaling.Q31_DOUBLE, Scaling.Q31_DOUBLE_HALF_UP)
+    c.requantization(op.requantization, dims[-1], max(high, -low - int(doubling)))  # these take -2^31, not 2^31
 
 
 def split_heads(c: Checker, op: SplitHeads) -> None:

@@ -99,6 +99,9 @@ def itamax_scale(scale: float) -> float:
 def itamax(planner: Planner, node: Node) -> None:
     # The snapped scale lies a multiplier's rounding above ln(2) / 2^B.
     shift = round(math.log2(math.log(2) / _s_in(planner, node)))
+    if shift < 0:
+        site, scale = node.inputs[0].site, _s_in(planner, node)
+        raise ValueError(f"site {site}: its scale {scale:.3g} is coarser than ln 2; use finer multipliers")
     planner.plan.softmax[node.site] = ItaMaxConstants(shift=shift, group=planner.plan.target.itamax_group)
     planner.scale[f"{node.site}.output"] = 1 / ((1 << _output_bits(planner, node)) - 1)
 

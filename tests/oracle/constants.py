@@ -19,9 +19,15 @@ def ibert_constants(scale: float) -> Polynomial:
 
 
 def ibert_16_bit(c: int) -> tuple[int, int]:
-    """(m, e), e as large as it may be, m/2^e the greatest with m <= 65535 that is not above (2^15 - 1) / (c * 2^30)."""
+    """(m, e), e as large as it may be, m/2^e the greatest that is not above (2^15 - 1) / (c * 2^30).
+
+    m has at most min(16, 32 - bits of c) bits, 8 at least.
+    """
+    width = min(16, 32 - c.bit_length())
+    if width < 8:
+        raise ValueError(f"c is {c}; allowed: to 24 bits")
     ratio = Fraction(2**15 - 1, c * 2**30)
-    shift = max(e for e in range(63) if floor(ratio * 2**e) <= 65535)
+    shift = max(e for e in range(63) if floor(ratio * 2**e) < 2**width)
     return floor(ratio * 2**shift), shift
 
 

@@ -88,7 +88,15 @@ def test_int16(scale: float, multiplier: int, shift: int, bound: float) -> None:
 
 @pytest.mark.parametrize(
     ("scale", "bound", "bound_16"),
-    [(0.005, 1.4, 80), (0.01, 2, 260), (0.03, 6, 1200), (0.05, 2.3, 350), (0.1, 2.3, 350), (0.2, 24, 6000)],
+    [
+        (0.002, 1.4, 60),
+        (0.005, 1.4, 80),
+        (0.01, 2, 260),
+        (0.03, 6, 1200),
+        (0.05, 2.3, 350),
+        (0.1, 2.3, 350),
+        (0.2, 24, 6000),
+    ],
 )
 def test_ibert(scale: float, bound: float, bound_16: float) -> None:
     """ln2 = 0.6931/s rounded up to an integer sets the error: at s = 0.2 it is 4 for 3.47."""
@@ -163,6 +171,17 @@ def test_published_entries_of_the_tables() -> None:
     assert TABLES[0][-2:] == [32133, 32767]
     assert TABLES[1][:5] == [32767, 32704, 32640, 32578, 32514]
     assert TABLES[1][-1] == 16384
+
+
+@pytest.mark.parametrize("scale", [0.0005, 0.002, 0.01, 0.05, 0.3])
+def test_constants_of_ibert_leave_room(scale: float) -> None:
+    """c * 2^30 * m < 2^63, and the greatest exponential is nearly 2^15 - 1; a finer scale is refused."""
+    c = oracle.ibert_constants(scale).c
+    m, e = oracle.ibert_16_bit(c)
+    assert c * 2**30 * m < 2**63
+    assert 2**15 * (1 - 2.0**-7) < Fraction(c * 2**30 * m, 2**e) <= 2**15 - 1
+    with pytest.raises(ValueError, match="to 24 bits"):
+        oracle.ibert_16_bit(2**24)
 
 
 @pytest.mark.parametrize("scale", [0.002, 0.01, 0.05])

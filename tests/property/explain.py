@@ -16,7 +16,7 @@ from reference.quantize.snap import Snapped
 UNIT = Fraction(1, 1 << 24)
 """Half a unit in the last place of float32, relative."""
 HALF = Fraction(1, 2)
-EQUAL = "equal"
+EQUAL = "in doubt, equal"
 TIE_RULE = "tie rule"
 DOUBLE_ROUNDING = "double rounding"
 OPERANDS = "operands rounded"
@@ -208,7 +208,7 @@ def explain(stage: Stage, where: Where, ours: int, stock: int, to: Quantizer) ->
     assert abs(made - value) <= HALF + own, f"{here()}; beyond the scheme's bound, {float(own):.3g} more than a half"
     if stock != _clamp(nearest, to):
         error = stage.torch_error(where)
-        assert distance <= error < HALF and error > 0, f"{here()}; torch makes it {stock}, and errs by {float(error):.3g}"
+        assert distance <= error < HALF and error > 0, f"{here()}; torch makes it {stock}, erring {float(error):.3g}"
     assert abs(ours - stock) <= 1, f"{here()}; {ours} and {stock} are {abs(ours - stock)} apart"
     if ours == stock:
         return EQUAL

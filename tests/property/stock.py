@@ -82,9 +82,7 @@ def check_prepared(prepared: Prepared) -> Tally:
     batch = prepared.batch
     trace = machine_trace(prepared.program, batch.source.numpy(), batch.target.numpy(), prepared.sites)
     calls = trace.records()
-    machine = {
-        site: iter([torch.tensor(call[site]) for call in calls if site in call]) for site in set().union(*calls)
-    }
+    machine = {site: iter([torch.tensor(call[site]) for call in calls if site in call]) for site in set().union(*calls)}
     checked = StockChecked(prepared.model, prepared.plan, machine)
     strict_trace(Prepared(**(vars(prepared) | {"strict": checked})))
     return checked.tally

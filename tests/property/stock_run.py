@@ -14,7 +14,7 @@ from typing import Any
 import hypothesis
 import msgspec
 import torch
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis import strategies as st
 
 from hwsim.files import write_whole
@@ -84,7 +84,7 @@ def stock_cases(target: str, power_of_two: bool) -> st.SearchStrategy[Case]:
 
 
 def run(target: str, power_of_two: bool, examples: int) -> Tally:
-    """The tally of that many cases of a target; the first unexplained code raises AssertionError."""
+    """The tally of that many cases that are not refused; the first unexplained code raises AssertionError."""
     seen = Tally()
 
     @settings(
@@ -98,15 +98,17 @@ def run(target: str, power_of_two: bool, examples: int) -> Tally:
     @given(stock_cases(target, power_of_two))
     def explained(case: Case) -> None:
         try:
-            seen.add(check_prepared(prepare(case)))
+            prepared = prepare(case)
         except RefusedError:
             seen.refused += 1
+            reject()
+        seen.add(check_prepared(prepared))
 
     explained()
     return seen
 
 
-def record(examples: int) -> dict[str, Any]:
+def record(examples: int, command: str) -> dict[str, Any]:
     """Tallies of every target, ready for JSON."""
     targets = {}
     for target in TARGETS:
@@ -120,6 +122,7 @@ def record(examples: int) -> dict[str, Any]:
         "examples_each": examples,
         "unexplained": 0,  # one would have raised
         "targets": targets,
+        "command": command,
         "torch": torch.__version__,
         "hypothesis": hypothesis.__version__,
     }
@@ -131,7 +134,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    write_whole(options.out, json.dumps(record(options.examples), indent=1) + "\n")
+    command = f"python -m tests.property.stock_run --examples {options.examples} --out {options.out}"
+    write_whole(options.out, json.dumps(record(options.examples, command), indent=1) + "\n")
     return 0
 
 

@@ -1,9 +1,7 @@
 """Plain torch fake-quant agrees: exactly where it must, and every other code differs for a reason that is proved."""
 
 import functools
-from collections.abc import Callable
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -28,7 +26,6 @@ from tests.property.explain import (
     Rescaled,
     Stage,
     explain,
-    tie_distance,
 )
 from tests.property.stock import EXACT, Tally, check_prepared, fake_quantized_codes
 from tests.property.stock_run import ordinary, powers_of_two, run
@@ -49,7 +46,7 @@ FIXED_SCALES = {"itamax", "gemmini"}
 
 
 def examples(target: str) -> int:
-    return EFFORT.max_examples // (5 if target == DEFAULT_TARGET else 33)
+    return EFFORT.max_examples // (5 if target == DEFAULT_TARGET else 22)
 
 
 def allowed(target: Target) -> set[str]:
@@ -65,7 +62,7 @@ def check(tally: Tally, target: Target) -> None:
     assert tally.different == tally.reasons.total() - tally.reasons[EQUAL]
     assert set(tally.reasons) <= allowed(target)
     assert tally.unlike_strict == 0
-    assert tally.examples >= 4
+    assert tally.examples >= 9
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -74,17 +71,18 @@ def test_powers_of_two_differ_only_by_the_scheme(name: str) -> None:
     target, tally = TARGETS[name], run(name, True, examples(name))
     check(tally, target)
     assert set(tally.stages) == KINDS
-    assert tally.exact > 100_000
+    assert tally.exact > 60_000
     if target.softmax not in FIXED_SCALES:
         assert tally.exact > 0.99 * tally.codes
         assert FLOAT_ERROR not in tally.reasons
     if target.scaling in EVEN:
-        assert tally.condition > 0.6 * tally.codes
+        assert tally.condition > 0.5 * tally.codes
         assert tally.condition_rows > 1_000
     for reason in REASONS[target.scaling]:
         assert tally.reasons[reason] > 500
     if target.scaling in EVEN and target.residual == "one_rounding":
         assert tally.different == 0
+        assert tally.condition > 0.99 * tally.codes
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -219,7 +217,7 @@ def test_reasons(scaling: Scaling, x: int, ours: int, stock: int, reason: str) -
     m, e = (1 << 30, 32) if scaling is Scaling.Q31_DOUBLE else (1, 2)
     stage = _stage(x, m, e, scaling)
     assert explain(stage, (0,), ours, stock, CODES) == reason
-    assert bool(stage.in_doubt) == (tie_distance(Fraction(x, 4)) <= (Fraction(1, 4) if e == 32 else 0)) or reason == EQUAL
+    assert bool(stage.in_doubt) == (reason != EQUAL)
     with pytest.raises(AssertionError, match="the scheme makes it"):
         explain(stage, (0,), ours + 1, stock, CODES)
     with pytest.raises(AssertionError, match="torch makes it"):
@@ -229,16 +227,21 @@ def test_reasons(scaling: Scaling, x: int, ours: int, stock: int, reason: str) -
 def test_float_error_is_excused_only_near_a_tie() -> None:
     near = functools.partial(_stage, m=1, e=10, scaling=Scaling.HALF_EVEN)
     assert explain(near(512, exact=False), (0,), 0, 1, CODES) == FLOAT_ERROR
-    for stage, stock in ((near(512), 1), (near(256, exact=False), 1)):
+    for stage in (near(512), near(256, exact=False)):
         with pytest.raises(AssertionError, match="torch makes it"):
-            explain(stage, (0,), 0, stock, CODES)
+            explain(stage, (0,), 0, 1, CODES)
     with pytest.raises(AssertionError, match="apart"):
         explain(near(512, exact=False), (0,), 0, 2, CODES)
 
 
 def test_schemes_agree_with_worked_examples_of_the_page() -> None:
     """x = 3, m/2^e = 1/8: (R2) gives 1, where 3/8 is nearest to 0."""
-    ties: dict[Scaling, Callable[[int, int, int], int]] = SCHEMES
-    assert ties[Scaling.Q31_DOUBLE](3, 1 << 30, 33) == 1
-    halves = [[ties[s](x, 1, 1) for x in (-3, -1, 1, 3)] for s in (Scaling.HALF_UP, Scaling.HALF_AWAY, Scaling.HALF_EVEN)]
-    assert halves == [[-1, 0, 1, 2], [-2, -1, 1, 2], [-2, 0, 0, 2]]
+    assert SCHEMES[Scaling.Q31_DOUBLE](3, 1 << 30, 33) == 1
+    halves = {
+        Scaling.HALF_UP: [-1, 0, 1, 2],
+        Scaling.HALF_AWAY: [-2, -1, 1, 2],
+        Scaling.HALF_EVEN: [-2, 0, 0, 2],
+        Scaling.FLOAT32: [-2, 0, 0, 2],
+    }
+    for scaling, rounded in halves.items():
+        assert [SCHEMES[scaling](x, 1, 1) for x in (-3, -1, 1, 3)] == rounded

@@ -49,11 +49,16 @@ class Scaled(NamedTuple):
 
 
 def greatest(scheme: str, m: int, e: int) -> int:
-    """The greatest |x| of the page."""
+    """The greatest x of the page."""
     if scheme in DOUBLE:
-        return int(2**31 // 2 ** max(31 - e, 0))
+        return int((2**31 - 1) // 2 ** max(31 - e, 0))
     exact = (2**63 - 1 - 2**e // 2) // m
     return min(exact, {"q31_single": 2**31, "q15": 2**47, "float32": 2**31, "float32_inside": 2**31}.get(scheme, exact))
+
+
+def least(scheme: str, m: int, e: int) -> int:
+    """The least x of the page: x * 2^l of the doubling high multiply may be -2^31."""
+    return -greatest(scheme, m, e) - (scheme in DOUBLE)
 
 
 def scaling_of(scheme: str, rounding: str) -> Scaling:
@@ -103,8 +108,8 @@ def scalings(draw: Draw, scheme: str, rounding: str, bits: int) -> Scaled:
 
 
 def ends(scheme: str, m: int, e: int) -> Integers:
-    limit = greatest(scheme, m, e)
-    return np.array([[-limit, 1 - limit, -1, 0, 1, limit - 1, limit]]).clip(-limit, limit)
+    low, high = least(scheme, m, e), greatest(scheme, m, e)
+    return np.array([[low, low + 1, -1, 0, 1, high - 1, high]]).clip(low, high)
 
 
 def corners(scheme: str, rounding: str) -> list[Scaled]:

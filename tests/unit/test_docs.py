@@ -1,11 +1,16 @@
-"""Documents: links lead somewhere, and the page of sites names every site."""
+"""Documents: links lead somewhere, and each page names all that it is about."""
 
 import re
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from hwsim.formats import Granularity, Overflow, Rounding
+from hwsim.operations import Operation
+from hwsim.requantization import CATALOGUE
+from hwsim.targets import TARGETS
 from reference.model import Transformer, TransformerConfig
 from reference.quantize.graph import trace
 from reference.quantize.sites import enumerate_sites
@@ -28,3 +33,36 @@ def test_the_page_of_sites_names_every_site() -> None:
     endings = {name.rsplit(".", 1)[-1] for name in names}
     for site in enumerate_sites(trace(model)):
         assert site.rsplit(".", 1)[-1] in endings or any(fnmatchcase(site, name) for name in names), site
+
+
+def names_in(page: str) -> set[str]:
+    """Everything that a page sets in code letters."""
+    return set(re.findall(r"`\"?([^`\"]+)\"?`", (ROOT / "docs" / page).read_text()))
+
+
+@pytest.mark.parametrize("page", ["operators/requantization.md", "program.md"])
+def test_every_requantization_scheme_is_named(page: str) -> None:
+    assert set(CATALOGUE) <= names_in(page)
+
+
+def test_every_operation_and_choice_of_a_program_is_named() -> None:
+    names = names_in("program.md")
+    assert {str(operation.__struct_config__.tag) for operation in get_args(Operation)} <= names
+    for choices in (Rounding, Overflow, Granularity):
+        assert {choice.value for choice in choices} <= names
+
+
+def test_every_operator_has_its_equations_on_a_page() -> None:
+    tags = {str(operation.__struct_config__.tag) for operation in get_args(Operation)}
+    for page, ending in (("softmax", ("softmax", "itamax")), ("layernorm", ("layernorm",))):
+        assert {tag for tag in tags if tag.endswith(ending)} <= names_in(f"operators/{page}.md")
+
+
+def test_every_target_is_named() -> None:
+    assert set(TARGETS) <= names_in("targets.md")
+    assert {lender for target in TARGETS.values() for lender in target.borrowed.values()} <= {*TARGETS, "tflite"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_knows_the_machine_that_it_was_written_on(page: Path) -> None:
+    assert not re.search(r"(?<![\w.])/(work|tmp|root|home)/", page.read_text())

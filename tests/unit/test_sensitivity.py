@@ -27,6 +27,7 @@ from analysis.sensitivity import (
 from analysis.steppers import MachineStepper
 from analysis.workload import Model, calibrate_model
 from hwsim.machine import Machine
+from hwsim.targets import TARGETS as ACCELERATORS
 from reference.data import ParallelText
 from reference.decoding import greedy, length_limit
 from reference.lower import lower
@@ -182,6 +183,58 @@ def test_impossible_widths_are_refused(sites):
             variant(target, bits)
     with pytest.raises(ValueError, match=r"scores of 13 bits .* allowed are 2 to 12"):
         variant(target, 13).resolve(sites)
+
+
+@pytest.mark.parametrize("name", ACCELERATORS)
+def test_targets_of_an_accelerator_are_its_own_sites_at_the_baseline_s_width(model, name):
+    accelerator = ACCELERATORS[name]
+    own = enumerate_sites(trace(model.network), accelerator)
+    plain = preset("int8", name).resolve(own)
+    found = targets(own, accelerator=name)
+    single = {site for target in found if target.kind == "site" for site in target.sites}
+    together = {site for target in found if target.kind != "site" for site in target.sites}
+    assert single == {site for site in own if site != "generator.logits" and not plain[site].narrow}
+    assert together == {site for site in single if plain[site].bits == 8}
+    gammas = {site for site in own if site.endswith(".gamma")}
+    signs = accelerator.layernorm == "ibert"
+    assert gammas.isdisjoint(single) == signs and (gammas <= together) == (accelerator.layernorm == "fullyqt")
+    assert ("encoder.0.feed_forward.residual" in together) == (accelerator.residual_bits == 8)
+    for target in found:
+        assert variant(target, 8, name).resolve(own) == plain or target.kind == "site"
+        variant(target, 3, name).resolve(own)
+
+
+@pytest.mark.parametrize("name", ["tflm", "ita", "pulp", "gemmini", "ibert", "nvdla"])
+def test_every_accelerator_has_rows_or_no_constants(model, ranges, passes, name, monkeypatch):
+    steps = []
+    rows = sensitivity(model, ranges, passes[:1], ("group",), (8, 3), lambda: steps.append(1), name)
+    assert len(steps) == count_schemes(model, ("group",), (8, 3), name)
+    assert {row.accelerator for row in rows} == {name}
+    assert {row.name for row in rows if row.bits == 8} == set(GROUPS)
+    assert all(math.isfinite(row.loss_increase) for row in rows)
+    monkeypatch.setattr(subject, "make_plan", refuse_three_bits)
+    kept = sensitivity(model, ranges, passes[:1], ("group",), (8, 3), accelerator=name)
+    assert [row.bits for row in kept] == [8] * len(GROUPS)
+
+
+def refuse_three_bits(network, scheme, ranges):
+    if any(rule.bits == 3 for rule in scheme.rules):
+        raise ValueError("no constants")
+    return make_plan(network, scheme, ranges)
+
+
+def test_ranges_of_another_model_are_refused(model, passes):
+    with pytest.raises(ValueError, match="not seen in calibration"):
+        sensitivity(model, {}, passes, ("group",))
+
+
+def test_bleu_is_measured_under_the_row_s_accelerator(model, ranges, small_text):
+    row = Row(kind="group", name="softmax", bits=4, loss_increase=0.0, sqnr_db=0.0)
+    ita = replace(row, accelerator="ita")
+    text = small_text.head(3)
+    scored = add_bleu([row, ita], model, ranges, text)
+    assert [replace(one, bleu=None) for one in scored] == [row, ita]
+    assert scored[1] == add_bleu([ita], model, ranges, text)[0]
 
 
 def test_rows_are_sorted_and_the_8_bit_ones_are_the_baseline(group_rows, model, ranges, passes):

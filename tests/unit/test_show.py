@@ -8,10 +8,11 @@ import pytest
 from rich.console import Console
 
 from analysis.show import Description, describe, render, show
-from hwsim.formats import Accumulator, Overflow
+from hwsim.formats import Accumulator, Granularity, Overflow
 from hwsim.operations import Requantize
 from hwsim.program import Program
 from hwsim.requantization import Dyadic
+from hwsim.targets import TARGETS
 from hwsim.validate import validate
 from reference.quantize.scheme import Scheme, preset
 from tests.unit.tiny_program import tiny_program
@@ -112,8 +113,33 @@ def test_a_pattern_without_a_match_names_similar_sites(program: Program) -> None
         describe(program, "encoder.0.self_attention.scors")
 
 
+@pytest.mark.parametrize("name", TARGETS)
+def test_every_target_is_described_by_its_own_schemes(name: str) -> None:
+    shown = describe(tiny_program(preset("native", name)))
+    target = TARGETS[name]
+    assert (shown.target, shown.borrowed, shown.extended) == (name, target.borrowed, None)
+    steps = {step.output: step for step in shown.operations}
+    stages = {stage.scheme for step in steps.values() if step.type == "requantize" for stage in step.stages}
+    assert stages == {target.requantization, "dyadic"}  # the logits'
+    (norm,) = steps["encoder.0.feed_forward.layernorm.output"].stages[-1:] or [None]
+    assert norm is not None and norm.shift
+    softmax = steps["encoder.0.self_attention.softmax.output"]
+    assert bool(softmax.stages) == (target.softmax != "gemmini")  # whose constants are no ratio
+    residual = steps["encoder.0.self_attention.residual"]
+    assert all(stage.multiplier for stage in residual.stages) and residual.stages
+    if residual.type == "rescaled_add":
+        assert [stage.name for stage in residual.stages][:2] == ["a", "b"]
+    assert max(map(len, printed(shown, 100))) <= 100
+    text = "\n".join(printed(shown, 120))
+    assert f"{name}: " in text and all(lender in text for lender in target.borrowed.values())
+
+
 def test_the_overflow_rule_is_shown_unless_proven() -> None:
     accumulator = Accumulator(bits=16, overflow=Overflow.SATURATE)
     shown = describe(tiny_program(Scheme(name="narrow", accumulator=accumulator)))
     assert {step.overflow for step in shown.operations if step.type == "matmul"} == {"saturate"}
     assert any("/16 saturate" in line for line in printed(shown, 120))
+    by_tile = Accumulator(bits=16, overflow=Overflow.WRAP, granularity=Granularity.TILE)
+    shown = describe(tiny_program(Scheme(name="narrow", accumulator=by_tile)))
+    assert {step.granularity for step in shown.operations if step.type == "matmul"} == {"tile"}
+    assert any("/16 wrap tile" in line for line in printed(shown, 120))

@@ -21,9 +21,9 @@ from hwsim.operations import Requantize, written
 from hwsim.program import Manifest, Program
 from hwsim.requantization import MAX_MULTIPLIER, Dyadic
 from hwsim.validate import validate
-from tests.property.equality import TARGET_OPERATIONS
 from reference.quantize.scheme import Scheme, preset
 from tests import oracle
+from tests.property.equality import TARGET_OPERATIONS
 from tests.unit.tiny_program import tiny_program
 
 Edit = Callable[[Program], Program]

@@ -1,0 +1,143 @@
+"""`hwsim explain`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from analysis.commands import options, shared
+
+if TYPE_CHECKING:
+    from analysis.explain import Dump
+    from analysis.workload import Model
+    from hwsim.program import Program
+    from reference.quantize.calibrate import Range
+
+
+def explain(
+    a: Annotated[str, typer.Argument(metavar="A", help="Program file, or the name of a target.")],
+    b: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[B]",
+            help="Program file, target, or codes from your RTL: npz, a folder of npz or of `hwsim vectors`, or one "
+            "$readmemh file with --site and --shape. Left out with --schemes.",
+        ),
+    ] = None,
+    config: Annotated[str, typer.Option(help="Configuration of targets: native, int8, int6, int4 or w4a8.")] = "native",
+    text: options.Text = None,
+    sentences: Annotated[int, typer.Option(min=1, help="How many sentences of the text.")] = 1,
+    steps: Annotated[int | None, typer.Option(min=0, help="Decode steps at most. Default: 16, or the dump's.")] = None,
+    site: Annotated[
+        str | None, typer.Option(help="Site of a hex file; or, with --schemes, a pattern of requantized sites.")
+    ] = None,
+    shape: Annotated[str | None, typer.Option(help="Shape of a hex file, for example 2,4,8.")] = None,
+    call: Annotated[str | None, typer.Option(help="Call that a file is of: encode, or a decode step's number.")] = None,
+    schemes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ONE,OTHER",
+            help="Instead: requantize A's accumulators by two schemes of `hwsim targets --schemes`, or two roundings.",
+        ),
+    ] = None,
+    model: options.Model = None,
+    json: Annotated[Path | None, typer.Option(help="Write the explanation.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a PNG of LSB histograms and differing shares.")] = None,
+) -> None:
+    """Why two runs differ: first divergence, its cause, histograms; exit code 1 if they do.
+
+    Examples: `hwsim explain int8.hwsim mine.hwsim` · `hwsim explain tflm tosa --config int8` ·
+    `hwsim explain int8.hwsim dump.npz --plot why.png` · `hwsim explain int8.hwsim --schemes half_even,half_up`
+    """
+    from analysis.explain import explain as explain_runs
+    from analysis.explain import render
+    from analysis.workload import load_model
+
+    if (b is None) == (schemes is None):
+        raise ValueError("explain needs a B to compare with, or --schemes ONE,OTHER")
+    loaded = load_model(model)
+    bench = _Bench(loaded, config)
+    first = bench.program(a)
+    sources = loaded.encode(shared.read_source(text)[:sentences], "source text")
+    if b is None:
+        _compare_schemes(first, str(schemes), site or "*", sources, steps, json, plot)
+        return
+    other = bench.other(b, first, site, shape, call)
+    found = explain_runs(
+        first, other, _own_sources(other, sources, text), steps=steps, names=(a, b), json=json, plot=plot
+    )
+    shared.show(*render(found))
+    if not found.equal:
+        raise SystemExit(1)
+
+
+class _Bench:
+    """Finds programs by file or target; the model is calibrated once, and only for targets."""
+
+    def __init__(self, model: "Model", config: str) -> None:
+        self.model, self.config = model, config
+        self._ranges: dict[str, Range] | None = None
+
+    def program(self, name: str) -> "Program":
+        from analysis.workload import configure, match_tokenizer
+        from hwsim.loading import load
+        from hwsim.targets import TARGETS
+        from reference.quantize.scheme import preset
+
+        if name in TARGETS:
+            self._ranges = self._ranges or shared.calibrated(self.model, None, None)
+            return configure(self.model, preset(self.config, name), self._ranges).program
+        if not Path(name).exists():
+            raise ValueError(f"{name} is neither a file nor a target; known targets: {', '.join(TARGETS)}")
+        program = load(Path(name))
+        match_tokenizer(self.model, program)
+        return program
+
+    def other(
+        self, name: str, first: "Program", site: str | None, shape: str | None, call: str | None
+    ) -> "Program | Dump":
+        from analysis.explain import read_dump
+
+        path = Path(name)
+        if path.is_dir() or path.suffix == ".npz" or shape is not None:
+            return read_dump(path, first, site=site, shape=None if shape is None else _shape(shape), call=call)
+        if site is not None or call is not None:
+            raise ValueError("--site and --call are of codes from RTL: npz, a folder, or a hex file with --shape")
+        return self.program(name)
+
+
+def _shape(text: str) -> list[int]:
+    sizes = text.split(",")
+    if not all(size.strip().isdecimal() and int(size) > 0 for size in sizes):
+        raise ValueError(f"--shape {text!r}; it is positive numbers with commas, for example 2,4,8")
+    return [int(size) for size in sizes]
+
+
+def _own_sources(other: "Program | Dump", sources: list[list[int]], text: Path | None) -> list[list[int]] | None:
+    """A dump that says which sentences it is of needs none of ours, unless the user names some."""
+    from analysis.explain import Dump
+
+    own = isinstance(other, Dump) and other.sources is not None
+    return None if own and text is None else sources
+
+
+def _compare_schemes(
+    program: "Program",
+    names: str,
+    pattern: str,
+    sources: list[list[int]],
+    steps: int | None,
+    json: Path | None,
+    plot: Path | None,
+) -> None:
+    from analysis.explain import compare_schemes
+
+    if plot is not None:
+        raise ValueError("--plot draws two runs; --schemes compares on one: leave it out")
+    parts = [name.strip() for name in names.split(",")]
+    if len(parts) != 2:
+        raise ValueError(f"--schemes {names!r}; it is two names with a comma, for example half_even,half_up")
+    one, other = parts
+    found = compare_schemes(program, pattern, one, other, sources, steps=4 if steps is None else steps, json=json)
+    shared.show(found.table())
+    raise SystemExit(found.exit_code)

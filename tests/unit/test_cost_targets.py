@@ -1,0 +1,351 @@
+"""Costs of what targets add: counted by hand from docs/operators, and as estimates of whole programs."""
+
+import functools
+from collections import Counter as Multiset
+
+import pytest
+
+from hwsim.accelerator.energy import HOROWITZ_45NM
+from hwsim.accelerator.estimate import estimate, table_rows
+from hwsim.accelerator.events import Component, Direction, Event, Level, Operand, bytes_moved, macs
+from hwsim.accelerator.mapping import function_events
+from hwsim.accelerator.pricing import price
+from hwsim.accelerator.terms import multiplier_width
+from hwsim.formats import IntFormat
+from hwsim.operations import (
+    AnyAdd,
+    AnyLayerNorm,
+    AnySoftmax,
+    GemminiSoftmax,
+    GemmlowpSoftmax,
+    IBertSoftmax,
+    ItaMax,
+    Operation,
+    RescaledAdd,
+)
+from hwsim.program import Program
+from hwsim.requantization import CATALOGUE, Dyadic, Float32, NarrowAfter, Q31Double, scheme_type
+from hwsim.targets import TARGETS
+from reference.quantize.scheme import preset
+from tests.property.equality import TARGET_OPERATIONS
+from tests.unit.test_validate_targets import (
+    IBERT,
+    INT8,
+    INT16,
+    PULP,
+    TFLITE,
+    UINT8,
+    alone,
+    edited,
+    new_constant,
+    norm,
+    replace,
+)
+from tests.unit.tiny_program import tiny_program
+
+C = Component
+ROWS, KEYS = 6, 7
+"""Rows and columns of the small examples."""
+
+
+def counted(program: Program, rows: int = ROWS, keys: int = KEYS) -> Multiset[Component]:
+    """Operations of the datapath, by component."""
+    sizes = {"batch": rows, "keys": keys} if "keys" in program.tensors["x"].dims else {"batch": rows}
+    events = function_events(program, "forward", sizes)
+    assert all(event.count >= 0 for event in events)
+    made = Multiset[Component]()
+    for event in events:
+        if event.level is Level.DATAPATH:
+            made[event.component] += event.count
+    return +made
+
+
+def softmax(op: AnySoftmax, y: IntFormat, zero: int = 0) -> Program:
+    return alone(op, INT8, y, ["batch", "keys"], zeros=(0, zero), maximum=64)
+
+
+def layernorm(op: AnyLayerNorm) -> Program:
+    return norm(op, KEYS, INT16)
+
+
+def add(op: AnyAdd, zeros: tuple[int, int] = (0, 0)) -> Program:
+    return alone(op, INT8, INT8, ["batch", KEYS], zeros=zeros)
+
+
+# --- by hand: operations of each key or column, and of each row -------------------------------------------------------
+
+GEMMLOWP = softmax(GemmlowpSoftmax(output="y", input="x", multiplier=1 << 30, left_shift=20), INT8, -128)
+IBERT_SOFTMAX = softmax(IBertSoftmax(output="y", input="x", ln2=25, b=93, c=3348, multiplier=40087, shift=42), UINT8)
+ITAMAX = softmax(ItaMax(output="y", input="x", shift=5, group=16), UINT8)
+GEMMINI = softmax(GemminiSoftmax(output="y", input="x", ln2=24, b=46, c=1150), INT8)
+NARROW, Q31 = NarrowAfter(multiplier=200, shift=8), Q31Double(multiplier=1 << 30, shift=35)
+TOGETHER = RescaledAdd(output="y", a="x", b="z", a_requantization=NARROW, b_requantization=NARROW)
+TFLITE_SUM = RescaledAdd(
+    output="y", a="x", b="z", left_shift=20, a_requantization=Q31, b_requantization=Q31, output_requantization=Q31
+)
+
+HAND: dict[str, tuple[Program, dict[Component, int], dict[Component, int]]] = {
+    "gemmlowp_softmax": (
+        GEMMLOWP,
+        {
+            C.COMPARE: 1,
+            # d; x + 2^28, R(x4) + x3, + x2, x + y, exp(-1/8) +; the sum
+            C.VECTOR_ADD: 1 + 5 + 1,
+            # by Q; x2, x3, x4, 1/3, exp(-1/8); seven bits of the remainder; by the reciprocal
+            C.VECTOR_MULTIPLY: 1 + 5 + 7 + 1,
+            C.REQUANTIZE_SHIFT: 1,
+            C.REQUANTIZE_ADD: 2,  # of the rounding, and lo
+            C.CLAMP: 1,
+        },
+        # -32/17 H, then H X and X (2^29 - HX) three times; H, 48/17 +, then 2^29 - and X + three times
+        {C.VECTOR_MULTIPLY: 1 + 3 * 2, C.VECTOR_ADD: 2 + 3 * 2},
+    ),
+    "ibert_softmax": (
+        IBERT_SOFTMAX,
+        {
+            C.COMPARE: 1,
+            C.VECTOR_ADD: 1 + 3 + 1,  # d; y + ln2 z, r + b, + c; the sum
+            C.VECTOR_MULTIPLY: 2 + 1,  # ln2 z, (r + b) r; E16 F
+            C.DIVIDE: 1,  # z
+            C.REQUANTIZE_MULTIPLY: 1,  # (S12)
+            C.REQUANTIZE_SHIFT: 3,  # 2^(30-z), 2^e, 2^(32-B)
+            C.REQUANTIZE_ADD: 1,
+            C.CLAMP: 1,
+        },
+        {C.DIVIDE: 1},  # F
+    ),
+    "itamax": (
+        ITAMAX,
+        {C.COMPARE: 1, C.VECTOR_ADD: 3, C.REQUANTIZE_SHIFT: 2, C.CLAMP: 1},  # M - x, sum, M - x; 256 >>, inv >>
+        {C.DIVIDE: 1},  # inv
+    ),
+    "gemmini_softmax": (
+        GEMMINI,
+        {
+            C.COMPARE: 1,
+            C.VECTOR_ADD: 1 + 3 + 1,  # d; z ln2 - d, + b, + c; the sum
+            C.VECTOR_MULTIPLY: 3 + 1,  # d floor(65536/ln2), z ln2, the square; by 2^(B-1) - 1
+            C.REQUANTIZE_SHIFT: 1,
+            C.DIVIDE: 1,
+            C.CLAMP: 1,
+        },
+        {},
+    ),
+    "ibert_layernorm": (
+        layernorm(replace(IBERT, variance_shift=5)),
+        {
+            C.VECTOR_ADD: 3,  # sum, y, V
+            C.VECTOR_MULTIPLY: 2,  # y^2, y F
+            C.BIAS_ADD: 1,
+            C.REQUANTIZE_MULTIPLY: 1,
+            C.REQUANTIZE_SHIFT: 1,
+            C.REQUANTIZE_ADD: 1,
+            C.CLAMP: 1,
+        },
+        {C.DIVIDE: 2, C.SQUARE_ROOT: 1},  # mu, F
+    ),
+    "pulp_layernorm": (
+        layernorm(PULP),
+        {
+            C.VECTOR_ADD: 3,
+            C.VECTOR_MULTIPLY: 2,  # y^2, y w
+            C.DIVIDE: 1,  # by sigma
+            C.BIAS_ADD: 1,
+            C.REQUANTIZE_SHIFT: 1,
+            C.CLAMP: 1,
+        },
+        {C.DIVIDE: 2, C.VECTOR_ADD: 1, C.SQUARE_ROOT: 1},  # mu, variance; + 1
+    ),
+    "tflite_layernorm": (
+        layernorm(TFLITE),
+        {
+            C.VECTOR_ADD: 3,
+            C.VECTOR_MULTIPLY: 3,  # x'^2, by I, by w
+            C.BIAS_ADD: 1,
+            C.REQUANTIZE_MULTIPLY: 1,  # (L14)
+            C.REQUANTIZE_SHIFT: 3,  # (L12), (L13), (L14)
+            C.REQUANTIZE_ADD: 3,
+            C.CLAMP: 1,
+        },
+        # mean; by floor(2^20/n), mean^2, four of each of five steps, sqrt(1/2); the difference, one of each step
+        {C.DIVIDE: 1, C.VECTOR_MULTIPLY: 2 + 4 * 5 + 1, C.VECTOR_ADD: 1 + 5},
+    ),
+    "rescaled_add, each": (
+        add(TOGETHER),
+        {C.REQUANTIZE_MULTIPLY: 2, C.REQUANTIZE_SHIFT: 2, C.REQUANTIZE_ADD: 2, C.VECTOR_ADD: 1, C.CLAMP: 1},
+        {},
+    ),
+    "rescaled_add, and the sum": (
+        add(TFLITE_SUM, zeros=(3, -4)),
+        {
+            C.ZERO_POINT_ADD: 2,
+            C.REQUANTIZE_MULTIPLY: 3,
+            C.REQUANTIZE_SHIFT: 3,
+            C.REQUANTIZE_ADD: 3 + 1,  # of the roundings, and the result's zero point
+            C.VECTOR_ADD: 1,
+            C.CLAMP: 1,
+        },
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", HAND)
+def test_counts_are_those_of_the_equations(case: str) -> None:
+    program, of_each_column, of_each_row = HAND[case]
+    expected = Multiset[Component]()
+    for component, count in of_each_column.items():
+        expected[component] += count * ROWS * KEYS
+    for component, count in of_each_row.items():
+        expected[component] += count * ROWS
+    assert counted(program) == expected
+
+
+def test_every_operation_that_only_targets_have_was_counted() -> None:
+    kinds = {type(op).__name__ for program, _, _ in HAND.values() for _, op in program.operations()}
+    assert kinds == TARGET_OPERATIONS
+
+
+@pytest.mark.parametrize("case", HAND)
+def test_counts_are_linear_in_the_rows(case: str) -> None:
+    program = HAND[case][0]
+    one, five = counted(program, 1), counted(program, 5)
+    assert five == Multiset({component: 5 * count for component, count in one.items()})
+
+
+@pytest.mark.parametrize("case", [case for case in HAND if "softmax" in case or case == "itamax"])
+def test_counts_are_affine_in_the_keys(case: str) -> None:
+    one, two, ten = (counted(HAND[case][0], 1, keys) for keys in (1, 2, 10))
+    for component in ten:
+        assert ten[component] - one[component] == 9 * (two[component] - one[component])
+
+
+# --- widths -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_width_of_a_multiplier_is_that_of_its_scheme(name: str) -> None:
+    scheme = scheme_type(name)
+    width = multiplier_width(scheme(multiplier=CATALOGUE[name].limits.low, shift=3))
+    assert width == CATALOGUE[name].limits.multiplier_bits
+    assert (name == "shift") == (width == 1)
+
+
+def widths(program: Program, component: Component) -> set[tuple[int, int]]:
+    events = function_events(program, "forward", {"batch": 1})
+    return {(event.bits, event.second_bits) for event in events if event.component is component}
+
+
+def test_widths_of_a_rescaled_sum() -> None:
+    assert widths(add(TOGETHER), C.REQUANTIZE_MULTIPLY) == {(8, 8)}
+    assert widths(add(TFLITE_SUM), C.REQUANTIZE_MULTIPLY) == {(28, 31), (32, 31)}
+    ratio = Float32(multiplier=5, shift=3)
+    float_sum = replace(TOGETHER, a_requantization=ratio, b_requantization=ratio)
+    assert widths(add(float_sum), C.REQUANTIZE_MULTIPLY) == {(8, 24)}
+    assert widths(add(TOGETHER), C.REQUANTIZE_SHIFT) == {(16, 0)}
+
+
+@functools.cache
+def native(target: str) -> Program:
+    return tiny_program(preset("native", target))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_requantizations_of_a_target_have_its_multipliers(target: str) -> None:
+    events = function_events(native(target), "encode", {"batch": 1, "source": 3})
+    seen = {
+        event.second_bits
+        for event in events
+        if event.operation == "requantize" and event.component is C.REQUANTIZE_MULTIPLY
+    }
+    assert seen == {TARGETS[target].scheme.record().limits.multiplier_bits}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_accumulators_of_a_target_have_its_width(target: str) -> None:
+    events = function_events(native(target), "encode", {"batch": 1, "source": 3})
+    assert {event.bits for event in events if event.component is C.MAC_ADD} == {TARGETS[target].accumulator.bits}
+
+
+# --- bytes ------------------------------------------------------------------------------------------------------------
+
+
+def sram(events: list[Event], operand: Operand, direction: Direction) -> int:
+    return sum(
+        e.count for e in events if e.component is C.SRAM_ACCESS and e.operand is operand and e.direction is direction
+    )
+
+
+def test_bytes_of_a_softmax_without_a_table() -> None:
+    """Scores in two passes, probabilities out; nothing between."""
+    for program in (GEMMLOWP, IBERT_SOFTMAX, ITAMAX, GEMMINI):
+        events = function_events(program, "forward", {"batch": ROWS, "keys": KEYS})
+        assert sram(events, Operand.ACTIVATION, Direction.READ) == 2 * ROWS * KEYS
+        assert sram(events, Operand.ACTIVATION, Direction.WRITE) == ROWS * KEYS
+        assert bytes_moved(events, Level.DRAM) == 2 * ROWS * KEYS
+        assert bytes_moved(events, Level.SRAM, Operand.WEIGHT) == 0
+
+
+def test_bytes_of_a_layernorm_with_ratios_of_its_columns() -> None:
+    """Each row reads gamma, beta, multipliers and shifts of all columns; a call loads them once."""
+    plain = layernorm(replace(IBERT, variance_shift=5))
+    op = replace(IBERT, variance_shift=5, requantization=Dyadic(multiplier="m", shift="e"))
+    ratios = edited(layernorm(op), new_constant("m", [3] * KEYS), new_constant("e", [4] * KEYS, bits=6))
+    for program, of_a_row in ((plain, 2 * KEYS + 56), (ratios, 2 * KEYS + 56 + 2 * KEYS + 6)):
+        events = function_events(program, "forward", {"batch": ROWS})
+        assert sram(events, Operand.WEIGHT, Direction.READ) == ROWS * of_a_row
+        assert bytes_moved(events, Level.DRAM, Operand.WEIGHT, Direction.READ) == of_a_row
+        assert sram(events, Operand.ACTIVATION, Direction.READ) == 2 * ROWS * 2 * KEYS
+
+
+def test_bytes_of_a_rescaled_sum() -> None:
+    events = function_events(add(TFLITE_SUM), "forward", {"batch": ROWS})
+    assert sram(events, Operand.ACTIVATION, Direction.READ) == 2 * ROWS * KEYS
+    assert sram(events, Operand.ACTIVATION, Direction.WRITE) == ROWS * KEYS
+
+
+# --- whole programs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["native", "w4a8"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_estimate_of_a_target_adds_up(target: str, name: str) -> None:
+    program = tiny_program(preset(name, target))
+    result = estimate(program, [(4, 6), (9, 3)])
+    total = result.total.cost
+    assert total.energy_aj == result.encode.cost.energy_aj + result.decode.cost.energy_aj > 0
+    assert total.low_aj < total.energy_aj < total.high_aj
+    assert all(event.count > 0 and isinstance(event.component, Component) for event in result.total.events)
+    assert all(0 <= event.bits <= 128 and 0 <= event.second_bits <= 64 for event in result.total.events)
+    rows = result.rows()
+    assert sum(row.cost.energy_aj for row in rows) == total.energy_aj
+    tags = {str(op.__struct_config__.tag) for op in Operation.__args__}
+    assert {row.operation for row in rows} <= tags
+    made = {str(type(op).__struct_config__.tag) for _, op in program.operations()}
+    moving = {"split_heads", "merge_heads", "append"}
+    assert {row.operation for row in rows} == made - moving
+    assert len(table_rows(result)) == len(rows)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_targets_multiply_alike(target: str) -> None:
+    """MACs are the model's, whatever the arithmetic around them."""
+    own, default = (estimate(native(name), [(5, 5)]).total for name in (target, "fullyqt"))
+    assert macs(own.events) == macs(default.events) > 0
+
+
+@pytest.mark.parametrize("target", ["tflm", "ita", "ibert", "gemmini"])
+def test_a_batch_of_two_counts_twice_on_the_datapath(target: str) -> None:
+    program = native(target)
+    one, two = (function_events(program, "encode", {"batch": b, "source": 4}) for b in (1, 2))
+    for single, double in zip(one, two, strict=True):
+        if single.level is Level.DATAPATH:
+            assert double.count == 2 * single.count
+
+
+def test_what_a_target_needs_is_priced_or_listed() -> None:
+    for target in TARGETS:
+        cost = price(estimate(native(target), [(3, 2)]).total.events, HOROWITZ_45NM)
+        missing = {entry.component for entry in cost.not_modelled}
+        assert missing <= {C.REQUANTIZE_SHIFT, C.COMPARE, C.CLAMP, C.TABLE_READ, C.DIVIDE, C.SQUARE_ROOT, C.REGISTER}
+        assert (C.TABLE_READ in missing) == (TARGETS[target].softmax == "table")
