@@ -256,14 +256,11 @@ class _Lowering:
 
     def _softmax(self, node: Node) -> None:
         constants = self.plan.softmax[node.site]
-        common: dict[str, Any] = {
-            "output": self._activation(node.output),
-            "input": node.inputs[0].name,
-            "mask": node.mask,
-        }
+        if isinstance(constants, SoftmaxConstants):
+            self._emit(node, self._table_softmax(node, constants))
+            return
+        common = self._softmax_fields(node)
         match constants:
-            case SoftmaxConstants():
-                self._emit(node, self._table_softmax(node, constants, common))
             case GemmlowpConstants(multiplier=m, left_shift=shift):
                 self._emit(node, ops.GemmlowpSoftmax(**common, multiplier=m, left_shift=shift))
             case IBertSoftmaxConstants(ln2=ln2, b=b, c=c, requantization=(m, e)):
@@ -273,13 +270,16 @@ class _Lowering:
             case GemminiSoftmaxConstants(ln2=ln2, b=b, c=c):
                 self._emit(node, ops.GemminiSoftmax(**common, ln2=ln2, b=b, c=c))
 
-    def _table_softmax(self, node: Node, constants: SoftmaxConstants, common: dict[str, Any]) -> ops.Softmax:
+    def _softmax_fields(self, node: Node) -> dict[str, Any]:
+        return {"output": self._activation(node.output), "input": node.inputs[0].name, "mask": node.mask}
+
+    def _table_softmax(self, node: Node, constants: SoftmaxConstants) -> ops.Softmax:
         dims, table = node.output.dims, self.strict.table(node.site)
         bits = self.plan.settings[f"{node.site}.numerator"].bits
         return ops.Softmax(
-            **common,
             numerator=self._inner(f"{node.site}.numerator", dims),
             denominator=self._inner(f"{node.site}.denominator", (*dims[:-1], 1)),
+            **self._softmax_fields(node),
             table=self._constant(f"{node.site}.table", table, IntFormat(bits=bits, signed=False), "table"),
             denominator_requantization=_dyadic(constants.denominator),
             output_requantization=_dyadic(constants.output),
@@ -289,17 +289,11 @@ class _Lowering:
         norm = node.module
         assert isinstance(norm, nn.LayerNorm)
         constants = self.plan.layernorm[node.site]
-        gamma = self.strict.parameter(f"{node.site}.gamma", norm.weight)
-        beta, bits = self.strict.beta(node.site, norm)
-        common: dict[str, Any] = {
-            "output": self._activation(node.output),
-            "input": node.inputs[0].name,
-            "gamma": self._weight(f"{node.site}.gamma", gamma),
-            "beta": self._bias(f"{node.site}.beta", beta, bits),
-        }
+        if isinstance(constants, LayerNormConstants):
+            self._emit(node, self._fullyqt_layernorm(node, norm, constants))
+            return
+        common = self._layernorm_fields(node, norm)
         match constants:
-            case LayerNormConstants():
-                self._emit(node, self._fullyqt_layernorm(node, constants, common))
             case IBertLayerNormConstants(variance_shift=shift):
                 m = self._multipliers(f"{node.site}.multiplier", constants.multipliers)
                 e = self._shifts(f"{node.site}.shift", constants.shifts)
@@ -311,13 +305,23 @@ class _Lowering:
                 rescaled = Q31Double(multiplier=m, shift=e)
                 self._emit(node, ops.TfliteLayerNorm(**common, variance_limit=limit, requantization=rescaled))
 
-    def _fullyqt_layernorm(self, node: Node, constants: LayerNormConstants, common: dict[str, Any]) -> ops.LayerNorm:
+    def _layernorm_fields(self, node: Node, norm: nn.LayerNorm) -> dict[str, Any]:
+        gamma = self.strict.parameter(f"{node.site}.gamma", norm.weight)
+        beta, bits = self.strict.beta(node.site, norm)
+        return {
+            "output": self._activation(node.output),
+            "input": node.inputs[0].name,
+            "gamma": self._weight(f"{node.site}.gamma", gamma),
+            "beta": self._bias(f"{node.site}.beta", beta, bits),
+        }
+
+    def _fullyqt_layernorm(self, node: Node, norm: nn.LayerNorm, constants: LayerNormConstants) -> ops.LayerNorm:
         dims = node.output.dims
         return ops.LayerNorm(
-            **common,
             numerator=self._inner(f"{node.site}.numerator", dims),
             denominator=self._inner(f"{node.site}.denominator", (*dims[:-1], 1)),
             quotient=self._inner(f"{node.site}.quotient", dims),
+            **self._layernorm_fields(node, norm),
             eps=constants.eps,
             numerator_requantization=_rescale(constants.numerator),
             denominator_requantization=_rescale(constants.denominator),

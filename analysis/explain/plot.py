@@ -58,10 +58,10 @@ def _shares(axes: Axes, found: Explanation) -> None:
     shares = [site.different / site.compared for site in found.sites]
     floor = min([share for share in shares if share] or [0.1])
     bottom = 10.0 ** np.floor(np.log10(max(floor, SHORTEST)) - 0.3)
-    for status in ("follows", "origin"):
+    for status in ("origin", "follows"):
         at = [i for i, site in enumerate(found.sites) if site.status == status]
         heights = [max(shares[i], bottom) for i in at]
-        axes.vlines(at, bottom, heights, color=COLOURS[status], linewidth=1.2)
+        axes.vlines(at, bottom, heights, color=COLOURS[status], linewidth=min(1.2, 120 / len(shares)))
         axes.plot(at, heights, "o", color=COLOURS[status], markersize=4, label=f"{LABELS[status]} ({len(at)})")
     equal = [i for i, site in enumerate(found.sites) if site.status == "equal"]
     axes.plot(equal, [bottom] * len(equal), "|", color=GREY, markersize=6, label=f"equal ({len(equal)})", clip_on=False)

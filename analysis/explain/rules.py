@@ -75,9 +75,12 @@ def observe(sample: Sequence[Rounded]) -> list[str]:
     """What is true of all differing codes, whether or not a rule explains them."""
     different = [one for one in sample if one.a != one.b]
     stages = [one.stage for one in different if one.stage is not None]
-    if not different or len(stages) < len(different):
-        return []
-    told = []
+    if len(stages) < len(different):
+        unrounded = len(different) - len(stages)
+        return [f"differing codes that A does not round, as of masked keys: {unrounded} of {len(different)}"]
+    told: list[str] = []
+    if not stages:
+        return told
     if all(stage.is_tie for stage in stages):
         agreeing = sum(one.stage is not None and one.stage.is_tie for one in sample if one.a == one.b)
         lsb = "1 LSB" if all(abs(one.a - one.b) == 1 for one in different) else "more than 1 LSB"
@@ -136,7 +139,7 @@ def _roundings(first: Stage, different: Sequence[Rounded]) -> Iterator[Rule]:
         else:
             yield Rule("rounding", text, _last(name))
     if first.scaling in SCALINGS:
-        for name in ROUNDINGS:
+        for name in STANDARD:
             yield Rule(
                 "scaling", f"B rounds the exact product once, {name}; A scales by {first.scaling}", _scaled(name)
             )

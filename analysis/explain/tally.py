@@ -14,6 +14,8 @@ from hwsim.operations import Operation
 Array = NDArray[Any]
 SAMPLE = 20_000
 """Differing codes of a site that causes are tried on, and equal ones: so many at most, half of what is left a call."""
+FULL = 64
+"""Room for fewer codes is no room: tensors of later calls are then not kept."""
 HISTOGRAM_REACH = 16
 _ODD = 7919
 """A stride through codes that follows no dimension of a tensor."""
@@ -80,7 +82,7 @@ class Tally:
         return different
 
     def _choose(self, flat: NDArray[np.int64], which: int) -> Iterator[int]:
-        room = min(self._left[which] // 2, flat.size)
+        room = min(self._left[which] // 2, flat.size) if self._left[which] >= FULL else 0
         self._left[which] -= room
         if room < flat.size:
             flat = flat[np.unique(np.arange(room) * _ODD % flat.size)]

@@ -11,6 +11,7 @@ from hwsim import operations as ops
 from hwsim.operations import Operation, written
 from hwsim.program import ARITHMETIC, ConstantInfo, Dimension, Function, Program, TensorInfo
 from hwsim.proofs import Interval
+from hwsim.targets import target
 from hwsim.validate import products, rows, sums
 from hwsim.validate.checker import Checker
 
@@ -48,6 +49,7 @@ def validate(program: Program) -> dict[str, Interval]:
     manifest = program.manifest
     if manifest.arithmetic != ARITHMETIC:
         raise ValueError(f"arithmetic {manifest.arithmetic!r}; this hwsim knows {ARITHMETIC!r}")
+    target(manifest.target)
     for kind, names in (
         ("tensor", [t.name for t in manifest.tensors] + [c.name for c in manifest.constants]),
         ("function", [f.name for f in manifest.functions]),

@@ -88,9 +88,13 @@ class Scheme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     @property
     def extended(self) -> list[str]:
         """Widths that the target's hardware does not have."""
-        return self.arithmetic.extended(
+        target = self.arithmetic
+        found = target.extended(
             weight_bits=self.weight_bits, activation_bits=self.activation_bits, residual_bits=self.residual_bits
         )
+        native = {*target.weight_bits, *target.activation_bits, target.residual_bits}
+        ruled = [rule for rule in self.rules if rule.bits is not None and rule.bits not in native]
+        return found + [f"{rule.bits} bits at {rule.pattern}" for rule in ruled]
 
     @property
     def bias_bits(self) -> int:

@@ -236,7 +236,7 @@ def test_a_file_overrides_its_target(tmp_path: Path) -> None:
     scheme = read_scheme(path)
     assert (scheme.weight_bits, scheme.activation_bits, scheme.residual_bits) == (4, 8, 8)
     assert (scheme.accumulator, scheme.multiplier_bits) == (Accumulator(bits=32), 8)
-    assert scheme.extended == ["4-bit weights"]
+    assert scheme.extended == ["4-bit weights", "7 bits at *.softmax.output"]
 
 
 @pytest.mark.parametrize(
