@@ -12,7 +12,7 @@ from analysis.explain.rules import Rounded, explain_rounding, observe, rank
 from analysis.explain.tables import explain_swap, explain_table
 from analysis.explain.tally import Sample, Tally
 from hwsim.machine import operation_of
-from hwsim.operations import MatMul, Operation, Relu, Requantize, Softmax
+from hwsim.operations import AnySoftmax, MatMul, Operation, Relu, Requantize, Softmax
 from hwsim.program import Program
 
 ENOUGH, PRODUCTS = 1_000, 2_000
@@ -28,7 +28,7 @@ def find_causes(
     """Causes, exact ones first, and what else is true of all differing codes; `compared` knows which sites were."""
     operation, samples = tally.operation, tally.samples
     causes = [] if b is None else explain_declared(a, b, operation, site, samples)
-    observations = [*_channels(samples), *_scales(a, b, site)]
+    observations = [*([] if isinstance(operation, AnySoftmax) else _channels(samples)), *_scales(a, b, site)]
     if any(cause.exact for cause in causes):  # the codes need no other cause, the reader may like one
         samples = _thinned(samples, ENOUGH)
     match operation:

@@ -69,7 +69,7 @@ def tflite_layernorm(
     Raises
     ------
     ValueError
-        For other dtypes, shapes, constants or formats, if sum(x'^2) * floor(2^20 / n) of a row reaches 2^50, or if
+        For other dtypes, shapes, constants or formats, if sum(x'^2) * floor(2^20 / n) of a row exceeds 2^50, or if
         the v of (L13) times 2^max(31 - shift, 0) reaches 2^31.
     """
     check_rows(x, gamma, bias, counters)
@@ -83,7 +83,7 @@ def tflite_layernorm(
     values, squares = np.empty(offset.shape, np.int64), np.empty(len(offset), np.int64)
     events = np.zeros_like(counters)
     _normalise(offset, gamma, bias, int(variance_limit), bool(centred), values, squares, events)
-    check_range("sum(x'^2) * floor(2^20 / n)", int(squares.max(initial=0)), 0, SQUARES_LIMIT - 1)
+    check_range("sum(x'^2) * floor(2^20 / n)", int(squares.max(initial=0)), 0, SQUARES_LIMIT)
     codes = requantize(Q31_DOUBLE, values, np.array([multiplier]), np.array([shift]), zero_point, output, events)
     counters += events
     return codes.reshape(x.shape)

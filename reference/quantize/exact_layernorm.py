@@ -176,8 +176,8 @@ def _tflite_moments(q: Tensor, centred: bool) -> tuple[Tensor, Tensor]:
     n, total, squares = q.shape[-1], q.sum(-1, keepdim=True), q.square().sum(-1, keepdim=True)
     check_range("tflite_layernorm row", n, 1, MAX_ROW)
     squares = squares * (MAX_ROW // n)
-    if int(squares.max()) >= SQUARES_END:
-        raise ValueError(f"tflite_layernorm: sum(x^2)*floor(2^20/n) of {int(squares.max())}; it must be below 2^50")
+    if int(squares.max()) > SQUARES_END:
+        raise ValueError(f"tflite_layernorm: sum(x^2)*floor(2^20/n) of {int(squares.max())}; it must be at most 2^50")
     mean = _towards_zero(1024 * total, n) if centred else torch.zeros_like(total)
     return mean, _towards_zero(squares - mean.square(), 1 << 20)
 
@@ -202,7 +202,7 @@ def tflite_layernorm(
     Raises
     ------
     ValueError
-        If sum(x'^2)*floor(2^20/n) reaches 2^50, or |v|*2^max(31-shift, 0) reaches 2^31, or a constant is outside its
+        If sum(x'^2)*floor(2^20/n) exceeds 2^50, or |v|*2^max(31-shift, 0) reaches 2^31, or a constant is outside its
         range.
     """
     check_range("tflite_layernorm variance limit", variance_limit, 1, INT32_MAX)
