@@ -10,8 +10,8 @@ import pytest
 
 from hwsim import operations as ops
 from hwsim import requantize, residual
-from hwsim.formats import Accumulator, IntFormat, Overflow
-from hwsim.machine import Machine
+from hwsim.formats import Accumulator, IntFormat, Overflow, Scaling
+from hwsim.machine import STEPS
 from hwsim.program import Program
 from reference.model import TransformerConfig
 from reference.quantize.scheme import Rule, Scheme
@@ -52,7 +52,8 @@ def _round_half_even(product: Any, shift: Any) -> Any:
 def _requantize(rounding: Callable[[Any, Any], Any], limit: Callable[[Any, IntFormat], Any]) -> Callable[..., Any]:
     """A stand-in for `hwsim.requantize.requantize` with a rounding and a saturation of its own."""
 
-    def stand_in(acc: Any, m: Any, e: Any, zero_point: int, output: IntFormat, counters: Any) -> Any:
+    def stand_in(acc: Any, m: Any, e: Any, zero_point: int, output: IntFormat, counters: Any, scaling: Scaling) -> Any:
+        assert scaling is Scaling.HALF_EVEN
         return limit(rounding(acc.astype(np.int64) * m, e) + zero_point, output).astype(np.int32)
 
     return stand_in
@@ -168,10 +169,10 @@ def test_residual_rounded_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_cache_in_the_wrong_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """New positions are put ahead of the old ones; masks of a step hide nothing, yet the scores are out of place."""
 
-    def backwards(self: Machine, op: ops.Append, values: dict[str, Any]) -> None:
+    def backwards(w: Any, op: ops.Append, values: dict[str, Any]) -> None:
         values[op.output] = np.concatenate((values[op.input], values[op.past]), axis=2)
 
-    monkeypatch.setattr(Machine, "_append", backwards)
+    monkeypatch.setitem(STEPS, ops.Append, backwards)
     assert compare(CASE).different > 0
 
 
