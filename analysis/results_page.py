@@ -14,6 +14,8 @@ from reference.data import assets, corpus
 RUNS = (
     ("1,000 test sentences, greedy", "test-1000-greedy"),
     ("100 test sentences, beam 4", "test-100-beam-4"),
+    ("Every target in its native configuration, 1,000 test sentences", "targets/native-1000"),
+    ("Every target at int8, int6 and int4, 200 test sentences", "targets/widths-200"),
 )
 WORST = 10
 
@@ -24,7 +26,10 @@ def read(path: Path) -> Any:
 
 def page(folder: Path) -> str:
     """The Markdown of the page; every figure on it is read from a file."""
-    runs = [(title, read(folder / name / "report.json"), name) for title, name in RUNS]
+    runs = [
+        (title, read(folder / name / "report.json"), name, (folder / name / "report.html").exists())
+        for title, name in RUNS
+    ]
     sensitivity = read(folder / "sensitivity" / "sensitivity.json")
     rows = sensitivity["sensitivity"]
     coarse: dict[str, dict[int, float]] = {}
@@ -44,6 +49,8 @@ def page(folder: Path) -> str:
         training=read(assets() / "model" / "training.json"),
         train_pairs=len(corpus("train")),
         records=[read(path) for path in sorted(folder.glob("property_equality*.json"))],
+        accumulators=[read(path) for path in sorted(folder.glob("accumulators/*/verify.json"))],
+        stock=read(folder / "stock_contract.json"),
         kernels=read(folder / "kernels" / "kernels.json"),
         sensitivity=sensitivity,
         sites=sites,

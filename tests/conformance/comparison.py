@@ -1,6 +1,8 @@
 """What a comparison with third-party code found, and the file that a table of all of them is made from."""
 
 import json
+import os
+import platform
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,13 @@ class Results:
         return comparison
 
     def write(self, path: str) -> None:
-        """A JSON list of records, in the order of the tests."""
-        records = [comparison.record() for comparison in self._comparisons]
-        Path(path).write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+        """JSON: where the comparisons were made, and a record of each in the order of the tests."""
+        made = {
+            "command": os.environ.get("HWSIM_CONFORMANCE_COMMAND", "pytest tests/conformance"),
+            "seed": "the name of each test's cases",
+            "commit": os.environ.get("HWSIM_CONFORMANCE_COMMIT", "unknown"),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+            "python": platform.python_version(),
+            "records": [comparison.record() for comparison in self._comparisons],
+        }
+        Path(path).write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")

@@ -44,7 +44,7 @@ def test_every_comparison_is_written(tmp_path: Path) -> None:
     results = Results()
     results.start("operator", "numpy", "target", "a deviation", case="int8").add(ONE, ZERO, explained=ONE == 1)
     results.write(str(tmp_path / "results.json"))
-    (record,) = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    (record,) = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["records"]
     assert record["version"] == np.__version__ and record["case"] == "int8"
     assert (record["codes"], record["different"], record["unexplained"]) == (4, 4, 0)
 

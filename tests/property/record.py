@@ -71,7 +71,7 @@ def report(seen: Outcome, chosen_seed: int, seconds: float, command: str) -> dic
         "not_met": missing(seen),
         "command": command,
         "seed": chosen_seed,
-        "commit": _commit(),
+        "commit": commit(),
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -80,7 +80,9 @@ def report(seen: Outcome, chosen_seed: int, seconds: float, command: str) -> dic
     }
 
 
-def _commit() -> str:
+def commit() -> str:
+    """The commit that is checked out, and whether files differ from it."""
+
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
         return done.stdout.strip()

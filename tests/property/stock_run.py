@@ -5,6 +5,8 @@ python -m tests.property.stock_run --examples 40 --out docs/results/stock_contra
 
 import argparse
 import json
+import os
+import platform
 import sys
 import time
 from dataclasses import replace
@@ -23,6 +25,7 @@ from reference.model import TransformerConfig
 from reference.quantize.scheme import Rule, Scheme
 from reference.quantize.sites import Role
 from tests.property.equality import RefusedError, prepare
+from tests.property.record import commit
 from tests.property.stock import Tally, check_prepared
 from tests.strategies import MAX_POSITIONS, Case, Draw, recipes, sentences, sites_of, target_cases
 
@@ -123,6 +126,9 @@ def record(examples: int, command: str) -> dict[str, Any]:
         "unexplained": 0,  # one would have raised
         "targets": targets,
         "command": command,
+        "seed": "derandomized",
+        "commit": commit(),
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "torch": torch.__version__,
         "hypothesis": hypothesis.__version__,
     }
