@@ -58,9 +58,9 @@ def embed(
     table, positions : int32, (v, d) and (p, d)
         Codes.
     multipliers : int64, (1,) or (v,)
-        1 to 2^16 - 1, one for all tokens or one for each.
+        1 to 2^31 - 1, one for all tokens or one for each.
     position_multiplier, shift : int
-        1 to 2^16 - 1 and 0 to 62.
+        1 to 2^31 - 1 and 0 to 62.
     zero_point : int
         Of the result, added after the rounding.
     output : IntFormat

@@ -66,9 +66,9 @@ class Counter(IntEnum):
     SATURATION = 1
     """Results that a clamp or saturation changed."""
     POSITIVE_TIE = 2
-    """HALF_EVEN roundings that met a tie between two positive neighbours (or 0 and 1)."""
+    """Values above 0 that lay halfway between two integers when they were rounded, by whatever rule."""
     NEGATIVE_TIE = 3
-    """The same below zero."""
+    """The same below 0."""
     DENOMINATOR_CLAMP = 4
     """Softmax and LayerNorm denominators raised to 1."""
 

@@ -12,10 +12,12 @@ from hwsim.accelerator.terms import (
     VECTOR_BITS,
     Term,
     finish,
+    multiplied,
     multiplier_width,
     rescale,
     rounded,
 )
+from hwsim.arguments import CODE_BITS
 from hwsim.operations import (
     Add,
     Append,
@@ -104,8 +106,10 @@ def _matmul(op: MatMul, call: Call) -> Iterator[Term]:
 
 
 def _requantize(op: Requantize, call: Call) -> Iterator[Term]:
-    multiplier_bits = multiplier_width(op.requantization)
-    return rescale(call.bits(op.input), op.output, math.prod(call.shape(op.output)), call, multiplier_bits)
+    """(R1), and (9), which is dyadic under every target and alone makes more than a code."""
+    generator = call.bits(op.output) > CODE_BITS
+    width = MULTIPLIER_BITS if generator else multiplier_width(op.requantization, call)
+    return rescale(call.bits(op.input), op.output, math.prod(call.shape(op.output)), call, width)
 
 
 def _embed(op: Embed, call: Call) -> Iterator[Term]:
@@ -136,11 +140,9 @@ def _rescaled_add(op: RescaledAdd, call: Call) -> Iterator[Term]:
     for name, scheme in ((op.a, op.a_requantization), (op.b, op.b_requantization)):
         if call.zero_point(name):
             yield Component.ZERO_POINT_ADD, call.bits(name), 0, count
-        bits = call.bits(name) + op.left_shift
-        yield Component.REQUANTIZE_MULTIPLY, bits, multiplier_width(scheme), count
-        yield from rounded(bits + multiplier_width(scheme), count)
+        yield from multiplied(call.bits(name) + op.left_shift, count, multiplier_width(scheme, call))
     yield Component.VECTOR_ADD, VECTOR_BITS, 0, count
     if op.output_requantization is None:
         yield from finish(VECTOR_BITS, op.output, count, call)
     else:
-        yield from rescale(VECTOR_BITS, op.output, count, call, multiplier_width(op.output_requantization))
+        yield from rescale(VECTOR_BITS, op.output, count, call, multiplier_width(op.output_requantization, call))

@@ -5,7 +5,18 @@ from collections.abc import Iterator
 
 from hwsim.accelerator.events import Component
 from hwsim.accelerator.residence import Call
-from hwsim.accelerator.terms import LENGTH_BITS, VECTOR_BITS, WIDE_BITS, Term, divide, finish, rescale, rounded
+from hwsim.accelerator.terms import (
+    LENGTH_BITS,
+    MULTIPLIER_BITS,
+    VECTOR_BITS,
+    WIDE_BITS,
+    Term,
+    divide,
+    finish,
+    multiplier_width,
+    rescale,
+    rounded,
+)
 from hwsim.operations import (
     AnyLayerNorm,
     AnySoftmax,
@@ -86,7 +97,7 @@ def _ibert_softmax(op: IBertSoftmax, call: Call) -> Iterator[Term]:
     yield Component.VECTOR_MULTIPLY, VECTOR_BITS, VECTOR_BITS, 2 * count  # (S10) ln2*z, (S11)
     yield Component.VECTOR_ADD, VECTOR_BITS, 0, 3 * count  # (S10), (S11)
     yield Component.REQUANTIZE_SHIFT, IBERT_EXP_BITS, 0, count  # (S11)
-    yield Component.REQUANTIZE_MULTIPLY, IBERT_EXP_BITS, 16, count  # (S12)
+    yield Component.REQUANTIZE_MULTIPLY, IBERT_EXP_BITS, MULTIPLIER_BITS, count  # (S12)
     yield from rounded(WIDE_BITS, count)  # (S12)
     yield Component.VECTOR_ADD, VECTOR_BITS, 0, count  # (S13) sum
     yield Component.DIVIDE, IBERT_SUM_BITS, 0, rows  # (S13)
@@ -161,7 +172,7 @@ def _tflite_layernorm(op: TfliteLayerNorm, call: Call) -> Iterator[Term]:
     yield Component.VECTOR_MULTIPLY, VECTOR_BITS, call.bits(op.gamma), count  # (L13)
     yield Component.BIAS_ADD, call.bits(op.beta), 0, count  # (L13)
     yield from rounded(VECTOR_BITS, count)  # (L13)
-    yield from rescale(VECTOR_BITS, op.output, count, call, VECTOR_BITS)  # (L14)
+    yield from rescale(VECTOR_BITS, op.output, count, call, multiplier_width(op.requantization, call))  # (L14)
 
 
 def _table_softmax(op: Softmax, call: Call) -> Iterator[Term]:

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 from hwsim.accelerator.events import Component
 from hwsim.accelerator.residence import Call
-from hwsim.requantization import Requantization, Shift
+from hwsim.requantization import Dyadic, Requantization, Shift
+from hwsim.targets import target
 
 MULTIPLIER_BITS = 16
-"""Width of m in m / 2^e."""
+"""Width of m in m / 2^e where every target has the same: dyadic, beside the target's own scheme."""
 VECTOR_BITS = 32
 """Width of sums in the vector unit."""
 WIDE_BITS = 64
@@ -19,10 +20,35 @@ Term = tuple[Component, int, int, int]
 """Component, bits, second bits, count."""
 
 
+def multiplier_width(scheme: Requantization, call: Call) -> int:
+    """Bits of the multiplier that the hardware has for a scheme; 0 if the scheme is a pure shift.
+
+    In its own scheme a target has multipliers of its own width, which is at most what the scheme encodes.
+
+    Raises
+    ------
+    ValueError
+        If the program is of an unknown target.
+    """
+    hardware = target(call.program.manifest.target)
+    if isinstance(scheme, Shift):
+        return 0
+    if isinstance(scheme, hardware.scheme):
+        return hardware.multiplier_bits
+    return 31 if isinstance(scheme, Dyadic) else scheme.record().limits.multiplier_bits
+
+
 def rounded(bits: int, count: int) -> Iterator[Term]:
-    """HALF_EVEN(x / 2^e)."""
+    """x / 2^e, rounded."""
     yield Component.REQUANTIZE_SHIFT, bits, 0, count
     yield Component.REQUANTIZE_ADD, bits, 0, count
+
+
+def multiplied(bits: int, count: int, multiplier_bits: int) -> Iterator[Term]:
+    """x * m / 2^e, rounded, of x with `bits` bits; without a multiplier (0 bits) x / 2^e."""
+    if multiplier_bits:
+        yield Component.REQUANTIZE_MULTIPLY, bits, multiplier_bits, count
+    yield from rounded(bits + multiplier_bits, count)
 
 
 def finish(bits: int, output: str, count: int, call: Call) -> Iterator[Term]:
@@ -33,9 +59,8 @@ def finish(bits: int, output: str, count: int, call: Call) -> Iterator[Term]:
 
 
 def rescale(bits: int, output: str, count: int, call: Call, multiplier_bits: int = MULTIPLIER_BITS) -> Iterator[Term]:
-    """Equation (1): clamp(HALF_EVEN(x * m / 2^e) + z) of x with `bits` bits."""
-    yield Component.REQUANTIZE_MULTIPLY, bits, multiplier_bits, count
-    yield from rounded(bits + multiplier_bits, count)
+    """(R1): clamp(scale(x; m, e) + z) of x with `bits` bits; a multiplier is 16 bits wide if not told otherwise."""
+    yield from multiplied(bits, count, multiplier_bits)
     yield from finish(bits, output, count, call)
 
 
@@ -45,8 +70,3 @@ def divide(numerator: str, output: str, rows: int, count: int, call: Call) -> It
     yield Component.REQUANTIZE_SHIFT, VECTOR_BITS, 0, rows
     yield Component.DIVIDE, VECTOR_BITS, 0, count
     yield Component.CLAMP, call.bits(output), 0, count
-
-
-def multiplier_width(scheme: Requantization) -> int:
-    """Bits of the multiplier that a scheme's hardware has; a pure shift has none, counted as 1."""
-    return 1 if isinstance(scheme, Shift) else min(32, scheme.record().limits.multiplier_bits)

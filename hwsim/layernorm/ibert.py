@@ -4,8 +4,8 @@ import numpy as np
 from numba import njit
 
 from hwsim.arguments import SHIFT_MAX, Codes, Multipliers, check_multipliers, check_range
-from hwsim.fixedpoint import HALF_EVEN, Counters, half_even_divide, isqrt, raise_to_one
-from hwsim.formats import IntFormat
+from hwsim.fixedpoint import Counters, half_even_divide, isqrt, raise_to_one
+from hwsim.formats import IntFormat, Scaling
 from hwsim.layernorm.rows import (
     Values,
     check_operands,
@@ -13,9 +13,9 @@ from hwsim.layernorm.rows import (
     check_rows,
     deviations,
     offset_rows,
-    requantize,
     sums,
 )
+from hwsim.rescale import rescale
 
 MAX_VARIANCE_SHIFT = 31
 VARIANCE_LIMIT = 1 << 32
@@ -80,7 +80,7 @@ def ibert_layernorm(
     check_range("V of a row", int(variances.max(initial=0)), 0, VARIANCE_LIMIT - 1)
     events = np.zeros_like(counters)
     _normalise(values, variances, gamma, bias, int(variance_shift), events)
-    codes = requantize(HALF_EVEN, values, multiplier, shift, zero_point, output, events)
+    codes = rescale(values, multiplier, shift, zero_point, output, events, Scaling.HALF_EVEN)
     counters += events
     return codes.reshape(x.shape)
 

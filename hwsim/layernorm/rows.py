@@ -8,18 +8,15 @@ from hwsim.arguments import (
     CODE_MAX,
     CODE_MIN,
     Codes,
-    Multipliers,
     check_array,
     check_code_format,
     check_counters,
     check_elements,
-    check_range,
     check_shape,
     check_zero_point,
 )
-from hwsim.fixedpoint import Counters, Integer, saturate
+from hwsim.fixedpoint import Counters, Integer
 from hwsim.formats import IntFormat
-from hwsim.scaling import greatest_input, scale_counted
 
 Values = NDArray[np.int64]
 
@@ -60,51 +57,6 @@ def check_output(zero_point: int, output: IntFormat) -> None:
 def offset_rows(x: Codes, zero: int) -> Codes:
     """x' = x - zero as (rows, n)."""
     return x.reshape(-1, x.shape[-1]) - np.int32(zero)
-
-
-def requantize(
-    rule: int,
-    values: Values,
-    multiplier: Multipliers,
-    shift: Multipliers,
-    zero_point: int,
-    output: IntFormat,
-    counters: Counters,
-) -> Codes:
-    """clamp(scale(values; multiplier, shift) + zero_point) by a rule of `Scaling`, one ratio or one for each channel.
-
-    Raises
-    ------
-    ValueError
-        If a value is greater than what the rule takes with the ratio of its channel.
-    """
-    channels = values.shape[1]
-    ratios = np.broadcast_to(multiplier, channels).copy(), np.broadcast_to(shift, channels).copy()
-    for j, greatest in enumerate(np.abs(values).max(axis=0, initial=0)):
-        limit = greatest_input(rule, ratios[0][j], ratios[1][j])
-        check_range(f"the greatest magnitude of channel {j} before its last rounding", int(greatest), 0, int(limit))
-    codes = np.empty(values.shape, np.int32)
-    lo, hi = output.min - int(zero_point), output.max - int(zero_point)
-    _requantize(rule, values, *ratios, lo, hi, codes, counters)
-    return codes + np.int32(zero_point)
-
-
-@njit(cache=True)
-def _requantize(
-    rule: int,
-    values: Values,
-    multiplier: Multipliers,
-    shift: Multipliers,
-    lo: int,
-    hi: int,
-    codes: Codes,
-    counters: Counters,
-) -> None:
-    """Scale and clamp; the zero point is in the limits of the clamp."""
-    for i in range(values.shape[0]):
-        for j in range(values.shape[1]):
-            scaled = scale_counted(rule, values[i, j], multiplier[j], shift[j], counters)
-            codes[i, j] = np.int32(saturate(scaled, lo, hi, counters))
 
 
 @njit(cache=True)

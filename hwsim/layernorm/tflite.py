@@ -5,7 +5,7 @@ from numba import njit
 
 from hwsim.arguments import SHIFT_MAX, Codes, check_range
 from hwsim.fixedpoint import DENOMINATOR_CLAMP, Counters, toward_zero_shift
-from hwsim.formats import IntFormat
+from hwsim.formats import IntFormat, Scaling
 from hwsim.gemmlowp import doubling_high_multiply, inverse_sqrt, rounding_divide
 from hwsim.layernorm.rows import (
     Values,
@@ -14,10 +14,9 @@ from hwsim.layernorm.rows import (
     check_rows,
     divide_toward_zero,
     offset_rows,
-    requantize,
     sums,
 )
-from hwsim.scaling import Q31_DOUBLE
+from hwsim.rescale import rescale
 
 MAX_LENGTH = 1 << 20
 SQUARES_LIMIT = 1 << 50
@@ -84,7 +83,7 @@ def tflite_layernorm(
     events = np.zeros_like(counters)
     _normalise(offset, gamma, bias, int(variance_limit), bool(centred), values, squares, events)
     check_range("sum(x'^2) * floor(2^20 / n)", int(squares.max(initial=0)), 0, SQUARES_LIMIT)
-    codes = requantize(Q31_DOUBLE, values, np.array([multiplier]), np.array([shift]), zero_point, output, events)
+    codes = rescale(values, np.array([multiplier]), np.array([shift]), zero_point, output, events, Scaling.Q31_DOUBLE)
     counters += events
     return codes.reshape(x.shape)
 

@@ -62,7 +62,7 @@ def softmax(
     table : int32, (distances,)
         Numerator by distance from the row's greatest allowed score; elements in [0, 2^16 - 1].
     denominator_multiplier, denominator_shift, output_multiplier, output_shift : int
-        The ratios of (4d) and (4e), 1 <= multiplier <= 2^16 - 1, 0 <= shift <= 62.
+        The ratios of (4d) and (4e), 1 <= multiplier <= 2^31 - 1, 0 <= shift <= 62.
     denominator, output : IntFormat
         Unsigned, at most 16 bits.
     counters : int64, (len(Counter),)

@@ -26,10 +26,6 @@ class Kind(str, Enum):
     LOGITS = "logits"
 
 
-RESHAPES = (Kind.SPLIT_HEADS, Kind.MERGE_HEADS, Kind.EXTEND)
-"""Operations that move codes without making new ones."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Symbol:
     """A tensor in the graph: its name, the site whose quantizer its codes have, and its dimensions."""
@@ -145,13 +141,6 @@ class Graph:
     past: tuple[KeyValue[Symbol], ...]
     present: tuple[KeyValue[Symbol], ...]
     logits: Symbol
-
-    def consumer(self, site: str, kind: Kind) -> Node | None:
-        """The first node of a kind that reads the codes of a site."""
-        for node in self.nodes:
-            if node.kind is kind and any(symbol.site == site for symbol in node.inputs):
-                return node
-        return None
 
 
 def trace(model: Transformer) -> Graph:

@@ -26,7 +26,6 @@ BITS = dict.fromkeys(Q31, (30, 31)) | {
     "float32": (0, 24),
 }
 """2^first <= m < 2^second."""
-ONCE = ("q31_single", "q15", "dyadic", "narrow_after", "narrow_before", "nvdla")
 
 
 @st.composite

@@ -70,6 +70,11 @@ def uncounted(right: Any) -> Callable[..., Any]:
     return lambda *arguments: right(*arguments[:-1], arguments[-1].copy())
 
 
+def untied(right: Any) -> Callable[..., Any]:
+    """The right value, its tie lost."""
+    return lambda *arguments: (right(*arguments)[0], np.int64(0))
+
+
 def unlimited(_: Any) -> Callable[..., Any]:
     return lambda value, *_: value
 

@@ -298,7 +298,7 @@ ARRAYS: list[tuple[str, dict[str, Any], str]] = [
     ("ibert", {"ratios": (int64([1]), int64([63]))}, "shift is 63; allowed: 0 to 62"),
     ("ibert", {"ratios": (int64([1, 1]), int64([1]))}, "multiplier has 2 elements; allowed: 1 or 5"),
     ("ibert", {"x": int32([[-32768, 65535, 65535, -32768, 0]])}, f"V of a row is .*; allowed: 0 to {2**32 - 1}"),
-    ("ibert", {"bias": int64([2**62] * 5)}, r"allowed: (0 )?to \d+"),
+    ("ibert", {"bias": int64([2**62] * 5)}, r"allowed: .* below 2\^63"),
     ("ibert", {"bias": int64([2**62 + 1] * 5)}, f"bias is {2**62 + 1}; allowed: -{2**62} to {2**62}"),
     ("pulp", {"gamma": int32([2**15] * 5)}, "gamma is 32768; allowed: -32768 to 32767"),
     ("pulp", {"bias": int64([1])}, r"bias has shape \(1,\); allowed: \(5,\)"),
@@ -307,7 +307,7 @@ ARRAYS: list[tuple[str, dict[str, Any], str]] = [
     ("pulp", {"output": IntFormat(bits=17)}, "allowed: codes of at most 16 bits"),
     ("tflite", {"gamma": int32([-(2**15) - 1] * 5)}, "gamma is -32769; allowed: -32768 to 32767"),
     ("tflite", {"x": int32([[-32768, 65535, 65535, 0, 0]])}, f"; allowed: 0 to {2**50}"),
-    ("tflite", {"bias": int64([2**41] * 5)}, r"; allowed: .*214748364[78]$"),
+    ("tflite", {"bias": int64([2**41] * 5)}, r"; allowed: acc \* 2\^max.* 2\^31 - 1"),
 ]
 
 

@@ -50,7 +50,7 @@ def test_every_operator_of_a_target_is_on_a_page(operator: str) -> None:
 
 def test_every_oracle_of_the_record_is_on_a_page() -> None:
     record = DOCS / pages.CONFORMANCE
-    oracles = {one["oracle"] for one in json.loads(record.read_text())} if record.exists() else set()
+    oracles = {one["oracle"] for one in json.loads(record.read_text())["records"]} if record.exists() else set()
     assert oracles <= {word.strip(",;") for place in PLACES for word in place.third_party.split()}
 
 
@@ -161,12 +161,13 @@ def test_a_domain_is_said_once() -> None:
 
 COMPARED = {"operator": "requantize q31_double", "case": "int8", "target": "TFLM", "oracle": "tflite_micro"}
 COMPARED |= {"version": "1.0", "codes": 1_000_000, "different": 7, "unexplained": 0, "deviation": "rounds once"}
+RECORDED = {"command": ".ci/conformance", "seed": "names", "commit": "0123456789abcdef", "records": [COMPARED]}
 
 
 def test_the_page_of_targets_shows_what_was_compared_and_measured(tmp_path: Path) -> None:
     assert "Compared with third-party code" not in pages.targets_page(tmp_path)
     (tmp_path / "results" / "targets" / "ita").mkdir(parents=True)
-    (tmp_path / pages.CONFORMANCE).write_text(json.dumps([COMPARED]))
+    (tmp_path / pages.CONFORMANCE).write_text(json.dumps(RECORDED))
     configuration = {"name": "ita-native", "sentences": 100, "codes_compared": 5_000, "codes_different": 0}
     configuration |= {"loss_increase": 0.0123, "bleu_float": 30.0, "bleu_integer": None, "target": "ita"}
     configuration |= {"borrowed": {"residual": "pulp"}, "extended": ["4-bit weights"]}
@@ -175,7 +176,7 @@ def test_the_page_of_targets_shows_what_was_compared_and_measured(tmp_path: Path
     text = pages.targets_page(tmp_path)
     assert "| requantize q31_double | int8 | TFLM | tflite_micro 1.0 | 1,000,000 | 7 | 0 | rounds once |" in text
     assert "| `ita` | ita-native | 100 | 5,000 | 0 | +0.0123 | 30.00 | – | residual (pulp) | 4-bit weights |" in text
-    assert "[report](results/targets/ita/report.html), commit 0123456789ab" in text
+    assert "[report.json](results/targets/ita/report.json), commit 0123456789ab" in text
 
 
 def test_widths_in_words() -> None:

@@ -32,7 +32,7 @@ from tests.unit.planting import (
 if __name__ == "__main__":
     settle()
 
-from hwsim import embedding, fixedpoint, requantize, residual
+from hwsim import embedding, fixedpoint, requantize, rescale, residual
 from hwsim.gemm import ordered, product
 from hwsim.layernorm import fullyqt
 from hwsim.softmax import rows, table
@@ -40,7 +40,7 @@ from tests.unit import kernel_checks
 from tests.unit import test_kernels_exhausted as exhausted
 from tests.unit import test_kernels_properties as properties
 
-USERS = (fixedpoint, embedding, fullyqt, requantize, residual, rows, table, ordered)
+USERS = (fixedpoint, embedding, fullyqt, requantize, rescale, residual, rows, table, ordered)
 """The modules that a primitive of `fixedpoint` is replaced in."""
 
 
@@ -96,9 +96,9 @@ FAULTS = {
     "saturation lost": Fault(USERS, "saturate", unlimited, SATURATED),
     "saturation not counted": Fault(USERS, "saturate", uncounted, SATURATED),
     "saturation one below the greatest code": Fault(USERS, "saturate", limited_to_one_less, SATURATED),
-    "saturation of requantize lost": Fault((requantize,), "clamp", unlimited, (requantized,)),
+    "saturation of requantize lost": Fault((rescale,), "clamp", unlimited, (requantized,)),
     "saturation of requantize one too low": Fault(
-        (requantize,), "clamp", limited_to_one_less, (requantized, P.test_requantize)
+        (rescale,), "clamp", limited_to_one_less, (requantized, P.test_requantize)
     ),
     "relu lost": Fault((kernel_checks,), "relu", lambda _: np.copy, (lambda: E.test_relu(np.int32),)),
     "square root to nearest": Fault(USERS, "isqrt", one_more, (E.test_square_roots, P.test_layernorm)),
@@ -112,7 +112,7 @@ FAULTS = {
     "multiplier of the next token": Fault((embedding,), "_embed", changed(2, next_row), (embedded, P.test_embed)),
     "operands of a sum swapped": Fault((residual,), "_add", swapped(0, 1), (added, P.test_add)),
     "shift of the next channel": Fault(
-        (requantize,), "_requantize", changed(2, next_row), (requantized, P.test_requantize)
+        (requantize,), "rescale", changed(2, next_row), (requantized, P.test_requantize)
     ),
     "gamma off by one": Fault((fullyqt,), "_layernorm", changed(1, next_row), (P.test_layernorm,)),
     "eps forgotten": Fault((fullyqt,), "_layernorm", changed(3, lambda _: 0), (P.test_layernorm,)),

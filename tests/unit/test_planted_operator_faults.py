@@ -23,12 +23,13 @@ from tests.unit.planting import (
     swapped,
     uncounted,
     unlimited,
+    untied,
 )
 
 if __name__ == "__main__":
     settle()
 
-from hwsim import fixedpoint, gemmlowp, lookup, residual, scaling, softfloat
+from hwsim import fixedpoint, gemmlowp, lookup, rescale, residual, scaling, softfloat
 from hwsim.activation import gelu
 from hwsim.activation import table as activation_table
 from hwsim.gemm import ordered, product
@@ -254,12 +255,9 @@ FAULTS = {
     ),
     "root of the variance to nearest": Fault((ibert_norm, pulp), "isqrt", one_more, (norm("ibert"), norm("pulp"))),
     "deviation clamp of I-BERT not counted": Fault((ibert_norm,), "raise_to_one", uncounted, (norm("ibert"),)),
-    "last rounding of a norm not counted": Fault(
-        (norm_rows,), "scale_counted", uncounted, (norm("ibert"), norm("tflite"))
-    ),
-    "saturation of a norm lost": Fault(
-        (norm_rows, pulp), "saturate", unlimited, (norm("ibert"), norm("pulp"), norm("tflite"))
-    ),
+    "last rounding of a norm not counted": Fault((rescale,), "scale_and_tie", untied, (norm("ibert"), norm("tflite"))),
+    "saturation of a norm lost": Fault((pulp,), "saturate", unlimited, (norm("pulp"),)),
+    "saturation of a rescaled norm lost": Fault((rescale,), "clamp", unlimited, (norm("ibert"), norm("tflite"))),
     "gamma of the next channel": Fault(
         (ibert_norm, tflite), "_normalise", changed_gamma, (norm("ibert"), norm("tflite"))
     ),

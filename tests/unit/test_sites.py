@@ -205,7 +205,3 @@ def test_the_graph_runs_encode_first_and_knows_its_caches() -> None:
     assert graph.logits.dims == ("batch", "target", 8)
     assert graph.nodes[0].kind is Kind.EMBED
     assert weight_site(graph.nodes[0]) == "encoder.embedding.weight"
-    reader = graph.consumer("encoder.0.self_attention.query", Kind.SCORES)
-    assert reader is not None
-    assert reader.site == "encoder.0.self_attention.scores"
-    assert graph.consumer("encoder.0.self_attention.query", Kind.ADD) is None

@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from ethosu.vela import fp_math, scaling
+from ethosu.vela import fp_math
 from numpy.typing import NDArray
 
 Words = NDArray[np.int32]
@@ -34,12 +34,6 @@ def multiply_by_quantized_multiplier(
 ) -> NDArray[np.int64]:
     """a * multiplier / 2^shift for flat arrays, rounded twice."""
     return _each(fp_math.multiply_by_quantized_multiplier, a, multiplier, shift)
-
-
-def quantize_scale(ratio: float) -> tuple[int, int]:
-    """Multiplier and right shift of a real ratio: ratio = multiplier / 2^shift."""
-    multiplier, shift = scaling.quantise_scale(ratio)
-    return int(multiplier), int(shift)
 
 
 def _each(function: Any, *columns: NDArray[Any]) -> NDArray[np.int64]:
