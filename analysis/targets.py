@@ -1,7 +1,7 @@
-"""Targets and requantization schemes as tables, and what a program or scheme owes to other targets. Records only."""
+"""Targets and requantization schemes as tables, and what a program or scheme owes to others."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from rich.box import SIMPLE_HEAD
@@ -12,13 +12,14 @@ from rich.text import Text
 from hwsim.program import Program
 from hwsim.requantization import CATALOGUE, Limits, SchemeRecord
 from hwsim.targets import TARGETS, Operator, Target, target
+from reference.quantize.scheme import Scheme, extended
+from reference.quantize.sites import sites_among
 
 OPERATORS = ("requantization", "residual", "softmax", "layernorm", "activation", "embedding", "generator")
 _HARDWARE = (
     *("target", "requantization", "multi-\nplier", "weights", "activa-\ntions", "residual\nsum"),
     *("weight\nscales", "zero\npoints", "accumu-\nlator"),
 )
-_WIDTHS = ("weight_bits", "activation_bits", "residual_bits")
 
 
 class Provenance(NamedTuple):
@@ -42,26 +43,32 @@ class Provenance(NamedTuple):
         return f"target {self.target}: {'; '.join(parts)}"
 
 
-def provenance(name: str, extended: Sequence[str] | None) -> Provenance:
-    """Provenance under a target.
+class _Origin(msgspec.Struct):
+    """What is read of a program's origin."""
+
+    scheme: Scheme
+
+
+def provenance(name: str, lacking: Sequence[str] | None) -> Provenance:
+    """Provenance under a target, and what its hardware lacks.
 
     Raises
     ------
     ValueError
         For an unknown target; lists the known ones.
     """
-    return Provenance(name, target(name).borrowed, None if extended is None else list(extended))
+    return Provenance(name, target(name).borrowed, None if lacking is None else list(lacking))
 
 
 def program_provenance(program: Program) -> Provenance:
-    """What a program file says: its target, and the widths of the scheme that it was lowered from."""
+    """What a program file says: its target, and what the scheme that it was lowered from extends."""
     name = program.manifest.target
     try:
-        scheme = msgspec.json.decode(program.manifest.origin, type=dict[str, Any])["scheme"]
-        widths = msgspec.convert({key: scheme[key] for key in _WIDTHS}, dict[str, int])
-    except (msgspec.DecodeError, KeyError, TypeError):  # `origin` is for the reader, and may be anything
+        scheme = msgspec.json.decode(program.manifest.origin, type=_Origin).scheme
+        lacking = extended(scheme, sites_among(program.tensors, scheme.arithmetic))
+    except (msgspec.DecodeError, ValueError, RecursionError):  # `origin` is for the reader, and may be anything
         return provenance(name, None)
-    return provenance(name, target(name).extended(**widths))
+    return provenance(name, lacking if scheme.target == name else None)
 
 
 def _and(words: Sequence[str]) -> str:

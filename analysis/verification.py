@@ -120,7 +120,7 @@ def lines(path: str, found: Verification) -> list[str]:
         f"{path}: {found.sentences} sentences, {equality.codes_compared:,} codes compared, "
         f"{equality.codes_different} different, {equality.tokens_different} tokens different, "
         f"{equality.overflows} overflows",
-        str(scheme_provenance(found.configuration.scheme)),
+        str(scheme_provenance(found.configuration.scheme, found.configuration.plan.sites)),
     ]
     if found.accumulator is not None:
         said.append(f"accumulators of {in_words(found.accumulator)}, in place of the program's own")
@@ -153,7 +153,7 @@ def record(found: Verification, context: Context) -> Record:
         "context": asdict(context),
         "program": found.configuration.program.manifest.name,
         "scheme": msgspec.to_builtins(scheme),
-        **scheme_provenance(scheme)._asdict(),
+        **scheme_provenance(scheme, found.configuration.plan.sites)._asdict(),
         "sentences": found.sentences,
         "accumulator": msgspec.to_builtins(found.accumulator),
         **equality_record(found.equality),

@@ -1,8 +1,9 @@
 """Targets: the arithmetic of particular accelerators, as bundles of operators. Data only.
 
-Every operator of a target is `native`, read in the accelerator's own sources, or `borrowed` from another target,
-because this one has none or computes it in float. A width that the hardware does not have is `extended`: hwsim runs it
-by the same equations. Tables and reports print both. docs/targets.md is made from these records.
+Every operator of a target is `native`, read in the accelerator's own sources, or `borrowed` from another target, or
+from the library named, because this one has none or computes it in float. A width that the hardware does not have is
+`extended`: hwsim runs it by the same equations. Tables and reports print both. docs/targets.md is made from these
+records.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,10 @@ Granularity = Literal["per_tensor", "per_channel"]
 
 
 class Operator(msgspec.Struct, frozen=True):
-    """Whether an operator is the accelerator's own, and where it was read."""
+    """Whether an operator is the accelerator's own, and where it was read.
+
+    `borrowed_from` names a target or, where no target has it as its own, a library (`tflite`: TensorFlow Lite).
+    """
 
     source: str
     borrowed_from: str | None = None
@@ -87,19 +91,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def borrowed(self) -> dict[str, str]:
-        """Operator -> target that it is borrowed from."""
+        """Operator -> target or library that it is borrowed from."""
         return {name: op.borrowed_from for name, op in self.operators.items() if op.borrowed_from is not None}
-
-    def extended(self, *, weight_bits: int, activation_bits: int, residual_bits: int) -> list[str]:
-        """Widths that the hardware does not have, in words."""
-        found = []
-        if weight_bits not in self.weight_bits:
-            found.append(f"{weight_bits}-bit weights")
-        if activation_bits not in self.activation_bits:
-            found.append(f"{activation_bits}-bit activations")
-        if residual_bits not in (self.residual_bits, *self.activation_bits):
-            found.append(f"{residual_bits}-bit residual sum")
-        return found
 
 
 _ALL_WIDTHS = (8, *(bits for bits in range(2, 17) if bits != 8))

@@ -36,11 +36,11 @@ def quantize(
     loaded = load_model(model)
     check_inputs(loaded, [chosen])
     ranges = shared.calibrated(loaded, calibrate, calibrate_reference)
-    program = configure(loaded, chosen, ranges).program
-    program.save(out)
+    made = configure(loaded, chosen, ranges)
+    made.program.save(out)
     rule = chosen.accumulator.overflow.value
-    print(f"{out}: scheme {chosen.name}, {program.weight_bytes:,} bytes of weights, accumulators {rule}")
-    print(scheme_provenance(chosen))
+    print(f"{out}: scheme {chosen.name}, {made.program.weight_bytes:,} bytes of weights, accumulators {rule}")
+    print(scheme_provenance(chosen, made.plan.sites))
     if chosen.sqrt_mode == "dropped":
         print(
             f"sqrt_mode dropped: scores are {dropped_factor(loaded.network.config.d_head):.4f} times their real value"

@@ -38,5 +38,5 @@ def sensitivity(
     loaded, body = load_model(model), shared.read_text(text, reference).head(sentences)
     ranges = shared.calibrated(loaded, calibrate, calibrate_reference)
     rows = study(loaded, body, ranges, kinds, bleu, shared.progress, names)
-    write_study(rows, len(body), out, report.context(sys.argv, loaded.folder, time.perf_counter() - began))
+    write_study(rows, loaded, len(body), out, report.context(sys.argv, loaded.folder, time.perf_counter() - began))
     shared.show(report.sensitivity_table([row for row in rows if row.kind != "site"] or rows))

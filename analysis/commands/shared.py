@@ -19,7 +19,8 @@ def choose_schemes(configs: Sequence[str] | None, scheme: Path | None, targets: 
     Raises
     ------
     ValueError
-        For an unknown target or configuration, and a scheme file of a target that was not asked for.
+        For an unknown target or configuration, a scheme file of a target that was not asked for, and a target that
+        was asked for while the file is all there is to run.
     """
     from hwsim.targets import DEFAULT_TARGET, target
     from reference.quantize.scheme import NATIVE, PRESETS, preset, read_scheme
@@ -34,6 +35,11 @@ def choose_schemes(configs: Sequence[str] | None, scheme: Path | None, targets: 
         if targets and own.target not in wanted:
             raise ValueError(
                 f"--target {', '.join(wanted)}, but {scheme} is a scheme of target {own.target} (its field `target`)"
+            )
+        if targets and not configs and len(wanted) > 1:
+            raise ValueError(
+                f"--target {', '.join(wanted)}, but {scheme} is a scheme of target {own.target} alone: "
+                "leave the others out, or say what to run under them with --config"
             )
         chosen.append(own)
     return chosen

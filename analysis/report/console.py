@@ -68,7 +68,8 @@ def _caption(result: RunResult) -> Text:
     """Whose arithmetic each configuration is, then the verdict."""
     origins: dict[str, list[str]] = {}
     for name, one in zip(configuration_names(result), result.configurations, strict=True):
-        origins.setdefault(str(scheme_provenance(one.configuration.scheme)), []).append(name)
+        plan = one.configuration.plan
+        origins.setdefault(str(scheme_provenance(plan.scheme, plan.sites)), []).append(name)
     lines = Text("".join(f"{', '.join(names)}: {origin}\n" for origin, names in origins.items()))
     return lines.append_text(_verdict(result))
 

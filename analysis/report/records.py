@@ -16,7 +16,8 @@ from analysis.targets import Provenance, provenance
 from hwsim.accelerator.energy import AJ_PER_PJ, Constant, EnergyTable
 from hwsim.accelerator.estimate import Estimate, summary_rows
 from hwsim.accelerator.events import LEVEL_OF
-from reference.quantize.scheme import Scheme
+from reference.quantize.scheme import Scheme, extended
+from reference.quantize.sites import Site
 
 Record = dict[str, Any]
 
@@ -73,7 +74,7 @@ def configuration_record(result: RunResult, one: ConfigurationResult, name: str)
     scheme = one.configuration.scheme
     return {
         "name": name,
-        **scheme_provenance(scheme)._asdict(),
+        **scheme_provenance(scheme, one.configuration.plan.sites)._asdict(),
         "weight_bits": scheme.weight_bits,
         "activation_bits": scheme.activation_bits,
         "scheme": msgspec.to_builtins(scheme),
@@ -90,9 +91,9 @@ def configuration_record(result: RunResult, one: ConfigurationResult, name: str)
     }
 
 
-def scheme_provenance(scheme: Scheme) -> Provenance:
-    """The target of a scheme, what that borrows, and the widths that its hardware lacks."""
-    return provenance(scheme.target, scheme.extended)
+def scheme_provenance(scheme: Scheme, sites: dict[str, Site]) -> Provenance:
+    """The target of a scheme, what that borrows, and what its hardware lacks at the sites of a model."""
+    return provenance(scheme.target, extended(scheme, sites))
 
 
 def accelerators(rows: Sequence[Row]) -> list[str]:

@@ -24,10 +24,13 @@ from analysis.sensitivity import (
     passes_by_length,
     sensitivity,
 )
+from analysis.targets import Provenance
 from analysis.workload import Model
 from hwsim.targets import DEFAULT_TARGET
 from reference.data import ParallelText
 from reference.quantize.calibrate import Range
+from reference.quantize.graph import trace
+from reference.quantize.sites import enumerate_sites
 
 Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
 
@@ -70,11 +73,11 @@ def study(
     return rows
 
 
-def write_study(rows: Sequence[Row], sentences: int, out: Path, origin: Context) -> None:
+def write_study(rows: Sequence[Row], model: Model, sentences: int, out: Path, origin: Context) -> None:
     """Write `sensitivity.json`, `sensitivity.csv` and plots into a new folder."""
     record = {
         "context": asdict(origin),
-        "targets": [scheme_provenance(baseline(name))._asdict() for name in accelerators(rows)],
+        "targets": [_provenance(model, name)._asdict() for name in accelerators(rows)],
         "sentences": sentences,
         "bits": list(BITS),
         "sensitivity": [sensitivity_record(row) for row in rows],
@@ -84,3 +87,8 @@ def write_study(rows: Sequence[Row], sentences: int, out: Path, origin: Context)
         "sensitivity.csv": sensitivity_csv(rows).encode(),
     }
     write_folder(out, files | {f"{picture.name}.png": picture.png for picture in sensitivity_pictures(rows)})
+
+
+def _provenance(model: Model, name: str) -> Provenance:
+    scheme = baseline(name)
+    return scheme_provenance(scheme, enumerate_sites(trace(model.network), scheme.arithmetic))

@@ -35,7 +35,7 @@ def multiplier_width(scheme: Requantization, call: Call) -> int:
         return 0
     if isinstance(scheme, hardware.scheme):
         return hardware.multiplier_bits
-    return 31 if isinstance(scheme, Dyadic) else scheme.record().limits.multiplier_bits
+    return MULTIPLIER_BITS if isinstance(scheme, Dyadic) else scheme.record().limits.multiplier_bits
 
 
 def rounded(bits: int, count: int) -> Iterator[Term]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from reference.quantize.plan import Planner
 
 MAX_ITAMAX_SHIFT = 8
+COARSEST = 0.6931
+"""ln 2 as I-BERT writes it: the coarsest scale of scores whose codes can be counted in halvings."""
 EXPONENTIAL_BITS = 15
 """Of I-BERT's exponential in (S12): its greatest is 2^15 - 1."""
 EXPONENTIAL_ROOM = 32
@@ -60,19 +62,19 @@ def gemmlowp(planner: Planner, node: Node) -> None:
     planner.scale[f"{node.site}.output"] = math.ldexp(1.0, -_output_bits(planner, node))
 
 
-def _check_polynomial(node: Node, ln2: int, b: int, c: int) -> None:
+def _check_polynomial(node: Node, scale: float, ln2: int, b: int, c: int) -> None:
     """Refuse constants that a score scale near or above ln 2 leaves no room for."""
-    if not (0 < ln2 < b and c > 0):
+    if scale > COARSEST or not (0 < ln2 < b and c > 0):
         raise ValueError(
-            f"site {node.inputs[0].site}: at its scale the exponential's constants are ln2 {ln2}, b {b}, c {c}; "
-            "needed: 0 < ln2 < b, c > 0; use more bits for scores"
+            f"site {node.inputs[0].site}: at its scale {scale:.5g} the exponential's constants are ln2 {ln2}, b {b}, "
+            f"c {c}; needed: a scale of at most {COARSEST}, 0 < ln2 < b, c > 0; use more bits for scores"
         )
 
 
 def ibert(planner: Planner, node: Node) -> None:
     s = _s_in(planner, node)
     ln2, b, c = -math.floor(-0.6931 / s), math.floor(0.96963238 / 0.35815147 / s), math.floor(1 / 0.35815147 / s**2)
-    _check_polynomial(node, ln2, b, c)
+    _check_polynomial(node, s, ln2, b, c)
     width = min(16, EXPONENTIAL_ROOM - c.bit_length())
     if width < 8:
         raise ValueError(f"site {node.inputs[0].site}: c is {c}, beyond 24 bits; use fewer bits for scores")
@@ -109,7 +111,7 @@ def itamax(planner: Planner, node: Node) -> None:
 def gemmini(planner: Planner, node: Node) -> None:
     s = _s_in(planner, node)
     ln2, b, c = math.trunc(0.693147 / s), math.trunc(1.353 / s), math.trunc(0.344 / (0.3585 * s**2))
-    _check_polynomial(node, ln2, b, c)
+    _check_polynomial(node, s, ln2, b, c)
     planner.plan.softmax[node.site] = GemminiSoftmaxConstants(ln2=ln2, b=b, c=c)
     planner.scale[f"{node.site}.output"] = 1 / planner.plan.settings[f"{node.site}.output"].format.max
 

@@ -1,5 +1,7 @@
 """Quantization schemes: which bits, signedness, granularity and estimator each site gets, by pattern."""
 
+from collections import Counter
+from collections.abc import Container, Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +17,8 @@ from reference.quantize.sites import Role, Site
 Bits = Annotated[int, Meta(ge=2, le=16)]
 Granularity = Literal["per_tensor", "per_channel"]
 Estimator = Literal["ema", "min_max"]
+SCORE_BITS = 12
+"""Of scores at most, unless a rule gives an ITAMax more: an exponential is a table of all distances."""
 
 
 def _check_range(owner: str, field: str, value: int, lowest: int, highest: int) -> None:
@@ -86,17 +90,6 @@ class Scheme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return named_target(self.target)
 
     @property
-    def extended(self) -> list[str]:
-        """Widths that the target's hardware does not have."""
-        target = self.arithmetic
-        found = target.extended(
-            weight_bits=self.weight_bits, activation_bits=self.activation_bits, residual_bits=self.residual_bits
-        )
-        native = {*target.weight_bits, *target.activation_bits, target.residual_bits}
-        ruled = [rule for rule in self.rules if rule.bits is not None and rule.bits not in native]
-        return found + [f"{rule.bits} bits at {rule.pattern}" for rule in ruled]
-
-    @property
     def bias_bits(self) -> int:
         """Biases are INT32, or as wide as a wider accumulator, up to what float64 carries."""
         return min(53, max(32, self.accumulator.bits))
@@ -145,11 +138,67 @@ class Scheme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def _default_bits(self, site: Site) -> int:
         if site.role is Role.LOGITS:
             return 32
-        if site.name.endswith(".gamma") and self.arithmetic.layernorm != "fullyqt":
+        if _is_fixed(site, self.arithmetic):
             return 2 if _is_sign(site, self.arithmetic) else 16
         if site.role is Role.WEIGHT:
             return self.weight_bits
-        return self.residual_bits if site.name.endswith(".residual") else self.activation_bits
+        if site.name.endswith(".scores"):
+            return min(self.activation_bits, SCORE_BITS)
+        return self.residual_bits if _is_sum(site) else self.activation_bits
+
+
+def extended(scheme: Scheme, sites: dict[str, Site]) -> list[str]:
+    """What a scheme asks for and its target's hardware does not have, in words, each once.
+
+    `4-bit weights` is the scheme's own width, `16-bit weights at 3 sites` that of rules. Logits are INT32 everywhere,
+    and what an operator fixes for itself is not the scheme's to choose. An overflow rule is no width.
+
+    Parameters
+    ----------
+    sites
+        Of the model: `enumerate_sites`, or `sites_among` the tensors of a program.
+
+    Raises
+    ------
+    ValueError
+        As `Scheme.resolve`.
+    """
+    target, settled = scheme.arithmetic, scheme.resolve(sites)
+    chosen = [site for site in sites.values() if site.role is not Role.LOGITS and not _is_fixed(site, target)]
+    weights = [site for site in chosen if site.role is Role.WEIGHT]
+    sums = [site for site in chosen if _is_sum(site)]
+    codes = [site for site in chosen if site.role is not Role.WEIGHT and not _is_sum(site)]
+
+    def lacking(what: str, where: Iterable[Site], own: int, native: Container[int]) -> list[str]:
+        widths = Counter(settled[site.name].bits for site in where)
+        return [f"{b}-bit {what}{'' if b == own else _at(n)}" for b, n in widths.items() if b not in native]
+
+    affine = [site for site in chosen if not settled[site.name].symmetric]
+    rows = [s for s in weights if settled[s.name].granularity == "per_channel" and not _is_looked_up(s)]
+    found = lacking("weights", weights, scheme.weight_bits, target.weight_bits)
+    found += lacking("activations", codes, scheme.activation_bits, target.activation_bits)
+    found += lacking("residual sum", sums, scheme.residual_bits, (target.residual_bits, *target.activation_bits))
+    if scheme.accumulator.bits != target.accumulator.bits:
+        found.append(f"{scheme.accumulator.bits}-bit accumulator")
+    if scheme.multiplier_bits > target.multiplier_bits:
+        found.append(f"{scheme.multiplier_bits}-bit multipliers")
+    found += lacking("zero points", affine, 0, range(target.zero_point_bits + 1))
+    if rows and target.granularity == "per_tensor":
+        found.append(f"per-channel weights{_at(len(rows))}")
+    return found
+
+
+def _at(count: int) -> str:
+    return f" at {count} site{'s' if count > 1 else ''}"
+
+
+def _is_sum(site: Site) -> bool:
+    return site.name.endswith(".residual")
+
+
+def _is_fixed(site: Site, target: Target) -> bool:
+    """Whether the target's LayerNorm says what format gamma has."""
+    return site.name.endswith(".gamma") and target.layernorm != "fullyqt"
 
 
 def _is_sign(site: Site, target: Target) -> bool:
@@ -186,8 +235,12 @@ def _refuse_impossible(site: Site, settings: SiteSettings, target: Target) -> No
         raise ValueError(wants + f"gamma is a sign under target {target.name}, 2 bits and narrow; remove the rule")
     if site.name.endswith("softmax.output") and target.softmax == "itamax" and settings.bits > 8:
         raise ValueError(wants + f"ITAMax makes at most 8 bits, not {settings.bits}; use a rule with bits = 8")
-    if site.name.endswith(".scores") and settings.bits > 12:
-        raise ValueError(wants + f"scores of {settings.bits} bits need too large an exp table; allowed are 2 to 12")
+    if site.name.endswith(".scores") and settings.bits > SCORE_BITS and target.softmax != "itamax":
+        table = "an exp table" if target.softmax == "table" else "a table of fake-quant's (the kernel has none)"
+        raise ValueError(
+            wants + f"scores of {settings.bits} bits need {table} of 2^{settings.bits} entries under target "
+            f"{target.name}; allowed are 2 to {SCORE_BITS}"
+        )
 
 
 PRESETS = {
@@ -249,6 +302,8 @@ def read_scheme(path: Path) -> Scheme:
     try:
         fields = msgspec.toml.decode(path.read_bytes(), type=dict[str, Any])
         native = msgspec.to_builtins(_native(named_target(str(fields.get("target", DEFAULT_TARGET)))))
+        if isinstance(accumulator := fields.get("accumulator"), dict):
+            fields["accumulator"] = native["accumulator"] | accumulator
         return msgspec.convert(native | fields, Scheme)
     except OSError as error:
         raise ValueError(f"cannot read scheme {path}: {error.strerror}") from error

@@ -1,10 +1,16 @@
 """Every site of a model: what is quantized there, and whether FullyQT asks for it or the integer datapath does."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from hwsim.targets import DEFAULT_TARGET, TARGETS, SoftmaxMethod, Target
-from reference.quantize.graph import Graph, Kind, Node
+
+if TYPE_CHECKING:  # which loads torch; a program's sites are told without
+    from reference.quantize.graph import Graph, Node
 
 
 class SiteSet(str, Enum):
@@ -55,7 +61,7 @@ GROUPS = ("feed_forward", "attention", "embedding", "generator", "layernorm", "s
 
 def weight_site(node: Node) -> str:
     """The site of the matrix that a node multiplies with or looks up."""
-    return f"{node.site}.gamma" if node.kind is Kind.LAYERNORM else f"{node.site}.weight"
+    return f"{node.site}.gamma" if node.site.endswith(".layernorm") else f"{node.site}.weight"
 
 
 def enumerate_sites(graph: Graph, target: Target = TARGETS[DEFAULT_TARGET]) -> dict[str, Site]:
@@ -65,40 +71,45 @@ def enumerate_sites(graph: Graph, target: Target = TARGETS[DEFAULT_TARGET]) -> d
 
     Tied embeddings keep three weight sites, so that each use may have its own width; equal ones share their codes.
     """
+    return sites_among((node.output.name for node in graph.nodes), target)
+
+
+def sites_among(tensors: Iterable[str], target: Target) -> dict[str, Site]:
+    """`enumerate_sites` from the names of a model's or a program's tensors; a name that is no site's adds nothing."""
     sites: dict[str, Site] = {}
-    for node in graph.nodes:
-        for name, site_set, role in _sites_of(node, target):
+    for tensor in tensors:
+        for name, site_set, role in _sites_of(tensor, target):
             sites.setdefault(name, Site(name=name, set=site_set, role=role, group=_group(name)))
     return sites
 
 
-def _sites_of(node: Node, target: Target) -> list[tuple[str, SiteSet, Role]]:
-    """(name, set, role) of everything that one node introduces."""
+def _sites_of(tensor: str, target: Target) -> list[tuple[str, SiteSet, Role]]:
+    """(name, set, role) of everything that the operation behind a tensor introduces."""
     paper, datapath = SiteSet.PAPER, SiteSet.DATAPATH
-    weight = (weight_site(node), paper, Role.WEIGHT)
-    match node.kind:
-        case Kind.EMBED:
-            return [(node.site, paper, Role.FREE), weight, (POSITIONS_WEIGHT, paper, Role.WEIGHT)]
-        case Kind.LINEAR:
-            in_paper = node.site.endswith("feed_forward.output")
-            return [(node.site, paper if in_paper else datapath, Role.FREE), weight]
-        case Kind.LINEAR_RELU:
-            return [(node.site, paper, Role.POSITIVE), weight]
-        case Kind.SCORES | Kind.ADD:
-            return [(node.site, datapath, Role.FREE)]
-        case Kind.CONTEXT:
-            return [(node.site, paper, Role.FREE)]
-        case Kind.SOFTMAX:
+    stem, _, part = tensor.rpartition(".")
+    weight = (f"{tensor}.weight", paper, Role.WEIGHT)
+    match part:
+        case "output" if stem.endswith(".softmax"):
             inner = ("numerator", "denominator") if target.softmax == "table" else ()
-            parts = [(f"{node.site}.{part}", paper, Role.POSITIVE) for part in inner]
-            return [*parts, (f"{node.site}.output", paper, PROBABILITY_ROLE[target.softmax])]
-        case Kind.LAYERNORM:
+            parts = [(f"{stem}.{part}", paper, Role.POSITIVE) for part in inner]
+            return [*parts, (tensor, paper, PROBABILITY_ROLE[target.softmax])]
+        case "output" if stem.endswith(".layernorm"):
             roles = {"numerator": Role.CENTRED, "denominator": Role.POSITIVE, "quotient": Role.CENTRED}
-            parts = [(f"{node.site}.{part}", paper, role) for part, role in roles.items()]
-            output = [(f"{node.site}.output", paper, Role.FREE), weight]
+            parts = [(f"{stem}.{part}", paper, role) for part, role in roles.items()]
+            output = [(tensor, paper, Role.FREE), (f"{stem}.gamma", paper, Role.WEIGHT)]
             return [*parts, *output] if target.layernorm == "fullyqt" else output
-        case Kind.LOGITS:
-            return [(node.site, datapath, Role.LOGITS), weight]
+        case "embedding":
+            return [(tensor, paper, Role.FREE), weight, (POSITIONS_WEIGHT, paper, Role.WEIGHT)]
+        case "query" | "key" | "value" | "output":
+            return [(tensor, paper if stem.endswith(".feed_forward") else datapath, Role.FREE), weight]
+        case "hidden":
+            return [(tensor, paper, Role.POSITIVE), weight]
+        case "scores" | "residual":
+            return [(tensor, datapath, Role.FREE)]
+        case "context":
+            return [(tensor, paper, Role.FREE)]
+        case "logits":
+            return [(tensor, datapath, Role.LOGITS), weight]
         case _:
             return []
 
