@@ -159,12 +159,7 @@ def rescaled_add(
         Rescaling(int(zero_point), int(output_multiplier or 0), int(output_shift)),
         *(int(left_shift), output.min, output.max),
     )
-    low_a, high_a = _reach("a", a, terms.a, left_shift, scaling)
-    low_b, high_b = _reach("b", b, terms.b, left_shift, scaling)
-    reach = max(abs(low_a + low_b), abs(high_a + high_b))
-    check_exact("the sum", reach)
-    if output_multiplier is not None:
-        check_scaled("the sum", scaling, output_multiplier, output_shift, reach)
+    _check_reach(a, b, terms, scaling)
     codes = np.empty_like(a)
     _rescaled_add(a.reshape(-1), b.reshape(-1), terms, int(scaling), codes.reshape(-1), counters)
     return codes
@@ -178,6 +173,16 @@ def _check_operands(a: Codes, b: Codes, zeros: tuple[int, int, int], output: Int
         check_zero_point(name, zero)
     check_code_format("output", output)
     check_counters(counters)
+
+
+def _check_reach(a: Codes, b: Codes, terms: RescaledSum, scaling: Scaling) -> None:
+    """Refuse operands, and a sum, that could be greater than the rule takes."""
+    low_a, high_a = _reach("a", a, terms.a, terms.left_shift, scaling)
+    low_b, high_b = _reach("b", b, terms.b, terms.left_shift, scaling)
+    reach = max(abs(low_a + low_b), abs(high_a + high_b))
+    check_exact("the sum", reach)
+    if terms.output.multiplier:
+        check_scaled("the sum", scaling, terms.output.multiplier, terms.output.shift, reach)
 
 
 def _reach(name: str, codes: Codes, by: Rescaling, left_shift: int, scaling: Scaling) -> tuple[int, int]:

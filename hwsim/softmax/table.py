@@ -85,8 +85,7 @@ def softmax(
     check_code_format("output", output, signed=False)
     check_ratio("denominator", denominator_multiplier, denominator_shift)
     check_ratio("output", output_multiplier, output_shift)
-    half = 1 << int(denominator_shift) >> 1
-    check_exact("sum * denominator_multiplier", scores.shape[1] * greatest * int(denominator_multiplier) + half)
+    check_exact("sum * denominator_multiplier", scores.shape[1] * greatest * int(denominator_multiplier))
     _check_distances(scores, allowed, table)
     codes = SoftmaxCodes(np.zeros_like(scores), np.empty((scores.shape[0], 1), np.int32), np.zeros_like(scores))
     division = Division(
