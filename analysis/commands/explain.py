@@ -24,9 +24,11 @@ def explain(
             "$readmemh file with --site and --shape. Left out with --schemes.",
         ),
     ] = None,
-    config: Annotated[str, typer.Option(help="Configuration of targets: native, int8, int6, int4 or w4a8.")] = "native",
+    config: Annotated[
+        str | None, typer.Option(help="Configuration of targets: native (default), int8, int6, int4 or w4a8.")
+    ] = None,
     text: options.Text = None,
-    sentences: Annotated[int, typer.Option(min=1, help="How many sentences of the text.")] = 1,
+    sentences: Annotated[int | None, typer.Option(min=1, help="How many sentences of the text. Default: 1.")] = None,
     steps: Annotated[int | None, typer.Option(min=0, help="Decode steps at most. Default: 16, or the dump's.")] = None,
     site: Annotated[
         str | None, typer.Option(help="Site of a hex file; or, with --schemes, a pattern of requantized sites.")
@@ -49,26 +51,46 @@ def explain(
     Examples: `hwsim explain int8.hwsim mine.hwsim` · `hwsim explain tflm tosa --config int8` ·
     `hwsim explain int8.hwsim dump.npz --plot why.png` · `hwsim explain int8.hwsim --schemes half_even,half_up`
     """
+    from analysis.explain import Dump, render
     from analysis.explain import explain as explain_runs
-    from analysis.explain import render
     from analysis.workload import load_model
+    from hwsim.targets import TARGETS
+    from reference.quantize.scheme import NATIVE
 
     if (b is None) == (schemes is None):
         raise ValueError("explain needs a B to compare with, or --schemes ONE,OTHER")
+    if schemes is not None:
+        _refuse({"--shape": shape, "--call": call, "--plot": plot}, "two runs are compared, not --schemes on one")
+    if not {a, b} & TARGETS.keys():
+        _refuse({"--config": config}, "A or B is a target")
     loaded = load_model(model)
-    bench = _Bench(loaded, config)
+    bench = _Bench(loaded, config or NATIVE)
     first = bench.program(a)
-    sources = loaded.encode(shared.read_source(text)[:sentences], "source text")
-    if b is None:
-        _compare_schemes(first, str(schemes), site or "*", sources, steps, json, plot)
+    if schemes is not None:
+        _compare_schemes(first, schemes, site or "*", _encode(loaded, text, sentences), steps, json)
         return
-    other = bench.other(b, first, site, shape, call)
-    found = explain_runs(
-        first, other, _own_sources(other, sources, text), steps=steps, names=(a, b), json=json, plot=plot
-    )
+    other = bench.other(str(b), first, site, shape, call)
+    has_sources = isinstance(other, Dump) and other.sources is not None
+    if has_sources:
+        _refuse({"--text": text, "--sentences": sentences}, f"{b} does not say itself which sentences it is of")
+    sources = None if has_sources else _encode(loaded, text, sentences)
+    found = explain_runs(first, other, sources, steps=steps, names=(a, str(b)), json=json, plot=plot)
     shared.show(*render(found))
     if not found.equal:
         raise SystemExit(1)
+
+
+def _encode(model: "Model", text: Path | None, sentences: int | None) -> list[list[int]]:
+    return model.encode(shared.read_source(text)[: sentences or 1], "source text")
+
+
+def _refuse(given: dict[str, object], only_if: str) -> None:
+    """Options that would change nothing."""
+    names = [name for name, value in given.items() if value is not None]
+    if names:
+        raise ValueError(
+            f"{' and '.join(names)} can be given only where {only_if}: leave {'it' if len(names) == 1 else 'them'} out"
+        )
 
 
 class _Bench:
@@ -113,14 +135,6 @@ def _shape(text: str) -> list[int]:
     return [int(size) for size in sizes]
 
 
-def _own_sources(other: "Program | Dump", sources: list[list[int]], text: Path | None) -> list[list[int]] | None:
-    """A dump that says which sentences it is of needs none of ours, unless the user names some."""
-    from analysis.explain import Dump
-
-    own = isinstance(other, Dump) and other.sources is not None
-    return None if own and text is None else sources
-
-
 def _compare_schemes(
     program: "Program",
     names: str,
@@ -128,12 +142,9 @@ def _compare_schemes(
     sources: list[list[int]],
     steps: int | None,
     json: Path | None,
-    plot: Path | None,
 ) -> None:
     from analysis.explain import compare_schemes
 
-    if plot is not None:
-        raise ValueError("--plot draws two runs; --schemes compares on one: leave it out")
     parts = [name.strip() for name in names.split(",")]
     if len(parts) != 2:
         raise ValueError(f"--schemes {names!r}; it is two names with a comma, for example half_even,half_up")

@@ -3,10 +3,9 @@
 from math import isqrt
 
 from analysis.divergence.element import Element, find_stage
-from analysis.divergence.stage import Stage, doubling_high_multiply, half_away, half_even, half_up, toward_zero
+from analysis.divergence.stage import Stage, half_away, half_even, half_up, toward_zero
+from hwsim.gemmlowp import inverse_sqrt
 from hwsim.operations import IBertLayerNorm, LayerNorm, PulpLayerNorm, TfliteLayerNorm
-
-S = doubling_high_multiply
 
 
 @find_stage.register
@@ -56,27 +55,6 @@ def _pulp(operation: PulpLayerNorm, at: Element) -> Stage:
     return at.stage(quotient + at.parameter(operation.beta), 1, operation.shift, "floor")
 
 
-def _inverse_sqrt(v: int) -> tuple[int, int]:
-    """invsqrt(v) of section 4."""
-    if v == 1:
-        return (1 << 31) - 1, 0
-    k = 11
-    while v >= 1 << 29:
-        v, k = v // 4, k + 1
-    pairs = (32 - v.bit_length() - 1) // 2 - 1
-    k, v = k - pairs, v << (2 * pairs)
-    half, x = half_away(v >> 1, 2), 1 << 28
-    for _ in range(5):
-        cube = _shift_left(S(S(x, x), x), 6)
-        x = _shift_left(S(402653184, x) - S(half, cube), 3)
-    root = S(x, 1518500250)
-    return (root, k) if k >= 0 else (root << -k, 0)
-
-
-def _shift_left(a: int, k: int) -> int:
-    return min(max(a << k, -(1 << 31)), (1 << 31) - 1)
-
-
 @find_stage.register
 def _tflite(operation: TfliteLayerNorm, at: Element) -> Stage:
     """(L9) to (L14)."""
@@ -86,8 +64,8 @@ def _tflite(operation: TfliteLayerNorm, at: Element) -> Stage:
         n = len(x)
         mean = toward_zero(1024 * sum(x), n)
         variance = toward_zero(sum(c * c for c in x) * ((1 << 20) // n) - mean**2, 1 << 20)
-        inverse, k = _inverse_sqrt(variance if variance >= 1 else operation.variance_limit)
-        return [1024 * code - mean for code in x], inverse, k
+        inverse, k = inverse_sqrt(variance if variance >= 1 else operation.variance_limit)
+        return [1024 * code - mean for code in x], int(inverse), int(k)
 
     y, inverse, k = at.shared(row)
     r = half_away(half_up(y[at.index[-1]] * inverse, 1 << 31), 1 << k)

@@ -3,13 +3,17 @@
 from typing import NamedTuple
 
 from analysis.divergence.element import Element, find_stage
-from analysis.divergence.stage import INT32_MAX, Stage, doubling_high_multiply, half_away, half_even, toward_zero
+from analysis.divergence.stage import Stage, half_even
+from hwsim.gemmlowp import (
+    count_leading_zeros32,
+    doubling_high_multiply,
+    exp_on_negative,
+    one_over_one_plus,
+    rounding_divide,
+)
 from hwsim.operations import AnySoftmax, GemminiSoftmax, GemmlowpSoftmax, IBertSoftmax, ItaMax, Softmax
 
-EXP_OF_BIT = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
 INT16_CODES = (1 << 16) - 1
-
-S = doubling_high_multiply
 
 
 class Distances(NamedTuple):
@@ -43,61 +47,26 @@ def _softmax(operation: Softmax, at: Element) -> Stage | None:
     return None
 
 
-def _rounding_divide(a: int, r: int) -> int:
-    """R(a, r)."""
-    return half_away(a, 1 << r)
-
-
-def _shift_left(a: int, k: int) -> int:
-    """satshl(a, k)."""
-    return min(max(a << k, -INT32_MAX - 1), INT32_MAX)
-
-
-def _exp(a: int) -> int:
-    """exp_q(a) of section 2."""
-    if a == 0:
-        return INT32_MAX
-    f = (a % (1 << 24)) - (1 << 24)
-    x = _shift_left(f, 5) + (1 << 28)
-    x2 = S(x, x)
-    x3, x4 = S(x2, x), S(x2, x2)
-    y = _rounding_divide(S(_rounding_divide(x4, 2) + x3, 715827883) + x2, 1)
-    r = 1895147668 + S(1895147668, x + y)
-    for bit, factor in enumerate(EXP_OF_BIT, start=24):
-        if (f - a) >> bit & 1:
-            r = S(r, factor)
-    return r
-
-
-def _reciprocal(v: int) -> int:
-    """recip(v) of section 2."""
-    half = toward_zero(v + INT32_MAX + 1, 2)
-    x = 1515870810 + S(half, -1010580540)
-    for _ in range(3):
-        x += _shift_left(S(x, (1 << 29) - S(half, x)), 2)
-    return _shift_left(x, 1)
-
-
 @find_stage.register
 def _gemmlowp(operation: GemmlowpSoftmax, at: Element) -> Stage | None:
     """(S1) to (S5)."""
 
+    def power(d: int) -> int:
+        return int(exp_on_negative(doubling_high_multiply(-d << operation.left_shift, operation.multiplier)))
+
     def row() -> tuple[list[int | None], int, int]:
         furthest = (31 << 26) >> operation.left_shift
-        powers = [
-            None if d is None or d > furthest else _exp(S(-d << operation.left_shift, operation.multiplier))
-            for d in distances(operation, at).of
-        ]
-        total = sum(_rounding_divide(power, 12) for power in powers if power is not None)
-        zeros = 32 - total.bit_length()
-        return powers, zeros, _reciprocal((total << zeros) - (1 << 31)) if total else 0
+        powers = [None if d is None or d > furthest else power(d) for d in distances(operation, at).of]
+        total = sum(int(rounding_divide(p, 12)) for p in powers if p is not None)
+        zeros = int(count_leading_zeros32(total))
+        return powers, zeros, int(one_over_one_plus((total << zeros) - (1 << 31))) if total else 0
 
     powers, zeros, reciprocal = at.shared(row)
-    power = powers[at.index[-1]]
-    if power is None:
+    mine = powers[at.index[-1]]
+    if mine is None:
         return None
     bits = at.program.tensors[at.site].format.bits
-    stage = at.stage(S(reciprocal, power), 1, 12 - zeros + 31 - bits, "half_away")
+    stage = at.stage(int(doubling_high_multiply(reciprocal, mine)), 1, 12 - zeros + 31 - bits, "half_away")
     return stage._replace(zero_point=-(1 << (bits - 1)))
 
 

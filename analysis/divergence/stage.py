@@ -136,7 +136,7 @@ class Stage(NamedTuple):
         if self.divisor != 1:
             return False
         if self.scaling.startswith("q31"):
-            return abs(self.integer) << max(31 - self.shift, 0) <= INT32_MAX
+            return -INT32_MAX - 1 <= self.integer << max(31 - self.shift, 0) <= INT32_MAX
         return abs(self.integer) <= 1 << 31 and self.multiplier < 1 << MANTISSA
 
     @property

@@ -3,8 +3,9 @@
 import hashlib
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.divergence.stage import wrapped
+from analysis.explain.npz import Member, open_npz, refusing
 from analysis.vectors import MANIFEST, Folder, VectorCall, VectorFile, VectorManifest
 from hwsim.formats import IntFormat
 from hwsim.operations import Operation, written
@@ -65,8 +67,10 @@ class Dump:
     def calls(self) -> list[Call]:
         return sorted(self._shared)
 
-    def add(self, call: Call, site: str, array: Array, where: str, read_by: str | None = None) -> None:
+    def add(self, call: Call, site: str, given: Array | Member, where: str, read_by: str | None = None) -> None:
         """Take in an array; `read_by` names the operation whose own copy of an input it is.
+
+        A member of a file is read only if its shape fits.
 
         Raises
         ------
@@ -80,7 +84,9 @@ class Dump:
         function = call.function if read_by is not None else self._made.get(site, call.function)
         if function != call.function:
             raise ValueError(f"{where}: site {site} is made by {function}, not by {call.function}")
-        _check_codes(site, array, info.format, info.dims, where)
+        _check_shape(site, given.shape, info.dims, where)
+        array = given.read() if isinstance(given, Member) else given
+        _check_codes(site, array, info.format, where)
         codes = array.astype(np.int64)
         if read_by is None:
             self._shared.setdefault(call, {})[site] = codes
@@ -104,11 +110,12 @@ class Dump:
         return {name: arrays[name] for name in self.program.inputs_of(operation) if name in arrays}
 
 
-def _check_codes(site: str, array: Array, fmt: IntFormat, dims: Sequence[str | int], where: str) -> None:
-    if array.dtype.kind not in "iub":
-        raise ValueError(f"{where}: site {site} has dtype {array.dtype}; integers are needed")
-    if array.ndim != len(dims) or any(isinstance(d, int) and d != n for n, d in zip(array.shape, dims, strict=False)):
-        raise ValueError(f"{where}: site {site} has shape {array.shape}; its dimensions are {dims}")
+def _check_shape(site: str, shape: tuple[int, ...], dims: Sequence[str | int], where: str) -> None:
+    if len(shape) != len(dims) or any(isinstance(d, int) and d != n for n, d in zip(shape, dims, strict=True)):
+        raise ValueError(f"{where}: site {site} has shape {shape}; its dimensions are {dims}")
+
+
+def _check_codes(site: str, array: Array, fmt: IntFormat, where: str) -> None:
     outside = np.argwhere((array < fmt.min) | (array > fmt.max))
     if outside.size:
         index = tuple(int(i) for i in outside[0])
@@ -138,7 +145,7 @@ def read_dump(
     site, shape
         Of a hex file.
     call
-        For one file: `encode` or the number of a decode step.
+        For one file: `encode` or the number of a decode step. None of these is of a folder.
 
     Raises
     ------
@@ -148,12 +155,15 @@ def read_dump(
     wanted = None if call is None else parse_call(call)
     if not path.exists():
         raise ValueError(f"{path} does not exist; a dump is an npz file, a folder of them, or a hex file")
+    is_npz = not path.is_dir() and (zipfile.is_zipfile(path) or path.suffix == ".npz")
+    if (path.is_dir() or is_npz) and (site is not None or shape is not None):
+        raise ValueError(f"{path} names its sites and shapes; a site and a shape (--site, --shape) are of a hex file")
     if path.is_dir():
-        if (path / MANIFEST).is_file():
-            return _read_vectors(path, program)
-        return _read_folder(path, program)
+        if wanted is not None:
+            raise ValueError(f"{path} names its calls; a call (--call) is of one file")
+        return _read_vectors(path, program) if (path / MANIFEST).is_file() else _read_folder(path, program)
     dump = Dump(program, str(path))
-    if zipfile.is_zipfile(path) or path.suffix == ".npz":
+    if is_npz:
         _add_npz(dump, path, wanted)
     else:
         _add_hex(dump, path, site, shape, wanted)
@@ -165,19 +175,13 @@ def _default_call(program: Program, site: str) -> Call:
     return Call(made, 0)
 
 
-def _npz(path: Path) -> Mapping[str, Array]:
-    try:
-        with np.load(path, allow_pickle=False) as loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is no npz file of integer arrays: {error}") from error
-
-
 def _add_npz(dump: Dump, path: Path, call: Call | None) -> None:
-    for key, array in _npz(path).items():
-        prefix, _, site = key.rpartition("/")
-        named = parse_call(prefix) if prefix else call
-        dump.add(named or _default_call(dump.program, site), site, array, f"{path}, array {key}")
+    with open_npz(path) as members:
+        for key, member in members.items():
+            prefix, _, site = key.rpartition("/")
+            with refusing(member.where):
+                named = parse_call(prefix) if prefix else call
+            dump.add(named or _default_call(dump.program, site), site, member, member.where)
 
 
 def _read_folder(path: Path, program: Program) -> Dump:
@@ -211,8 +215,8 @@ def read_hex(path: Path, fmt: IntFormat, shape: tuple[int, ...]) -> NDArray[np.i
         fewer words than the shape has elements.
     """
     codes = list(_words(path, fmt))
-    size = int(np.prod(shape, dtype=np.int64))
-    if len(codes) != size:
+    size = prod(shape)
+    if len(codes) != size or any(n < 0 for n in shape):
         raise ValueError(f"{path} holds {len(codes)} words; shape {shape} needs {size}")
     return np.array(codes, np.int64).reshape(shape)
 
@@ -238,7 +242,7 @@ def _words(path: Path, fmt: IntFormat) -> Iterator[int]:
 def _read_vectors(path: Path, program: Program) -> Dump:
     try:
         manifest = msgspec.json.decode((path / MANIFEST).read_bytes(), type=VectorManifest)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"{path / MANIFEST} is no manifest of hwsim vectors: {error}") from error
     dump = Dump(program, str(path), manifest.sources)
     for operation in manifest.operations:
@@ -248,42 +252,65 @@ def _read_vectors(path: Path, program: Program) -> Dump:
 
 
 def _add_call(dump: Dump, path: Path, operation: str, call: VectorCall) -> None:
-    where = Call(call.function, call.step)
+    where = _named_call(f"{path / MANIFEST}, operation {operation!r}", call)
     npz = _inside(path, call.vectors.npz)
-    arrays = _npz(npz) if npz.is_file() else {}
-    npz_replaced = npz.is_file() and _hash(npz) != call.vectors.npz_sha256
-    _refuse_unknown(arrays, call.vectors, npz)
-    for file in call.vectors.files:
-        array = _pick(path, file, arrays.get(file.tensor), npz_replaced)
-        if array is not None:
-            dump.add(where, file.tensor, array, f"{npz}, {file.tensor}", operation if file.role == "input" else None)
+    if not npz.is_file():
+        _add_files(dump, path, where, operation, call.vectors, {})
+        return
+    with open_npz(npz) as members:
+        _refuse_unknown(members, call.vectors, npz)
+        _add_files(dump, path, where, operation, call.vectors, members)
 
 
-def _refuse_unknown(arrays: Mapping[str, Array], folder: Folder, npz: Path) -> None:
+def _named_call(where: str, call: VectorCall) -> Call:
+    if call.function not in ("encode", "decode_step"):
+        raise ValueError(f"{where}: `function` is {call.function!r}; allowed are encode and decode_step")
+    if call.step < 0 or (call.step and call.function == "encode"):
+        allowed = "0" if call.function == "encode" else "numbers from 0"
+        raise ValueError(f"{where}: `step` of {call.function} is {call.step}; allowed: {allowed}")
+    return Call(call.function, call.step)
+
+
+def _add_files(
+    dump: Dump, path: Path, call: Call, operation: str, folder: Folder, members: Mapping[str, Member]
+) -> None:
+    npz = path / folder.npz
+    npz_replaced = bool(members) and _hash(npz) != folder.npz_sha256
+    for file in folder.files:
+        given = _pick(path, file, members.get(file.tensor), npz_replaced)
+        if given is not None:
+            dump.add(call, file.tensor, given, f"{npz}, {file.tensor}", operation if file.role == "input" else None)
+
+
+def _refuse_unknown(names: Iterable[str], folder: Folder, npz: Path) -> None:
     known = [file.tensor for file in folder.files]
-    for name in arrays:
+    for name in names:
         if name not in known:
             near = get_close_matches(name, known, n=3, cutoff=0.3)
             raise ValueError(f"{npz}: unknown site {name!r}; nearest are {', '.join(near) or ', '.join(known)}")
 
 
-def _pick(path: Path, file: VectorFile, array: Array | None, npz_replaced: bool) -> Array | None:
+def _pick(path: Path, file: VectorFile, member: Member | None, npz_replaced: bool) -> Array | Member | None:
     """The hex file or the npz array, whichever was replaced since the vectors were written."""
     text = _inside(path, file.file)
     if not text.is_file():
-        return array
+        return member
     hex_replaced = _hash(text) != file.sha256
-    if array is not None and not hex_replaced:
-        return array
-    codes = read_hex(text, IntFormat(bits=file.bits, signed=file.signed, narrow=file.narrow), tuple(file.shape))
-    if array is not None and npz_replaced and not np.array_equal(array, codes):
+    if member is not None and not hex_replaced:
+        return member
+    with refusing(f"{path / MANIFEST}, tensor {file.tensor!r}"):
+        fmt = IntFormat(bits=file.bits, signed=file.signed, narrow=file.narrow)
+    codes = read_hex(text, fmt, tuple(file.shape))
+    if member is not None and npz_replaced and (member.shape != codes.shape or (member.read() != codes).any()):
         raise ValueError(f"{text} and the npz beside it were both replaced and differ; which one is meant?")
     return codes
 
 
 def _inside(path: Path, name: str) -> Path:
     file = path / name
-    if not file.resolve().is_relative_to(path.resolve()):
+    with refusing(f"{path / MANIFEST} names {name!r}"):
+        is_inside = file.resolve().is_relative_to(path.resolve())
+    if not is_inside:
         raise ValueError(f"{path / MANIFEST} names {name!r}, which is outside its folder")
     return file
 

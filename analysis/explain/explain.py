@@ -115,11 +115,21 @@ def _explanation(
         b=names[1],
         sentences=sentences,
         calls=lockstep.calls,
+        sites_compared=len(sites),
+        sites_made=len(lockstep.tallies),
         equal=lockstep.first is None and not any(site.different_on_equal_inputs for site in sites),
         first=None if lockstep.first is None else _first(machine.program, lockstep.first, sites),
         sites=sites,
-        not_compared=lockstep.not_compared,
+        not_compared=lockstep.not_compared | _not_run(lockstep),
     )
+
+
+def _not_run(lockstep: Lockstep) -> dict[str, str]:
+    return {
+        site: f"{tally.function} is not run"
+        for site, tally in lockstep.tallies.items()
+        if not tally.compared and site not in lockstep.not_compared
+    }
 
 
 def _report(

@@ -9,6 +9,7 @@ UNEXPLAINED = "unexplained"
 
 DEFINITIONS = {
     "lsb": "a difference of codes, B - A: 1 LSB is one step of the site's integer format",
+    "sites_compared, sites_made": "sites of which codes of at least one call were compared; sites that A can make",
     "compared, different": "codes, padded positions of the batch included, summed over all calls",
     "different_on_equal_inputs": "codes in which B differs from A when the operation reads the same inputs in both",
     "histogram": "difference in LSB -> codes of all calls, equal codes at 0",
@@ -121,6 +122,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     b: str
     sentences: int
     calls: int
+    sites_compared: int
+    sites_made: int
     equal: bool
     first: FirstDivergence | None
     sites: list[SiteReport]

@@ -36,11 +36,13 @@ def _example(reasons: dict[str, str]) -> str:
 
 
 def _verdict(found: Explanation) -> RenderableType:
-    what = f"A = {found.a}, B = {found.b}: {found.sentences} sentences, {found.calls} calls, {len(found.sites)} sites"
+    what = f"A = {found.a}, B = {found.b}: {found.sentences} sentences, {found.calls} calls"
+    sites = f"{found.sites_compared:,} of {found.sites_made:,} sites compared"
     if found.equal:
-        return Text(f"{what}\nno difference: {found.compared:,} codes compared", style="bold green")
-    text = f"{what}\n{found.different:,} of {found.compared:,} codes differ"
+        colour = "green" if found.sites_compared == found.sites_made else "yellow"
+        return Text(f"{what}\nno difference: {sites}, {found.compared:,} codes", style=f"bold {colour}")
     unexplained = sum(site.cause == UNEXPLAINED for site in found.origins)
+    text = f"{what}\n{found.different:,} of {found.compared:,} codes differ, {sites}"
     text += f"; sites that differ on equal inputs: {len(found.origins)}, unexplained: {unexplained}"
     return Text(text, style="bold red")
 

@@ -37,7 +37,7 @@ def read_origin(text: str, checkpoint: Path) -> Origin:
     """
     try:
         origin = msgspec.json.decode(text, type=Origin)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"the program does not say what it was lowered from ({error})") from error
     found = checkpoint_hash(checkpoint)
     if found != origin.checkpoint_sha256:

@@ -1,5 +1,6 @@
 """Planted faults are found where they are, and named; what only follows is not blamed."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from analysis.explain import Explanation, SiteReport, explain, read_dump
+from analysis.explain import Explanation, SiteReport, explain, read_dump, render
 from analysis.explain.records import UNEXPLAINED
 from analysis.steppers import MachineStepper
 from hwsim.formats import Accumulator, Overflow, Rounding
@@ -111,6 +112,7 @@ def test_equal_programs_give_no_difference(fixture: str, request: pytest.Fixture
     found = explain(program, program, ROWS)
     assert found.equal and found.exit_code == 0 and found.first is None and found.different == 0
     assert found.compared > 10_000 and not found.origins and not found.not_compared
+    assert found.sites_compared == found.sites_made == len(found.sites)
     assert {site.status for site in found.sites} == {"equal"}
     assert all(site.events_a == site.events_b for site in found.sites)
 
@@ -119,6 +121,21 @@ def test_an_own_dump_gives_no_difference(int8: Program, tmp_path: Path) -> None:
     found = explain_dump(int8, codes_of(int8), tmp_path)
     assert found.equal and found.calls == 2 and not found.not_compared
     assert all(site.events_b is None for site in found.sites)
+
+
+def test_the_verdict_says_how_few_sites_were_compared(int8: Program, tmp_path: Path) -> None:
+    """Of a dump of one site nothing else is known; what did not run was not compared either."""
+    found = explain_dump(int8, codes_of(int8, [HIDDEN]), tmp_path)
+    made = sum(len(written(operation)) for _, operation in int8.operations())
+    assert found.equal and (found.sites_compared, found.sites_made) == (1, made)
+    assert len(found.not_compared) == made - 1
+    assert found.not_compared["decoder.0.feed_forward.hidden"] == "decode_step is not run"
+    assert f"no difference: 1 of {made} sites compared, " in str(render(found)[0])
+    record = json.loads(found.json())
+    assert (record["sites_compared"], record["sites_made"]) == (1, made)
+    wrong, site = tie_shift(int8)
+    different = explain_dump(int8, codes_of(wrong, [site]), tmp_path)
+    assert f"codes differ, 1 of {made} sites compared; sites that differ" in str(render(different)[0])
 
 
 # --- a tie ------------------------------------------------------------------------------------------------------------

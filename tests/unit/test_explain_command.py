@@ -109,6 +109,15 @@ def test_two_schemes_on_the_same_accumulators(program: Path, capsys: pytest.Capt
         (("{program}", "{program}", "--shape", "2,x"), "--shape '2,x'; it is positive numbers"),
         (("{program}", "--schemes", "half_even"), "--schemes 'half_even'; it is two names with a comma"),
         (("{program}", "--schemes", "half_even,none"), "none"),
+        (("{program}", "--schemes", "half_even,floor", "--shape", "2"), "--shape can be given only where two runs are"),
+        (
+            ("{program}", "--schemes", "half_even,floor", "--call", "1", "--plot", "x.png"),
+            "--call and --plot can be given only where two runs are compared, not --schemes on one: leave them out",
+        ),
+        (
+            ("{program}", "{program}", "--config", "native"),
+            "--config can be given only where A or B is a target: leave it out",
+        ),
     ],
 )
 def test_wrong_words_are_one_line(
@@ -117,6 +126,19 @@ def test_wrong_words_are_one_line(
     assert call("explain", *(word.format(program=program) for word in words)) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("hwsim: error: ") and message in error
+
+
+def test_vectors_bring_their_own_sentences(program: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = program.with_name("vectors")
+    assert call("vectors", str(program), "--site", SITE, "--out", str(folder), "--steps", "0") == 0
+    assert call("explain", str(program), str(folder)) == 0
+    assert "no difference: 1 of " in capsys.readouterr().out
+    text = program.with_name("text.txt")
+    text.write_text("A house .\n")
+    for option, value in (("--sentences", "2"), ("--text", str(text))):
+        assert call("explain", str(program), str(folder), option, value) == 2
+        message = f"{option} can be given only where {folder} does not say itself which sentences it is of"
+        assert message in capsys.readouterr().err
 
 
 def test_an_operation_that_was_swapped_out_is_found(program: Path) -> None:

@@ -134,7 +134,7 @@ def test_what_is_missing_or_empty(program: Program, tmp_path: Path) -> None:
     (tmp_path / "broken.npz").write_bytes(b"PK no")
     fails(tmp_path / "broken.npz", program, "is no npz file")
     np.savez(tmp_path / "objects.npz", **{QUERY: np.array([None])})
-    fails(tmp_path / "objects.npz", program, "is no npz file of integer arrays")
+    fails(tmp_path / "objects.npz", program, rf"objects\.npz, array '{QUERY}': has dtype object; integers are needed")
 
 
 def test_unknown_sites_list_the_nearest(program: Program, codes: dict[str, np.ndarray], tmp_path: Path) -> None:
@@ -160,6 +160,13 @@ def test_codes(program: Program, codes: dict[str, np.ndarray], tmp_path: Path) -
     fails(path, program, r"index \(1, 2, 3\) holds 128, outside int8 \(-128 to 127\)")
     np.savez(path, **{QUERY: array.astype(float)})
     fails(path, program, "has dtype float64; integers are needed")
+
+
+def test_options_of_other_layouts_are_refused(program: Program, codes: dict[str, np.ndarray], tmp_path: Path) -> None:
+    np.savez(tmp_path / "codes.npz", **{QUERY: codes[f"encode/{QUERY}"]})
+    fails(tmp_path / "codes.npz", program, "names its sites and shapes", site=QUERY)
+    fails(tmp_path, program, "names its sites and shapes", shape=(4, 9, 8))
+    fails(tmp_path, program, "names its calls", call="encode")
 
 
 def test_hex_lines(program: Program, tmp_path: Path) -> None:

@@ -223,7 +223,8 @@ def test_the_terminal_says_where_and_why(targets: tuple[Explanation, Path], widt
 
 def test_the_terminal_says_that_nothing_differs(tflm: Program) -> None:
     found = explain(tflm, tflm, ROWS, steps=1)
-    assert f"no difference: {found.compared:,} codes compared" in shown(found)
+    made = found.sites_made
+    assert f"no difference: {made} of {made} sites compared, {found.compared:,} codes" in shown(found)
     assert figure(found).axes[0].get_ylabel() == "codes that differ (share)"
 
 

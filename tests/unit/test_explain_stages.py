@@ -83,6 +83,11 @@ def test_the_example_of_double_rounding() -> None:
 def test_what_a_scaling_does_not_take() -> None:
     stage = Stage(1 << 30, 1 << 30, 30, "q31_double", 0, INT8)
     assert not stage.encodable and stage._replace(integer=1 << 29).encodable
+    for scaling in ("q31_double", "q31_double_half_up"):  # -2^31 <= x * 2^l < 2^31, and x itself where l = 0
+        lowest = stage._replace(scaling=scaling, integer=-(1 << 30))
+        assert lowest.encodable and not lowest._replace(integer=lowest.integer - 1).encodable
+        assert lowest._replace(shift=31, integer=-(1 << 31)).encodable
+        assert not lowest._replace(shift=31, integer=1 << 31).encodable
     assert not Stage(1, 1 << 24, 30, "float32", 0, INT8).encodable
     assert not Stage(1, 3, 3, "float32", 0, INT8, divisor=5).encodable
 
