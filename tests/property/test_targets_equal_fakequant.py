@@ -2,23 +2,52 @@
 
 import os
 from collections import Counter as Multiset
+from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hwsim.targets import DEFAULT_TARGET, TARGETS
+from reference.quantize.scheme import Rule
+from reference.quantize.sites import sites_among
 from tests.property.equality import EVENTS, TARGET_OPERATIONS, Outcome, RefusedError, compare
-from tests.strategies import Case, target_cases
+from tests.strategies import Case, Draw, sites_of, target_cases
 
 OTHERS = [name for name in TARGETS if name != DEFAULT_TARGET]
 EXAMPLES = {"ci": 16, "long": 300}[os.environ.get("HYPOTHESIS_PROFILE", "ci")]
 """A target."""
+REFUSED = {"ita": 0.25, "ibert": 0.4, "gemmini": 0.3}
+"""Most examples that may be refused, beside one; of other targets next to none are. A polynomial takes no scores that
+are coarser than ln 2 or, in 32 bits, very fine; ITA's multipliers reach no ratio of 2^8."""
 
 
-def run(target: str) -> Outcome:
-    """Random cases of a target; no code may differ."""
+@st.composite
+def cases(draw: Draw, target: str) -> Case:
+    """A whole example, within reach of the target's constants more often than not."""
+    case = draw(target_cases(target))
+    if target == "ita":  # 16-bit sums of 8-bit codes need the ratio 2^8
+        scheme = msgspec.structs.replace(case.scheme, residual_bits=min(case.scheme.residual_bits, 12))
+        return replace(case, scheme=scheme)
+    if target not in ("ibert", "gemmini"):
+        return case
+    magnitudes = tuple(min(max(one, 0.3), 1.0) for one in case.weights.magnitudes)
+    rules = [Rule(pattern="*.scores", bits=draw(st.integers(9, 10)))]
+    scheme = msgspec.structs.replace(case.scheme, rules=rules)
+    return replace(case, weights=replace(case.weights, magnitudes=magnitudes), scheme=scheme)
+
+
+def names_a_site(case: Case, text: str) -> bool:
+    """Whether a refusal says where: a site of the case's model under its target."""
+    names = sites_among(sites_of(case.config.encoder_layers, case.config.decoder_layers), case.scheme.arithmetic)
+    return any(name in text or name.replace(".gamma", ".beta") in text for name in names)
+
+
+def run(target: str, *rules: Rule) -> Outcome:
+    """Random cases of a target, with rules beside the drawn ones; no code may differ."""
     seen = Outcome()
-    refusals: list[str] = []
+    refusals: list[tuple[Case, str]] = []
     effort = settings(
         max_examples=EXAMPLES,
         deadline=None,
@@ -27,19 +56,21 @@ def run(target: str) -> Outcome:
     )
 
     @effort
-    @given(target_cases(target))
+    @given(cases(target))
     def equal(case: Case) -> None:
+        scheme = msgspec.structs.replace(case.scheme, rules=[*case.scheme.rules, *rules])
+        case = replace(case, scheme=scheme)
         try:
             outcome = compare(case)
         except RefusedError as error:
-            refusals.append(str(error))
+            refusals.append((case, str(error)))
             seen.refused += 1
             return
         seen.add(outcome)
         assert outcome.different == 0, outcome.first
 
     equal()
-    assert all(": " in text for text in refusals), refusals  # each names its site
+    assert [text for case, text in refusals if not names_a_site(case, text)] == []
     return seen
 
 
@@ -50,9 +81,19 @@ def test_every_code_of_every_target_is_equal() -> None:
     events: Multiset[str] = Multiset()
     for target in OTHERS:
         seen = run(target)
-        assert seen.examples >= EXAMPLES // 4, f"{target}: {seen.refused} refused"
+        allowed = 1 + REFUSED.get(target, 0.03) * (seen.examples + seen.refused)
+        assert seen.refused <= allowed, f"{target}: {seen.refused} refused, at most {allowed}"
         assert seen.compared > 1_000 * seen.examples
         operations.update(seen.operations)
         events.update(seen.events)
     assert set(operations) >= TARGET_OPERATIONS
     assert [name for name in EVENTS if not events[name]] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", [13, 16])
+def test_scores_of_itamax_have_up_to_16_bits(bits: int) -> None:
+    """It needs no table of their distances."""
+    seen = run("pulp", Rule(pattern="*.scores", bits=bits))
+    assert seen.examples > 0.9 * EXAMPLES
+    assert seen.widths[f"activation {bits}"] >= seen.examples

@@ -1,9 +1,11 @@
 """Plans of targets: scales follow the constants of every scheme exactly; refusals name their sites."""
 
+import copy
 import functools
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -31,7 +33,7 @@ from reference.quantize.constants import (
 from reference.quantize.exact_rows import LayerNormConstants
 from reference.quantize.graph import Kind, Node
 from reference.quantize.plan import Plan, make_plan
-from reference.quantize.plan_softmax import itamax_scale, itamax_shift
+from reference.quantize.plan_softmax import ibert, itamax_scale, itamax_shift
 from reference.quantize.scheme import Rule, Scheme, preset, scheme_for
 from reference.quantize.snap import Snapped
 from reference.quantize.strict import StrictArithmetic
@@ -402,6 +404,21 @@ def test_scores_too_coarse_for_a_polynomial_are_refused_by_site(target: str) -> 
         ValueError, match=r"site encoder\.0\.self_attention\.scores: at its scale .* use more bits for scores"
     ):
         planned(loud(30.0), preset("native", target))
+
+
+@pytest.mark.parametrize("scale", [0.6, 0.6931, 0.69311, 0.9, 1.3])
+def test_scores_of_i_bert_are_no_coarser_than_ln_2(scale: float) -> None:
+    """Coarser ones have constants too, ln2 being a ceiling of 1, but exponentials of another base."""
+    plan = plan_of("ibert")
+    node = nodes(plan, Kind.SOFTMAX)[0]
+    planner = SimpleNamespace(plan=copy.deepcopy(plan), scale={node.inputs[0].site: scale})
+    if scale <= 0.6931:
+        ibert(planner, node)  # type: ignore[arg-type]
+        return
+    with pytest.raises(
+        ValueError, match=r"self_attention\.scores: at its scale .* needed: a scale of at most 0\.6931,"
+    ):
+        ibert(planner, node)  # type: ignore[arg-type]
 
 
 def test_scores_too_fine_for_i_bert_are_refused_by_site() -> None:

@@ -183,7 +183,7 @@ def test_json_has_every_figure_of_the_right_type(written: Path, result: RunResul
 def test_every_table_says_whose_arithmetic_it_is(written: Path, result: RunResult) -> None:
     plain, ita = read_json(written)["configurations"]
     assert (plain["target"], plain["borrowed"], plain["extended"]) == ("fullyqt", {}, [])
-    assert (ita["target"], ita["extended"]) == ("ita", ["4-bit weights", "5 bits at *.softmax.output"])
+    assert (ita["target"], ita["extended"]) == ("ita", ["4-bit weights", "5-bit activations at 3 sites"])
     assert ita["borrowed"] == {"embedding": "fullyqt", "generator": "fullyqt", "residual": "pulp", "layernorm": "pulp"}
     rows = read_csv(written / "configurations.csv")
     assert [row["target"] for row in rows] == ["fullyqt", "ita"] and rows[0]["borrowed"] == rows[0]["extended"] == ""

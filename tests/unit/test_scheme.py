@@ -5,7 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hwsim.formats import Accumulator, Overflow
+from analysis.commands.shared import choose_schemes
+from hwsim.formats import Accumulator, Granularity, Overflow
 from reference.model import Transformer, TransformerConfig
 from reference.quantize.graph import trace
 from reference.quantize.scheme import PRESETS, Rule, Scheme, SiteSettings, preset, read_scheme
@@ -102,7 +103,10 @@ def test_a_pattern_that_matches_nothing_is_named(sites: dict[str, Site]) -> None
         ),
         (Rule(pattern="*.gamma", granularity="per_channel"), "gamma: this parameter has one scale; use per_tensor"),
         (Rule(pattern="positions.weight", granularity="per_channel"), "positions.weight: this parameter has one scale"),
-        (Rule(pattern="*.scores", bits=13), "scores: scores of 13 bits need too large an exp table; allowed are 2"),
+        (
+            Rule(pattern="*.scores", bits=13),
+            "scores: scores of 13 bits need an exp table of 2.13 entries under .*; allowed are 2",
+        ),
         (
             Rule(pattern="*.context", signed=False, symmetric=True),
             "context: unsigned and symmetric loses what is below zero; use signed or symmetric = false",
@@ -118,6 +122,13 @@ def test_what_an_integer_array_cannot_do_is_refused(sites: dict[str, Site], rule
 def test_an_affine_site_may_be_unsigned(sites: dict[str, Site]) -> None:
     settled = settle(sites, Rule(pattern="*.layernorm.output", signed=False))
     assert settled["encoder.0.feed_forward.layernorm.output"].format.min == 0
+
+
+@pytest.mark.parametrize(("bits", "expected"), [(11, 11), (12, 12), (13, 12), (16, 12)])
+def test_scores_have_12_bits_at_most(sites: dict[str, Site], bits: int, expected: int) -> None:
+    settled = settle(sites, activation_bits=bits)
+    assert settled["encoder.0.self_attention.scores"].bits == expected
+    assert settled["encoder.0.self_attention.query"].bits == bits
 
 
 @pytest.mark.parametrize("bits", [2, 16])
@@ -178,8 +189,40 @@ def test_a_whole_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("target", "table", "expected"),
+    [
+        ("ita", 'overflow = "wrap"', Accumulator(bits=26, overflow=Overflow.WRAP)),
+        (
+            "nvdla",
+            'overflow = "saturate"\ngranularity = "end"',
+            Accumulator(bits=34, overflow=Overflow.SATURATE, granularity=Granularity.END),
+        ),
+        ("ita", "bits = 40", Accumulator(bits=40)),
+        ("fullyqt", 'overflow = "wrap"', Accumulator(overflow=Overflow.WRAP)),
+    ],
+)
+def test_an_accumulator_leaves_the_rest_to_the_target(
+    tmp_path: Path, target: str, table: str, expected: Accumulator
+) -> None:
+    path = tmp_path / "part.toml"
+    path.write_text(f'name = "part"\ntarget = "{target}"\n[accumulator]\n{table}\n')
+    assert read_scheme(path).accumulator == expected
+
+
+def test_a_file_does_not_hide_a_target_that_was_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text('name = "own"\ntarget = "tflm"\n')
+    with pytest.raises(ValueError, match=r"--target tflm, ita, but .*own\.toml is a scheme of target tflm alone"):
+        choose_schemes(None, path, ["tflm", "ita"])
+    assert [one.name for one in choose_schemes(None, path, ["tflm", "tflm"])] == ["own"]
+    assert [one.name for one in choose_schemes(["int8"], path, ["tflm", "ita"])] == ["tflm-int8", "ita-int8", "own"]
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
+        ('name = "x"\naccumulator = 3', r"Expected `object`, got `int` .*accumulator"),
+        ('name = "x"\ntarget = "ita"\naccumulator = { width = 8 }', r"unknown field `width`.*accumulator"),
         ("weight_bits = 4", "missing required field `name`"),
         ('name = "x"\nweigth_bits = 4', "unknown field `weigth_bits`"),
         ('name = "x"\nweight_bits = 1', r"`int` >= 2 .*weight_bits"),
