@@ -12,6 +12,7 @@ from rich.text import Text
 
 from analysis.fitting import Fitting, Row
 from analysis.targets import Provenance, program_provenance
+from hwsim.catalogue import Requantization
 from hwsim.operations import (
     Add,
     Embed,
@@ -27,7 +28,6 @@ from hwsim.operations import (
 from hwsim.packing import packed_bytes
 from hwsim.program import ConstantInfo, Program, TensorInfo
 from hwsim.proofs import Interval
-from hwsim.requantization import Requantization
 from hwsim.validate import validate
 
 HASH_DIGITS = 12

@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from hwsim.catalogue import CATALOGUE, Limits, SchemeRecord
 from hwsim.program import Program
-from hwsim.requantization import CATALOGUE, Limits, SchemeRecord
 from hwsim.targets import TARGETS, Operator, Target, target
 from reference.quantize.scheme import Scheme, extended
 from reference.quantize.sites import sites_among

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.steppers import MachineStepper
+from hwsim.catalogue import Requantization, Shift
 from hwsim.files import write_whole
 from hwsim.formats import IntFormat
 from hwsim.machine import Machine, Observer
@@ -35,7 +36,6 @@ from hwsim.operations import (
     written,
 )
 from hwsim.program import ConstantInfo, Program, TensorInfo
-from hwsim.requantization import Requantization, Shift
 from reference.decoding import greedy
 
 MANIFEST = "manifest.json"

@@ -8,8 +8,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from hwsim.catalogue import MAX_MULTIPLIER, MAX_SHIFT, AnyRequantization, Dyadic, Q31Double
 from hwsim.formats import Accumulator, Rounding
-from hwsim.requantization import MAX_MULTIPLIER, MAX_SHIFT, AnyRequantization, Dyadic, Q31Double
 
 Multiplier = Annotated[int, Meta(ge=1, le=MAX_MULTIPLIER)]
 ShiftBits = Annotated[int, Meta(ge=0, le=MAX_SHIFT)]

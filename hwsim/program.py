@@ -13,11 +13,11 @@ import safetensors.numpy
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from hwsim.catalogue import Requantization
 from hwsim.files import write_whole
 from hwsim.formats import IntFormat
 from hwsim.operations import CONSTANTS, READ, Operation, Struct, written
 from hwsim.packing import pack, packed_bytes
-from hwsim.requantization import Requantization
 from hwsim.targets import DEFAULT_TARGET
 
 __all__ = [

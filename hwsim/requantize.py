@@ -47,7 +47,7 @@ def requantize(
         C-contiguous accumulators.
     multiplier, shift : int64, (1,) or (channels,)
         1 <= multiplier <= 2^31 - 1 (2^24 - 1 for FLOAT32 and FLOAT32_INSIDE) and 0 <= shift <= 62, one for all or one
-        for each channel. What a scheme's hardware encodes may be less: `hwsim.requantization` knows.
+        for each channel. What a scheme's hardware encodes may be less: `hwsim.catalogue` knows.
     zero_point : int
         Added after the rounding, before the clamp; by FLOAT32_INSIDE before the last rounding.
     output : IntFormat

@@ -11,8 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from hwsim.catalogue import Requantization, scaling_of, scheme_type
 from hwsim.formats import Accumulator, Scaling
-from hwsim.requantization import Requantization, scaling_of, scheme_type
 
 SoftmaxMethod = Literal["table", "gemmlowp", "ibert", "itamax", "gemmini"]
 LayerNormMethod = Literal["fullyqt", "ibert", "pulp", "tflite"]

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from hwsim import operations as ops
 from hwsim import program as ir
+from hwsim.catalogue import AnyRequantization, Dyadic, Q31Double
 from hwsim.formats import IntFormat
-from hwsim.requantization import AnyRequantization, Dyadic, Q31Double
 from reference.model import Transformer
 from reference.quantize import exact
 from reference.quantize.constants import (

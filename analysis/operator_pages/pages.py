@@ -11,8 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from analysis.operator_pages.where import LIVES, SCHEMES, Place
 from analysis.report.numbers import count, fixed, signed
 from analysis.targets import OPERATORS
+from hwsim.catalogue import CATALOGUE
 from hwsim.files import write_whole
-from hwsim.requantization import CATALOGUE
 from hwsim.targets import TARGETS, Target
 
 ERRORS = Path("operators", "errors.json")

@@ -23,8 +23,8 @@ from analysis.operator_pages.study import (
     one,
     signed,
 )
+from hwsim.catalogue import CATALOGUE, scaling_of, scheme_type
 from hwsim.formats import Rounding, Scaling
-from hwsim.requantization import CATALOGUE, scaling_of, scheme_type
 from hwsim.requantize import requantize
 from hwsim.residual import add, rescaled_add
 

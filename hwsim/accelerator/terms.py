@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from hwsim.accelerator.events import Component
 from hwsim.accelerator.residence import Call
-from hwsim.requantization import Dyadic, Requantization, Shift
+from hwsim.catalogue import Dyadic, Requantization, Shift
 from hwsim.targets import target
 
 MULTIPLIER_BITS = 16

@@ -4,8 +4,8 @@ import numpy as np
 
 from hwsim import activation, embedding, gemm
 from hwsim import requantize as requantizing
+from hwsim.catalogue import Dyadic
 from hwsim.operations import Append, Embed, MatMul, MergeHeads, Relu, Requantize, ShiftRight, SplitHeads
-from hwsim.requantization import Dyadic
 from hwsim.steps.workspace import Array, Values, Workspace
 
 

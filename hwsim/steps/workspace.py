@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim import gemm
+from hwsim.catalogue import Requantization
 from hwsim.formats import Accumulator, Counter, IntFormat, Overflow
 from hwsim.operations import MatMul
 from hwsim.program import Program
 from hwsim.proofs import Interval
-from hwsim.requantization import Requantization
 
 Array = NDArray[Any]
 Values = dict[str, Array]

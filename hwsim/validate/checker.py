@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.catalogue import Requantization
 from hwsim.formats import IntFormat, Scaling
 from hwsim.program import Program, TensorInfo
 from hwsim.proofs import Interval
-from hwsim.requantization import Requantization
 
 CODE_BITS = 16
 PRODUCT_LIMIT = 1 << 62

@@ -1,9 +1,9 @@
 """Checks of embeddings, matrix products and what is done to accumulators."""
 
+from hwsim.catalogue import Dyadic
 from hwsim.formats import IntFormat, Overflow, Scaling
 from hwsim.operations import Append, Embed, MatMul, MergeHeads, Relu, Requantize, ShiftRight, SplitHeads
 from hwsim.proofs import Interval, activation_product, centred, check_accumulator, weight_product
-from hwsim.requantization import Dyadic
 from hwsim.validate.checker import CODE_BITS, MATRICES, PRODUCT_LIMIT, Checker
 
 

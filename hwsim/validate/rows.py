@@ -4,6 +4,7 @@ from math import isqrt
 
 import numpy as np
 
+from hwsim.catalogue import Dyadic
 from hwsim.formats import IntFormat
 from hwsim.operations import (
     AnyLayerNorm,
@@ -18,7 +19,6 @@ from hwsim.operations import (
     Softmax,
     TfliteLayerNorm,
 )
-from hwsim.requantization import Dyadic
 from hwsim.validate.checker import PRODUCT_LIMIT, Checker, Dims, single
 
 TABLE_BITS = 12

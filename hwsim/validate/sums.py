@@ -1,8 +1,8 @@
 """Checks of residual sums."""
 
+from hwsim.catalogue import Requantization
 from hwsim.formats import Scaling
 from hwsim.operations import Add, RescaledAdd
-from hwsim.requantization import Requantization
 from hwsim.validate.checker import Checker, single
 
 

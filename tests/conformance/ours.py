@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim import activation, gemm, residual, softmax
+from hwsim.catalogue import scheme_type
 from hwsim.formats import Accumulator, Counter, Granularity, IntFormat, Overflow, Rounding, Scaling
 from hwsim.layernorm import ibert_layernorm as ibert_layernorm_kernel
 from hwsim.layernorm import tflite_layernorm as tflite_layernorm_kernel
-from hwsim.requantization import scheme_type
 from hwsim.requantize import requantize as requantize_kernel
 
 Array = NDArray[Any]

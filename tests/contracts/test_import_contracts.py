@@ -16,7 +16,7 @@ SEAM = {
     "hwsim.formats",
     "hwsim.operations",
     "hwsim.program",
-    "hwsim.requantization",
+    "hwsim.catalogue",
     "hwsim.targets",
 }
 """What reference may import of hwsim."""

@@ -1,5 +1,6 @@
 """Every target: the integer program gives the codes of strict fake-quant at every site, for random models."""
 
+import math
 import os
 from collections import Counter as Multiset
 from dataclasses import replace
@@ -18,9 +19,9 @@ from tests.strategies import Case, Draw, sites_of, target_cases
 OTHERS = [name for name in TARGETS if name != DEFAULT_TARGET]
 EXAMPLES = {"ci": 16, "long": 300}[os.environ.get("HYPOTHESIS_PROFILE", "ci")]
 """A target."""
-REFUSED = {"ita": 0.25, "ibert": 0.4, "gemmini": 0.3}
-"""Most examples that may be refused, beside one; of other targets next to none are. A polynomial takes no scores that
-are coarser than ln 2 or, in 32 bits, very fine; ITA's multipliers reach no ratio of 2^8."""
+REFUSED = {"ita": 0.15, "ibert": 0.15, "gemmini": 0.08}
+"""Shares of many examples that are refused; of other targets next to none. A polynomial takes no scores coarser than
+ln 2 or, in 32 bits, very fine ones; ITA's multipliers reach no ratio of 2^8."""
 
 
 @st.composite
@@ -32,8 +33,8 @@ def cases(draw: Draw, target: str) -> Case:
         return replace(case, scheme=scheme)
     if target not in ("ibert", "gemmini"):
         return case
-    magnitudes = tuple(min(max(one, 0.3), 1.0) for one in case.weights.magnitudes)
-    rules = [Rule(pattern="*.scores", bits=draw(st.integers(9, 10)))]
+    magnitudes = tuple(min(max(one, 0.2), 0.6) for one in case.weights.magnitudes)
+    rules = [Rule(pattern="*.scores", bits=draw(st.integers(8, 10)))]
     scheme = msgspec.structs.replace(case.scheme, rules=rules)
     return replace(case, weights=replace(case.weights, magnitudes=magnitudes), scheme=scheme)
 
@@ -74,6 +75,12 @@ def run(target: str, *rules: Rule) -> Outcome:
     return seen
 
 
+def most_refused(target: str, examples: int) -> float:
+    """Three standard deviations above the share of many."""
+    share = REFUSED.get(target, 0.02)
+    return examples * share + 3 * math.sqrt(examples * share * (1 - share))
+
+
 @pytest.mark.slow
 def test_every_code_of_every_target_is_equal() -> None:
     """And the examples met every operation that only targets have, saturations, and ties of both signs."""
@@ -81,8 +88,7 @@ def test_every_code_of_every_target_is_equal() -> None:
     events: Multiset[str] = Multiset()
     for target in OTHERS:
         seen = run(target)
-        allowed = 1 + REFUSED.get(target, 0.03) * (seen.examples + seen.refused)
-        assert seen.refused <= allowed, f"{target}: {seen.refused} refused, at most {allowed}"
+        assert seen.refused <= most_refused(target, seen.examples + seen.refused), f"{target}: {seen.refused} refused"
         assert seen.compared > 1_000 * seen.examples
         operations.update(seen.operations)
         events.update(seen.events)

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
+from hwsim.catalogue import Shift, scheme_type
 from hwsim.formats import IntFormat, Rounding, Scaling
-from hwsim.requantization import Shift, scheme_type
 from hwsim.requantize import requantize
 from hwsim.residual import rescaled_add
 from tests import oracle

@@ -30,11 +30,11 @@ from hwsim.accelerator.mapping import function_events
 from hwsim.accelerator.pricing import price
 from hwsim.accelerator.sentences import SentenceCounter, sentence_events
 from hwsim.accelerator.traffic import Array
+from hwsim.catalogue import Dyadic
 from hwsim.formats import IntFormat
 from hwsim.loading import load
 from hwsim.operations import MatMul, Relu, Requantize
 from hwsim.program import ConstantInfo, Dimension, Function, Manifest, Program, TensorInfo
-from hwsim.requantization import Dyadic
 from reference.lower import lower
 from reference.model import Transformer, TransformerConfig
 from reference.quantize.calibrate import calibrate

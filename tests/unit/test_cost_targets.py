@@ -10,6 +10,7 @@ from hwsim.accelerator.estimate import estimate, table_rows
 from hwsim.accelerator.events import Component, Direction, Event, Level, Operand, bytes_moved, macs
 from hwsim.accelerator.mapping import function_events
 from hwsim.accelerator.pricing import price
+from hwsim.catalogue import CATALOGUE, Dyadic, NarrowAfter, Q31Double, Requantization, scheme_type
 from hwsim.formats import IntFormat
 from hwsim.operations import (
     AnyAdd,
@@ -23,7 +24,6 @@ from hwsim.operations import (
     RescaledAdd,
 )
 from hwsim.program import Program
-from hwsim.requantization import CATALOGUE, Dyadic, NarrowAfter, Q31Double, Requantization, scheme_type
 from hwsim.targets import TARGETS
 from reference.quantize.scheme import Scheme, preset
 from tests.property.equality import TARGET_OPERATIONS

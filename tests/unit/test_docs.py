@@ -7,9 +7,9 @@ from typing import get_args
 
 import pytest
 
+from hwsim.catalogue import CATALOGUE
 from hwsim.formats import Granularity, Overflow, Rounding
 from hwsim.operations import Operation
-from hwsim.requantization import CATALOGUE
 from hwsim.targets import TARGETS
 from reference.model import Transformer, TransformerConfig
 from reference.quantize.graph import trace

@@ -1,4 +1,4 @@
-"""What a scheme extends: widths and more that the target's hardware lacks, counted over the sites as rules leave them."""
+"""What a scheme extends: what the target's hardware lacks, counted over the sites as rules leave them."""
 
 import msgspec
 import pytest

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+from hwsim.catalogue import CATALOGUE, Dyadic
 from hwsim.operations import Embed, Requantize
-from hwsim.requantization import CATALOGUE, Dyadic
 from hwsim.targets import TARGETS
 from hwsim.validate import validate
 from reference.floating import FloatArithmetic

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from hwsim import files
 from hwsim import operations as ops
 from hwsim import program as ir
+from hwsim.catalogue import Dyadic
 from hwsim.formats import Accumulator, IntFormat
 from hwsim.loading import load
 from hwsim.machine import Machine
 from hwsim.packing import pack, packed_bytes, unpack
 from hwsim.program import Program
-from hwsim.requantization import Dyadic
 from reference.quantize.scheme import Scheme, preset
 from tests.unit.tiny_program import tiny_program
 

@@ -5,8 +5,7 @@ import re
 import msgspec
 import pytest
 
-from hwsim.formats import Rounding, Scaling
-from hwsim.requantization import (
+from hwsim.catalogue import (
     CATALOGUE,
     MAX_SHIFT,
     AnyRequantization,
@@ -18,6 +17,7 @@ from hwsim.requantization import (
     scaling_of,
     scheme_type,
 )
+from hwsim.formats import Rounding, Scaling
 
 PAGE = {  # docs/operators/requantization.md, section 1: least and greatest m, least e, |x| to 2^bits
     "q31_double": (1 << 30, (1 << 31) - 1, 0, 31),

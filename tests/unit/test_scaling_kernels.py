@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hwsim.catalogue import CATALOGUE, scheme_type
 from hwsim.formats import Counter, IntFormat, Rounding, Scaling
-from hwsim.requantization import CATALOGUE, scheme_type
 from hwsim.requantize import requantize, shift_right
 from tests import oracle
 from tests.oracle import Ratio

@@ -8,10 +8,10 @@ import pytest
 from rich.console import Console
 
 from analysis.show import Description, describe, render, show
+from hwsim.catalogue import Dyadic
 from hwsim.formats import Accumulator, Granularity, Overflow
 from hwsim.operations import Requantize
 from hwsim.program import Program
-from hwsim.requantization import Dyadic
 from hwsim.targets import TARGETS
 from hwsim.validate import validate
 from reference.quantize.scheme import Scheme, preset

@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from analysis.targets import OPERATORS, details, overview, program_provenance, provenance, schemes
+from hwsim.catalogue import CATALOGUE
 from hwsim.program import Program
-from hwsim.requantization import CATALOGUE
 from hwsim.targets import TARGETS
 from reference.quantize.origin import Origin
 from reference.quantize.scheme import Scheme, preset

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from hwsim import operations as ops
 from hwsim import program as ir
+from hwsim.catalogue import MAX_MULTIPLIER, Dyadic
 from hwsim.formats import Accumulator, IntFormat, Overflow
 from hwsim.machine import Machine
 from hwsim.operations import Requantize, written
 from hwsim.program import Manifest, Program
-from hwsim.requantization import MAX_MULTIPLIER, Dyadic
 from hwsim.validate import validate
 from reference.quantize.scheme import Scheme, preset
 from tests import oracle

@@ -15,10 +15,7 @@ from numpy.typing import NDArray
 
 from hwsim import operations as ops
 from hwsim import program as ir
-from hwsim.formats import Accumulator, IntFormat, Rounding
-from hwsim.machine import Machine
-from hwsim.program import Manifest, Program
-from hwsim.requantization import (
+from hwsim.catalogue import (
     Q15,
     AnyRequantization,
     Dyadic,
@@ -32,6 +29,9 @@ from hwsim.requantization import (
     Q31Single,
     Shift,
 )
+from hwsim.formats import Accumulator, IntFormat, Rounding
+from hwsim.machine import Machine
+from hwsim.program import Manifest, Program
 from hwsim.targets import TARGETS
 from hwsim.validate import validate
 from reference.quantize.scheme import preset
