@@ -115,6 +115,10 @@ class Accumulator(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def __post_init__(self) -> None:
         if not 8 <= self.bits <= MAX_BITS:
             raise ValueError(f"an accumulator of {self.bits} bits; allowed are 8 to {MAX_BITS}")
+        for field, kind in (("overflow", Overflow), ("granularity", Granularity)):
+            if not isinstance(getattr(self, field), kind):
+                allowed = ", ".join(str(member) for member in kind)
+                raise ValueError(f"an accumulator's {field} {getattr(self, field)!r}; allowed are {allowed}")
         if not 1 <= self.tile <= MAX_TILE:
             raise ValueError(f"an accumulator tile of {self.tile} products; allowed are 1 to {MAX_TILE}")
 
