@@ -14,7 +14,8 @@ from reference.quantize.plan import Planner
 from reference.quantize.plan_layernorm import LAYERNORM
 from reference.quantize.plan_softmax import SOFTMAX
 
-SITE = "encoder.0.operator"
+SITE = "operator.layernorm"
+"""A name of which the planner knows that its weight is a gamma."""
 PARTS = ("numerator", "denominator", "quotient", "output")
 
 
