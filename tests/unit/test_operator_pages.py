@@ -170,12 +170,13 @@ def test_the_page_of_targets_shows_what_was_compared_and_measured(tmp_path: Path
     (tmp_path / pages.CONFORMANCE).write_text(json.dumps(RECORDED))
     configuration = {"name": "ita-native", "sentences": 100, "codes_compared": 5_000, "codes_different": 0}
     configuration |= {"loss_increase": 0.0123, "bleu_float": 30.0, "bleu_integer": None, "target": "ita"}
+    configuration |= {"bleu_integer_95_percent": [None, None]}
     configuration |= {"borrowed": {"residual": "pulp"}, "extended": ["4-bit weights"]}
     report = {"configurations": [configuration], "context": {"commit": "0123456789abcdef"}}
     (tmp_path / "results" / "targets" / "ita" / "report.json").write_text(json.dumps(report))
     text = pages.targets_page(tmp_path)
     assert "| requantize q31_double | int8 | TFLM | tflite_micro 1.0 | 1,000,000 | 7 | 0 | rounds once |" in text
-    assert "| `ita` | ita-native | 100 | 5,000 | 0 | +0.0123 | 30.00 | – | residual (pulp) | 4-bit weights |" in text
+    assert "| `ita` | ita-native | 100 | 5,000 | 0 | +0.0123 | 30.00 | – [–, –] | residual (pulp) | 4-bit weights |" in text
     assert "[report.json](results/targets/ita/report.json), commit 0123456789ab" in text
 
 
