@@ -176,7 +176,10 @@ def test_the_page_of_targets_shows_what_was_compared_and_measured(tmp_path: Path
     (tmp_path / "results" / "targets" / "ita" / "report.json").write_text(json.dumps(report))
     text = pages.targets_page(tmp_path)
     assert "| requantize q31_double | int8 | TFLM | tflite_micro 1.0 | 1,000,000 | 7 | 0 | rounds once |" in text
-    assert "| `ita` | ita-native | 100 | 5,000 | 0 | +0.0123 | 30.00 | – [–, –] | residual (pulp) | 4-bit weights |" in text
+    assert (
+        "| `ita` | ita-native | 100 | 5,000 | 0 | +0.0123 | 30.00 | – [–, –] | residual (pulp) | 4-bit weights |"
+        in text
+    )
     assert "[report.json](results/targets/ita/report.json), commit 0123456789ab" in text
 
 
