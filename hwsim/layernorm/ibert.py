@@ -3,23 +3,19 @@
 import numpy as np
 from numba import njit
 
-from hwsim.arguments import SHIFT_MAX, Codes, Multipliers, check_multipliers, check_range
+from hwsim.arguments import MULTIPLIER_MAX, SHIFT_MAX, Codes, Multipliers, check_multipliers, check_range
 from hwsim.fixedpoint import Counters, half_even_divide, isqrt, raise_to_one
 from hwsim.formats import IntFormat, Scaling
 from hwsim.layernorm.rows import (
     Values,
-    check_operands,
-    check_output,
-    check_rows,
+    checked_rows,
     deviations,
-    offset_rows,
     sums,
 )
 from hwsim.rescale import rescale
 
 MAX_VARIANCE_SHIFT = 31
 VARIANCE_LIMIT = 1 << 32
-_INT31_MAX = (1 << 31) - 1
 _ONE = 1 << 31
 
 
@@ -68,13 +64,12 @@ def ibert_layernorm(
         For other dtypes, shapes, constants or formats, if V of a row reaches 2^32, or if a value before the last
         rounding times its multiplier, and half of 2^shift, reach 2^63.
     """
-    check_rows(x, gamma, bias, counters)
-    check_operands(x, gamma, bias, zero, (-1, 1))
-    check_multipliers("multiplier", multiplier, (1, gamma.size), 1, _INT31_MAX)
+    offset = checked_rows(
+        x, gamma, bias, counters, zero=zero, zero_point=zero_point, output=output, gamma_range=(-1, 1)
+    )
+    check_multipliers("multiplier", multiplier, (1, gamma.size), 1, MULTIPLIER_MAX)
     check_multipliers("shift", shift, (1, gamma.size), 0, SHIFT_MAX)
     check_range("variance_shift", variance_shift, 0, MAX_VARIANCE_SHIFT)
-    check_output(zero_point, output)
-    offset = offset_rows(x, zero)
     values, variances = np.empty(offset.shape, np.int64), np.empty(len(offset), np.int64)
     _deviations(offset, int(variance_shift), bool(centred), values, variances)
     check_range("V of a row", int(variances.max(initial=0)), 0, VARIANCE_LIMIT - 1)

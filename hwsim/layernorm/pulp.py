@@ -8,12 +8,9 @@ from hwsim.fixedpoint import Counters, isqrt, saturate
 from hwsim.formats import IntFormat
 from hwsim.layernorm.rows import (
     Values,
-    check_operands,
-    check_output,
-    check_rows,
+    checked_rows,
     deviations,
     divide_toward_zero,
-    offset_rows,
     sums,
 )
 
@@ -60,11 +57,8 @@ def pulp_layernorm(
     ValueError
         For other dtypes, shapes, constants or formats.
     """
-    check_rows(x, gamma, bias, counters)
-    check_operands(x, gamma, bias, zero)
+    offset = checked_rows(x, gamma, bias, counters, zero=zero, zero_point=zero_point, output=output)
     check_range("shift", shift, 0, MAX_SHIFT)
-    check_output(zero_point, output)
-    offset = offset_rows(x, zero)
     codes = np.empty_like(offset)
     limits = output.min - int(zero_point), output.max - int(zero_point)
     _pulp_layernorm(offset, gamma, bias, int(shift), limits, bool(centred), codes, counters)

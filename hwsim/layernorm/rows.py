@@ -38,20 +38,30 @@ def check_rows(x: Codes, gamma: Codes, bias: Values, counters: Counters, bias_na
         raise ValueError(f"x has shape {x.shape}; allowed: at least one element a row")
 
 
-def check_operands(
-    x: Codes, gamma: Codes, bias: Values, zero: int, gamma_range: tuple[int, int] = (SIGNED_MIN, SIGNED_MAX)
-) -> None:
-    """Refuse an x or its zero point that is no code, a gamma outside its range, a bias beyond 2^62."""
+def checked_rows(
+    x: Codes,
+    gamma: Codes,
+    bias: Values,
+    counters: Counters,
+    *,
+    zero: int,
+    zero_point: int,
+    output: IntFormat,
+    gamma_range: tuple[int, int] = (SIGNED_MIN, SIGNED_MAX),
+) -> Codes:
+    """x' of (n,) rows, after every check that operators with one result have in common.
+
+    Refuses, besides what `check_rows` does, an x, a result or a zero point that is no code, a gamma outside its range,
+    and a bias beyond 2^62.
+    """
+    check_rows(x, gamma, bias, counters)
     check_elements("x", x, CODE_MIN, CODE_MAX)
     check_zero_point("zero", zero)
     check_elements("gamma", gamma, *gamma_range)
     check_elements("bias", bias, -BIAS_MAX, BIAS_MAX)
-
-
-def check_output(zero_point: int, output: IntFormat) -> None:
-    """Refuse a result that is no code."""
     check_zero_point("zero_point", zero_point)
     check_code_format("output", output)
+    return offset_rows(x, zero)
 
 
 def offset_rows(x: Codes, zero: int) -> Codes:

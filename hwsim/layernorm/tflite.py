@@ -3,24 +3,21 @@
 import numpy as np
 from numba import njit
 
-from hwsim.arguments import SHIFT_MAX, Codes, check_range
+from hwsim.arguments import MULTIPLIER_MAX, SHIFT_MAX, Codes, check_range
 from hwsim.fixedpoint import DENOMINATOR_CLAMP, Counters, toward_zero_shift
 from hwsim.formats import IntFormat, Scaling
 from hwsim.gemmlowp import doubling_high_multiply, inverse_sqrt, rounding_divide
 from hwsim.layernorm.rows import (
     Values,
-    check_operands,
-    check_output,
-    check_rows,
+    checked_rows,
     divide_toward_zero,
-    offset_rows,
     sums,
 )
 from hwsim.rescale import rescale
 
 MAX_LENGTH = 1 << 20
 SQUARES_LIMIT = 1 << 50
-"""Least sum(x'^2) * floor(2^20 / n) that is refused; the variance is below 2^30."""
+"""Greatest sum(x'^2) * floor(2^20 / n): that of a row of the least int16 codes. The variance is at most 2^30."""
 _INT31_MAX = (1 << 31) - 1
 _FRACTION_BITS = 10
 _HALF = 1 << (_FRACTION_BITS - 1)
@@ -71,14 +68,11 @@ def tflite_layernorm(
         For other dtypes, shapes, constants or formats, if sum(x'^2) * floor(2^20 / n) of a row exceeds 2^50, or if
         the v of (L13) times 2^max(31 - shift, 0) reaches 2^31.
     """
-    check_rows(x, gamma, bias, counters)
+    offset = checked_rows(x, gamma, bias, counters, zero=zero, zero_point=zero_point, output=output)
     check_range("n", gamma.size, 1, MAX_LENGTH)
-    check_operands(x, gamma, bias, zero)
     check_range("variance_limit", variance_limit, 1, _INT31_MAX)
-    check_range("multiplier", multiplier, 1 << 30, _INT31_MAX)
+    check_range("multiplier", multiplier, 1 << 30, MULTIPLIER_MAX)
     check_range("shift", shift, 0, SHIFT_MAX)
-    check_output(zero_point, output)
-    offset = offset_rows(x, zero)
     values, squares = np.empty(offset.shape, np.int64), np.empty(len(offset), np.int64)
     events = np.zeros_like(counters)
     _normalise(offset, gamma, bias, int(variance_limit), bool(centred), values, squares, events)
