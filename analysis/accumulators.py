@@ -6,7 +6,6 @@ docs/operators/accumulator.md), or for the text that was run: what its running s
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,7 +18,8 @@ from hwsim.formats import Accumulator, Counter, Granularity, Overflow
 from hwsim.machine import Machine, Observer
 from hwsim.operations import MatMul
 from hwsim.program import Program
-from hwsim.proofs import Interval, activation_product, centred, weight_product
+from hwsim.proofs import Interval, centred_weight, product_reach, product_terms
+from hwsim.steps import products
 from hwsim.steps.workspace import Array
 
 SPEC = "BITS:RULE[:WHEN[=TILE]]"
@@ -141,12 +141,11 @@ def _product(output: str) -> str:
 
 
 def _width(program: Program, function: str, operation: MatMul, observed: tuple[int, int] | None) -> Width:
-    dim = program.tensors[operation.a].dims[-1]
-    proven, a2q = _proven(program, operation), _a2q(program, operation)
+    proven, a2q = product_reach(program, operation), _a2q(program, operation)
     return Width(
         function=function,
         operation=operation.output,
-        terms=program.dimensions[dim].maximum if isinstance(dim, str) else dim,
+        terms=product_terms(program, operation),
         proven=(proven.low, proven.high),
         proven_bits=proven.bits,
         a2q_bits=a2q if isinstance(a2q, int) else None,
@@ -156,18 +155,6 @@ def _width(program: Program, function: str, operation: MatMul, observed: tuple[i
     )
 
 
-def _proven(program: Program, operation: MatMul) -> Interval:
-    """(10a) or (10b), whatever the accumulator's width and rule are."""
-    a = program.tensors[operation.a]
-    left = centred(a.format, a.zero_point)
-    if operation.b in program.constants:
-        bias = None if operation.bias is None else program.constants[operation.bias]
-        return weight_product(left, _weights(program, operation), bias)
-    b, dim = program.tensors[operation.b], a.dims[-1]
-    terms = program.dimensions[dim].maximum if isinstance(dim, str) else dim
-    return activation_product(left, centred(b.format, b.zero_point), terms)
-
-
 def _a2q(program: Program, operation: MatMul) -> int | str:
     """(A4), the worst row; or why it does not apply."""
     a = program.tensors[operation.a]
@@ -175,12 +162,8 @@ def _a2q(program: Program, operation: MatMul) -> int | str:
         return "both factors are activations"
     if a.zero_point:
         return f"the input has a zero point ({a.zero_point})"
-    norm = int(np.abs(_weights(program, operation)).sum(-1).max())
+    norm = int(np.abs(centred_weight(program, operation).astype(np.int64)).sum(-1).max())
     return (norm << (a.format.bits - a.format.signed)).bit_length() + 1
-
-
-def _weights(program: Program, operation: MatMul) -> Array:
-    return program.constants[operation.b].astype(np.int64) - program.constant_info[operation.b].zero_point
 
 
 # --- what a run really does -------------------------------------------------------------------------------------------
@@ -232,7 +215,7 @@ class Watch(Machine):
 
     def run(self, function: str, inputs: Mapping[str, Array], observe: Observer | None = None) -> dict[str, Array]:
         """As the machine's; a call of `encode` begins the next sentence."""
-        values = dict(inputs)
+        values = {name: np.asarray(array, np.int32, order="C") for name, array in inputs.items()}
 
         def keep(name: str, array: Array) -> None:
             values[name] = array
@@ -248,31 +231,20 @@ class Watch(Machine):
                 self._look(operation, values, call)
         return outputs
 
-    def _look(self, operation: MatMul, values: Mapping[str, Array], call: str) -> None:
-        a, b, rest = self._operands(operation, values)
+    def _look(self, operation: MatMul, values: dict[str, Array], call: str) -> None:
+        a, b, bias, a_zero, b_zero = products.operands(self._workspace, operation, values)
         name = operation.output
-        low, high = gemm.partial_extremes(a, b, **rest)
+        low, high = gemm.partial_extremes(a, b, bias, a_zero=a_zero, b_zero=b_zero)
         least, greatest = self.observed.get(name, (low, high))
         self.observed[name] = min(low, least), max(high, greatest)
         if name not in self._first and self.events(name):
-            found = gemm.first_overflow(a, b, **rest, accumulator=operation.accumulator)
+            accumulator = operation.accumulator
+            found = gemm.first_overflow(a, b, bias, a_zero=a_zero, b_zero=b_zero, accumulator=accumulator)
             if found is not None:
                 *batch, row, column, k = found
                 self._first[name] = FirstOverflow(
                     sentence=self._sentence, call=call, batch=batch, row=row, column=column, k=k
                 )
-
-    def _operands(self, operation: MatMul, values: Mapping[str, Array]) -> tuple[Array, Any, dict[str, Any]]:
-        """Both factors, then bias and zero points, as `hwsim.gemm` takes them."""
-        w, bias = self._workspace, None
-        if operation.bias is not None:
-            bias = self.program.constants[operation.bias].astype(np.int64)
-        a = np.asarray(values[operation.a], np.int32, order="C")
-        if operation.b in self.program.constants:
-            return a, w.operand(operation.b), {"bias": bias, "a_zero": w.zero(operation.a)}
-        b = values[operation.b].swapaxes(-1, -2) if operation.transpose_b else values[operation.b]
-        zeros = {"a_zero": w.zero(operation.a), "b_zero": w.zero(operation.b)}
-        return a, np.asarray(b, np.int32, order="C"), {"bias": bias, **zeros}
 
     def events(self, output: str) -> int:
         """Overflow events of an operation so far."""

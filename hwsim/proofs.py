@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.formats import Accumulator, IntFormat, Overflow
+from hwsim.operations import MatMul
+from hwsim.program import Program
 
 
 class Interval(NamedTuple):
@@ -46,6 +48,28 @@ def activation_product(a: Interval, b: Interval, terms: int) -> Interval:
     """(10b): every partial sum of at most `terms` products of two activations."""
     corners = [x * y for x in a for y in b]
     return Interval(terms * min(0, *corners), terms * max(0, *corners))
+
+
+def product_terms(program: Program, operation: MatMul) -> int:
+    """Products of a sum, at most."""
+    dim = program.tensors[operation.a].dims[-1]
+    return program.dimensions[dim].maximum if isinstance(dim, str) else dim
+
+
+def centred_weight(program: Program, operation: MatMul) -> NDArray[Any]:
+    """The constant factor of a product, (out, in), less its zero point."""
+    return program.constants[operation.b] - program.constant_info[operation.b].zero_point
+
+
+def product_reach(program: Program, operation: MatMul) -> Interval:
+    """(10a) of a product with a constant, (10b) of two activations, whatever its accumulator."""
+    a = program.tensors[operation.a]
+    left = centred(a.format, a.zero_point)
+    if operation.b in program.constants:
+        bias = None if operation.bias is None else program.constants[operation.bias]
+        return weight_product(left, centred_weight(program, operation), bias)
+    b = program.tensors[operation.b]
+    return activation_product(left, centred(b.format, b.zero_point), product_terms(program, operation))
 
 
 def check_accumulator(site: str, reach: Interval, accumulator: Accumulator) -> Interval:

@@ -1,5 +1,7 @@
 """Embeddings, matrix products, and what is done to accumulators and caches."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from hwsim import activation, embedding, gemm
@@ -31,20 +33,34 @@ def embed(w: Workspace, op: Embed, values: Values) -> None:
     )
 
 
-def matmul(w: Workspace, op: MatMul, values: Values) -> None:
-    if op.b in w.program.constants:
-        b: Array | gemm.Prepared = w.operand(op.b)
-        zero = w.operand(op.b).zero
-    else:
-        b, zero = values[op.b], w.zero(op.b)
-        b = np.ascontiguousarray(b.swapaxes(-1, -2)) if op.transpose_b else b
+class Operands(NamedTuple):
+    """What a matrix product works on, as `hwsim.gemm` takes it."""
+
+    a: Array
+    b: Array | gemm.Prepared
+    bias: Array | None
+    a_zero: int
+    b_zero: int
+
+
+def operands(w: Workspace, op: MatMul, values: Values) -> Operands:
+    """Both factors, bias and zero points; activations that lie as (k, n) are transposed."""
     bias = None if op.bias is None else w.program.constants[op.bias].astype(np.int64)
+    if op.b in w.program.constants:
+        prepared = w.operand(op.b)
+        return Operands(values[op.a], prepared, bias, w.zero(op.a), prepared.zero)
+    b = np.ascontiguousarray(values[op.b].swapaxes(-1, -2)) if op.transpose_b else values[op.b]
+    return Operands(values[op.a], b, bias, w.zero(op.a), w.zero(op.b))
+
+
+def matmul(w: Workspace, op: MatMul, values: Values) -> None:
+    a, b, bias, a_zero, b_zero = operands(w, op, values)
     values[op.output] = gemm.matmul(
-        values[op.a],
+        a,
         b,
         bias,
-        a_zero=w.zero(op.a),
-        b_zero=zero,
+        a_zero=a_zero,
+        b_zero=b_zero,
         accumulator=w.effective(op),
         counters=w.events(op.output),
     )

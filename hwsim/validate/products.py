@@ -3,7 +3,7 @@
 from hwsim.catalogue import Dyadic
 from hwsim.formats import IntFormat, Overflow, Scaling
 from hwsim.operations import Append, Embed, MatMul, MergeHeads, Relu, Requantize, ShiftRight, SplitHeads
-from hwsim.proofs import Interval, activation_product, centred, check_accumulator, weight_product
+from hwsim.proofs import Interval, check_accumulator, product_reach
 from hwsim.validate.checker import CODE_BITS, MATRICES, PRODUCT_LIMIT, Checker
 
 
@@ -22,7 +22,7 @@ def embed(c: Checker, op: Embed) -> None:
 
 
 def matmul(c: Checker, op: MatMul) -> None:
-    left = centred(c.code(op.a), c.info(op.a).zero_point)
+    c.code(op.a)
     *rows, terms = c.dims(op.a, MATRICES)
     *lead, columns = c.dims(op.output, MATRICES)
     if lead != rows:
@@ -31,28 +31,26 @@ def matmul(c: Checker, op: MatMul) -> None:
     if output.format != IntFormat(bits=op.accumulator.bits) or output.zero_point:
         raise ValueError(f"{op.output} must be as its accumulator, int{op.accumulator.bits} with zero point 0")
     if op.b in c.program.constants:
-        reach = _weight_product(c, op, left, columns, terms)
+        _weight(c, op, columns, terms)
     else:
         if op.bias is not None:
             raise ValueError("a product of two activations has no bias")
-        right = centred(c.code(op.b), c.info(op.b).zero_point)
+        c.code(op.b)
         wanted = (*lead[:-1], terms, columns) if op.transpose_b else (*lead[:-1], columns, terms)
         if c.dims(op.b) != wanted:
             raise ValueError(f"{op.b} has dimensions {c.dims(op.b)}, needed {wanted}")
-        reach = activation_product(left, right, c.maximum(terms))
+    reach = product_reach(c.program, op)
     if op.accumulator.overflow is not Overflow.PROVEN and reach.magnitude >= PRODUCT_LIMIT:
         raise ValueError(f"products reach {reach.magnitude}, beyond 64-bit simulation")
     c.reach[op.output] = check_accumulator(op.output, reach, op.accumulator)
 
 
-def _weight_product(c: Checker, op: MatMul, left: Interval, columns: str | int, terms: str | int) -> Interval:
+def _weight(c: Checker, op: MatMul, columns: str | int, terms: str | int) -> None:
     if op.transpose_b:
         raise ValueError("a constant operand is stored (out, in); transpose_b is for activations")
     c.constant(op.b, (c.fixed(columns), c.fixed(terms)), code=True, centred_at_zero=False)
     if op.bias is not None:
         c.constant(op.bias, (c.fixed(columns),))
-    bias = None if op.bias is None else c.program.constants[op.bias]
-    return weight_product(left, c.program.constants[op.b] - c.program.constant_info[op.b].zero_point, bias)
 
 
 def shift_right(c: Checker, op: ShiftRight) -> None:
