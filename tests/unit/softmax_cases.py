@@ -213,7 +213,8 @@ def pinned(name: str) -> list[Case]:
         certain = {"polynomial": oracle.Polynomial(1, 1, 1), "multiplier": 1, "shift": 20}
         cases.append(Case(name, rows[:, :1].copy(), np.ones((len(rows), 1), np.bool_), certain, UINT8))
         tie = certain | {"multiplier": 5, "shift": 31}  # the greatest exponential is 5/2
-        cases.append(Case(name, rows, np.ones(rows.shape, np.bool_), tie, UINT8))
+        nothing = certain | {"shift": 62}  # each exponential is 0, and so is their sum
+        cases += [Case(name, rows, np.ones(rows.shape, np.bool_), constants, UINT8) for constants in (tie, nothing)]
     return cases + (group_ends() if name == "itamax" else [])
 
 

@@ -27,7 +27,16 @@ from tests.unit.kernel_checks import (
     tallied,
     thin,
 )
-from tests.unit.test_kernels_properties import INT8, INT16, NORM, SPREAD, TIES, UINT8, explore
+from tests.unit.test_kernels_properties import (
+    HALVES,
+    INT8,
+    INT16,
+    NORM,
+    SPREAD,
+    TIES,
+    UINT8,
+    explore,
+)
 
 Draw = Callable[..., Any]
 Numbers = dict[str, Any]
@@ -234,6 +243,7 @@ def rms(bits: int) -> st.SearchStrategy[tuple[Any, ...]]:
 
 def test_rms_of_fullyqt() -> None:
     cases = [(*NORM, zero) for zero in (0, 5, -128)] + [(*NORM._replace(x=SPREAD), zero) for zero in (1, 127)]
+    cases += [(*NORM._replace(x=x, constants=HALVES), 0) for x in (SPREAD, -SPREAD)]
     empty = NORM.constants._replace(eps=0)
     cases += [(*NORM._replace(constants=empty), -128), (*NORM._replace(x=FLAT, constants=empty), 0)]
     seen = explore(check_layernorm, rms, cases)
