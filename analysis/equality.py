@@ -14,6 +14,7 @@ from analysis.steppers import MachineStepper, strict_stepper
 from hwsim.formats import Counter
 from hwsim.machine import Machine
 from hwsim.operations import written
+from hwsim.zeros import ZeroCounter
 from reference.decoding import Stepper, beam, greedy, length_limit
 from reference.model import Transformer
 from reference.quantize.strict import StrictArithmetic
@@ -117,9 +118,15 @@ class Lockstep:
     """
 
     def __init__(
-        self, model: Transformer, strict: StrictArithmetic, machine: Machine, sources: Sequence[list[int]]
+        self,
+        model: Transformer,
+        strict: StrictArithmetic,
+        machine: Machine,
+        sources: Sequence[list[int]],
+        zeros: ZeroCounter | None = None,
     ) -> None:
         self.result = Equality()
+        self._zeros = zeros
         self._program = machine.program
         self._seen: dict[str, Tensor] = {}
         self._values: dict[str, NDArray[Any]] = {}
@@ -140,6 +147,8 @@ class Lockstep:
         return logits
 
     def _compare(self, function: str, call: str) -> None:
+        if self._zeros is not None:
+            self._zeros.count(function, self._values)
         visible = self._strict.visibility()
         made = {name for operation in self._program.functions[function].operations for name in written(operation)}
         for site, codes in self._seen.items():
@@ -178,6 +187,7 @@ def prove_equal(
     sources: Sequence[list[int]],
     *,
     beam_width: int = 1,
+    zeros: ZeroCounter | None = None,
 ) -> Equality:
     """Translate a batch with machine and fake-quant in lockstep, comparing all codes.
 
@@ -187,6 +197,8 @@ def prove_equal(
         Ids of each sentence, ended by EOS.
     beam_width
         1 is greedy; more is beam search with length penalty 0.6 over the machine's logits.
+    zeros
+        Counts the zero operands of the machine's products.
 
     Raises
     ------
@@ -208,7 +220,7 @@ def prove_equal(
 
     before = machine.totals[Counter.OVERFLOW], strict.overflows
     try:
-        lockstep = Lockstep(model, strict, machine, sources)
+        lockstep = Lockstep(model, strict, machine, sources, zeros)
         result = lockstep.result
         result.integer = search(lockstep)
     finally:

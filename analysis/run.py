@@ -11,9 +11,13 @@ from analysis.bleu import Bleu, bleu, paired_difference
 from analysis.equality import Equality, prove_equal
 from analysis.steppers import MachineStepper, float_stepper
 from analysis.workload import ROWS_PER_BATCH, Configuration, Model, by_length, calibrate_on_ids, configure
-from hwsim.accelerator.estimate import Estimate, estimate
+from hwsim.accelerator.cost.estimate import Estimate, estimate
+from hwsim.accelerator.hardware import Hardware
+from hwsim.accelerator.lowered import program_workload
+from hwsim.accelerator.presets import PRESETS, hardware
 from hwsim.formats import Overflow
 from hwsim.machine import Machine
+from hwsim.zeros import ZeroCounter, ZeroCounts
 from reference.data import ParallelText
 from reference.decoding import Stepper, beam, greedy, length_limit
 from reference.quantize.calibrate import Range
@@ -51,6 +55,7 @@ class ConfigurationResult:
     bleu_difference: tuple[float, float]
     accuracy: Accuracy
     estimate: Estimate
+    zeros: ZeroCounts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +76,7 @@ def run(
     ranges: dict[str, Range],
     *,
     beam_width: int = 1,
+    machine: Hardware | None = None,
     advance: Advance = nothing,
 ) -> RunResult:
     """Run every scheme over a text.
@@ -81,18 +87,24 @@ def run(
         Calibrated ranges.
     beam_width
         1 is greedy.
+    machine
+        What the translations are priced on; default: the first preset.
     advance
         Called with the number of sentences done; each is done once in float and once a scheme.
     """
     rows = model.encode(text.source, "source text")
     floating = translate_float(model, rows, beam_width, advance)
     configurations = [configure(model, scheme, ranges) for scheme in schemes]
-    proofs = [prove_text(model, one, rows, beam_width=beam_width, advance=advance) for one in configurations]
+    counters = [ZeroCounter(one.program) for one in configurations]
+    proofs = [
+        prove_text(model, one, rows, beam_width=beam_width, zeros=zeros, advance=advance)
+        for one, zeros in zip(configurations, counters, strict=True)
+    ]
     passes = float_passes(model.network, model.batches_by_length(text, "text"), keep_sites=True)
     accuracies = measure_all(model.network, [one.plan for one in configurations], passes)
     results = [
-        _result(configuration, proof, accuracy, rows, floating, text)
-        for configuration, proof, accuracy in zip(configurations, proofs, accuracies, strict=True)
+        _result(configuration, proof, accuracy, rows, floating, text, machine or hardware(PRESETS[0]), counter.counts)
+        for configuration, proof, accuracy, counter in zip(configurations, proofs, accuracies, counters, strict=True)
     ]
     return RunResult(
         text=text,
@@ -110,6 +122,8 @@ def _result(
     rows: list[list[int]],
     floating: Translations,
     text: ParallelText,
+    machine: Hardware,
+    zeros: ZeroCounts,
 ) -> ConfigurationResult:
     equality, integer, fake_quant = proof
     lengths = [(len(source), len(target)) for source, target in zip(rows, integer.ids, strict=True)]
@@ -121,7 +135,8 @@ def _result(
         bleu_fake_quant=bleu(fake_quant.text, text.target),
         bleu_difference=paired_difference(integer.text, floating.text, text.target),
         accuracy=accuracy,
-        estimate=estimate(configuration.program, lengths),
+        estimate=estimate(program_workload(configuration.program, lengths, zeros), machine),
+        zeros=zeros,
     )
 
 
@@ -132,9 +147,10 @@ def prove_text(
     *,
     beam_width: int = 1,
     alone: bool = False,
+    zeros: ZeroCounter | None = None,
     advance: Advance = nothing,
 ) -> Proof:
-    """Equality over a whole text, and its translations by the machine and by fake-quant.
+    """Equality over a whole text, and its translations by the machine and by fake-quant; `zeros` counts the machine's.
 
     Sentences run one by one, in the order of the text, if `alone` says so or where accumulators can overflow: a batch
     would count the overflows of its padding too.
@@ -152,7 +168,9 @@ def prove_text(
     fake_quant: list[list[int]] = [[] for _ in rows]
     for indices in _batches(rows, beam_width, alone):
         sources = [rows[i] for i in indices]
-        part = prove_equal(model.network, configuration.strict, configuration.machine, sources, beam_width=beam_width)
+        part = prove_equal(
+            model.network, configuration.strict, configuration.machine, sources, beam_width=beam_width, zeros=zeros
+        )
         if part.first is not None:
             part.first = replace(part.first, sentence=indices[part.first.sentence - 1] + 1)
         total.merge(part)

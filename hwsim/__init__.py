@@ -12,7 +12,10 @@ from hwsim.program import Program
 
 if TYPE_CHECKING:
     from hwsim import kernels
-    from hwsim.accelerator.estimate import estimate
+    from hwsim.accelerator.cost.estimate import estimate
+    from hwsim.accelerator.lowered import program_workload
+    from hwsim.accelerator.presets import hardware
+    from hwsim.accelerator.workloads import workload
     from hwsim.loading import load
     from hwsim.machine import Machine
 
@@ -28,11 +31,21 @@ __all__ = [
     "Scaling",
     "compare",
     "estimate",
+    "hardware",
     "kernels",
     "load",
+    "program_workload",
+    "workload",
 ]
 
-_AT_FIRST_USE = {"Machine": "hwsim.machine", "estimate": "hwsim.accelerator.estimate", "load": "hwsim.loading"}
+_AT_FIRST_USE = {
+    "Machine": "hwsim.machine",
+    "estimate": "hwsim.accelerator.cost.estimate",
+    "hardware": "hwsim.accelerator.presets",
+    "load": "hwsim.loading",
+    "program_workload": "hwsim.accelerator.lowered",
+    "workload": "hwsim.accelerator.workloads",
+}
 
 
 if not TYPE_CHECKING:  # or a type checker would take every name

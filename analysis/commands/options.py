@@ -22,6 +22,12 @@ CalibrateReference = Annotated[
 ]
 Beam = Annotated[int, typer.Option("--beam", min=1, help="Beam width; 1 is greedy.")]
 Program = Annotated[Path, typer.Argument(help="Program file.")]
+Accelerator = Annotated[
+    str | None,
+    typer.Option(
+        "--accelerator", metavar="NAME|TOML", help="What is priced: a preset or a hardware record. Default: edge-256."
+    ),
+]
 Target = Annotated[
     str | None,
     typer.Option("--target", metavar="NAME", help="Whose arithmetic, see `hwsim targets`. Default: fullyqt."),

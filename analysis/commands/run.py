@@ -29,6 +29,7 @@ def run(
     calibrate: options.Calibrate = None,
     calibrate_reference: options.CalibrateReference = None,
     beam: options.Beam = 1,
+    accelerator: options.Accelerator = None,
     sensitivity: Annotated[bool, typer.Option(help="Measure the sensitivity of each group too.")] = True,
 ) -> None:
     """Translate, prove every code equal, price, and write a report: the main job.
@@ -40,18 +41,19 @@ def run(
     from analysis.report.study import study
     from analysis.run import run as run_all
     from analysis.workload import check_inputs, load_model
+    from hwsim.accelerator.presets import PRESETS, hardware
 
     began = time.perf_counter()
     folder = out or Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
     report.check_target(folder)
-    schemes = shared.choose_schemes(config, scheme, target)
+    schemes, machine = shared.choose_schemes(config, scheme, target), hardware(accelerator or PRESETS[0])
     loaded = load_model(model)
     whole = shared.read_text(text, reference)
     body = whole.head(sentences)
     check_inputs(loaded, schemes, body)
     ranges = shared.calibrated(loaded, calibrate, calibrate_reference)
     with shared.progress("translating and comparing", len(body) * (1 + len(schemes))) as advance:
-        result = run_all(loaded, schemes, body, ranges, beam_width=beam, advance=advance)
+        result = run_all(loaded, schemes, body, ranges, beam_width=beam, machine=machine, advance=advance)
     rows = []
     if sensitivity:
         names = list(dict.fromkeys(one.target for one in schemes))

@@ -44,12 +44,12 @@ def generated(docs: Path) -> dict[Path, str]:
     texts = {docs / "targets.md": targets_page(docs)}
     for page in PAGES:
         path = docs / "operators" / f"{page}.md"
-        text = _replaced(path.read_text(), "errors", error_table(record, page))
-        texts[path] = _replaced(text, "where", where_table(page))
+        text = replaced(path.read_text(), "errors", error_table(record, page))
+        texts[path] = replaced(text, "where", where_table(page))
     return texts
 
 
-def _replaced(text: str, name: str, block: str) -> str:
+def replaced(text: str, name: str, block: str) -> str:
     """A page with the text between its two markers of this name replaced."""
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     if text.count(start) != 1 or text.count(end) != 1:

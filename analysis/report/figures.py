@@ -10,8 +10,8 @@ from analysis import plots
 from analysis.report.records import accelerators, configuration_names
 from analysis.run import ConfigurationResult, RunResult
 from analysis.sensitivity import Kind, Row
-from hwsim.accelerator.energy import AJ_PER_PJ
-from hwsim.accelerator.estimate import Estimate
+from hwsim.accelerator.cost.estimate import Estimate
+from hwsim.accelerator.cost.pricing import AJ_PER_PJ
 from hwsim.targets import DEFAULT_TARGET
 
 LONGEST_LABEL = 12
@@ -61,7 +61,7 @@ def _energies(cost: Estimate) -> dict[str, dict[str, float]]:
             component: energy_aj / AJ_PER_PJ / phase.sentences
             for component, energy_aj in phase.cost.by_component.items()
         }
-        for phase in (cost.encode, cost.decode)
+        for phase in cost.phases
     }
 
 

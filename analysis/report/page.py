@@ -36,7 +36,9 @@ def page(result: RunResult, report: Record, images: Sequence[Picture]) -> str:
         group_sqnr=lowest_sqnr(report["configurations"]),
         sensitivity=[table for key, kind in _SENSITIVITIES for table in pivots(report[key], kind)],
         not_modelled=not_modelled(report["configurations"]),
-        has_accumulators=any(phase["accumulator_bytes"] for one in report["configurations"] for phase in one["cost"]),
+        has_accumulators=any(
+            "accumulator" in phase["dram_bytes_by_operand"] for one in report["configurations"] for phase in one["cost"]
+        ),
         samples=samples(result),
     )
 
@@ -98,15 +100,21 @@ def pivot(rows: Sequence[Record], kind: str, widths: Sequence[int] = ()) -> Reco
 
 
 def not_modelled(configurations: Sequence[Record]) -> dict[tuple[str, str], list[float]]:
-    """(component, unit) to events of an average sentence in each configuration, all widths together."""
-    keys = sorted({(one["component"], one["unit"]) for each in configurations for one in each["not_modelled"]})
+    """(event, unit) to events of an average sentence in each configuration, all widths together."""
+    missing = [each["cost"][-1]["not_modelled"] for each in configurations]
+    keys = sorted({(_event(one), one["unit"]) for events in missing for one in events})
     return {
         key: [
-            sum(one["count"] for one in each["not_modelled"] if one["component"] == key[0]) / each["sentences"]
-            for each in configurations
+            sum(one["count"] for one in events if _event(one) == key[0]) / each["sentences"]
+            for each, events in zip(configurations, missing, strict=True)
         ]
         for key in keys
     }
+
+
+def _event(one: Record) -> str:
+    direction = one["direction"]
+    return str(one["component"]) if direction == "none" else f"{one['component']} {direction}"
 
 
 def samples(result: RunResult) -> list[dict[str, Any]]:

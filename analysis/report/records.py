@@ -9,19 +9,22 @@ import msgspec
 
 from analysis.bleu import Bleu
 from analysis.equality import Divergence, Equality
+from analysis.estimates.records import configuration_record as mapping_record
+from analysis.estimates.records import phase_record
 from analysis.report.provenance import Context
 from analysis.run import ConfigurationResult, RunResult
 from analysis.sensitivity import Row
 from analysis.targets import Provenance, provenance
-from hwsim.accelerator.energy import AJ_PER_PJ, Constant, EnergyTable
-from hwsim.accelerator.estimate import Estimate, summary_rows
-from hwsim.accelerator.events import LEVEL_OF
+from hwsim.accelerator.cost.estimate import COST_MODEL, Estimate, PhaseCost
+from hwsim.accelerator.cost.pricing import AJ_PER_PJ
+from hwsim.accelerator.prices import prices_of
+from hwsim.zeros import ZeroCounts
 from reference.quantize.scheme import Scheme, extended
 from reference.quantize.sites import Site
 
 Record = dict[str, Any]
 
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 
 
 def finite(value: float | None) -> float | None:
@@ -42,7 +45,7 @@ def report_record(result: RunResult, rows: Sequence[Row], context: Context) -> R
         "sensitivity": [sensitivity_record(row) for row in rows if row.kind == "group"],
         "sensitivity_by_layer": [sensitivity_record(row) for row in rows if row.kind == "layer"],
         "sensitivity_by_site": [sensitivity_record(row) for row in rows if row.kind == "site"],
-        "energy_constants": {table.name: constant_records(table) for table in _tables(result)},
+        "accelerator": accelerator_record(result),
     }
 
 
@@ -87,6 +90,8 @@ def configuration_record(result: RunResult, one: ConfigurationResult, name: str)
         "loss_increase": finite(one.accuracy.loss_increase),
         "weight_bytes": program.weight_bytes,
         **_cost_fields(one.estimate),
+        "macs_zero_fraction": zero_fraction(one.zeros),
+        "zeros": msgspec.to_builtins(one.zeros),
         "sites": site_records(one),
     }
 
@@ -134,37 +139,54 @@ def _divergence(first: Divergence | None) -> Record | None:
 
 def _cost_fields(cost: Estimate) -> Record:
     """Figures of one sentence on the average; `cost` has each phase, its totals over the text and its components."""
-    total, sentences = cost.total, cost.total.sentences
+    total = cost.total
     return {
-        "batch": 1,
+        "batch": cost.workload.batch,
         "priced_decoding": "greedy",
+        "cost_model": COST_MODEL,
+        "accelerator": cost.hardware.name,
         "energy_table": cost.table.name,
-        "energy_pj_per_sentence": total.energy_pj_per_sentence,
-        "energy_low_pj_per_sentence": total.cost.low_aj / AJ_PER_PJ / sentences,
-        "energy_high_pj_per_sentence": total.cost.high_aj / AJ_PER_PJ / sentences,
-        "encode_energy_pj_per_sentence": cost.encode.energy_pj_per_sentence,
-        "decode_energy_pj_per_sentence": cost.decode.energy_pj_per_sentence,
-        "energy_pj_per_target_token": total.energy_pj_per_token,
-        "dram_bytes_per_sentence": total.dram_bytes_per_sentence,
-        "dram_bytes_per_target_token": total.dram_bytes_per_token,
-        "macs_per_sentence": total.macs_per_sentence,
-        "macs_per_target_token": total.macs_per_token,
-        "cost": summary_rows(cost),
-        "not_modelled": not_modelled_records(cost),
+        "boundary": cost.hardware.boundary.value,
+        **_energy_fields(total),
+        **{f"{phase.name}_energy_pj_per_sentence": phase.per_sentence(phase.cost.energy_pj) for phase in cost.phases},
+        **{f"{phase.name}_cycles_per_sentence": phase.per_sentence(phase.cycles.total) for phase in cost.phases},
+        "energy_pj_per_target_token": total.per_token(total.cost.energy_pj),
+        "cycles_per_sentence": total.per_sentence(total.cycles.total),
+        "seconds_per_sentence": total.per_sentence(cost.seconds),
+        "dram_bytes_per_sentence": total.per_sentence(total.cost.dram_bytes),
+        "dram_bytes_per_target_token": total.per_token(total.cost.dram_bytes),
+        "macs_per_sentence": total.per_sentence(total.cost.macs),
+        "macs_per_target_token": total.per_token(total.cost.macs),
+        "cost": [phase_record(phase, cost.hardware) for phase in (*cost.phases, total)],
     }
 
 
-def not_modelled_records(cost: Estimate) -> list[Record]:
-    """Events of the whole text that the energy table has no constant for, by component and width."""
-    return [
-        {
-            "component": entry.component.value,
-            "bits": entry.bits,
-            "count": entry.count,
-            "unit": "bytes" if entry.component in LEVEL_OF else "operations",
-        }
-        for entry in sorted(cost.total.cost.not_modelled, key=lambda entry: (entry.component.value, entry.bits))
-    ]
+def zero_fraction(zeros: ZeroCounts) -> float | None:
+    """Of all MACs of the run those with a zero operand."""
+    total = zeros.total
+    return total.macs_zero / total.macs if total.macs else None
+
+
+def _energy_fields(phase: PhaseCost) -> Record:
+    """Nominal energy of a sentence, and at the ends of the published band of DRAM."""
+    energies = {"energy": "energy_aj", "energy_low": "low_aj", "energy_high": "high_aj"}
+    return {
+        f"{name}_pj_per_sentence": phase.per_sentence(getattr(phase.cost, field) / AJ_PER_PJ)
+        for name, field in energies.items()
+    }
+
+
+def accelerator_record(result: RunResult) -> Record | None:
+    """The machine that every configuration is priced on, how they are mapped to it, and its energy table."""
+    if not result.configurations:
+        return None
+    cost = result.configurations[0].estimate
+    record = mapping_record(cost.workload, cost.hardware, cost.options, cost.table)
+    constants = [row._asdict() for row in prices_of(cost.hardware, cost.table).constants()]
+    return {
+        **{key: value for key, value in record.items() if key != "workload"},
+        "energy_table": {**record["energy_table"], "constants": constants},
+    }
 
 
 def site_records(one: ConfigurationResult) -> list[Record]:
@@ -199,19 +221,3 @@ def sensitivity_record(row: Row) -> Record:
         "sqnr_db": finite(row.sqnr_db),
         "bleu": finite(row.bleu),
     }
-
-
-def constant_records(table: EnergyTable) -> list[Record]:
-    """The constants of an energy table that enter a sum."""
-    used: dict[str, Constant] = {
-        "multiplication": table.multiply_8,
-        "addition, up to 8 bits": table.add_8,
-        "addition, from 9 bits": table.add_32,
-        f"SRAM, {table.sram_kib} KiB": table.sram_64_bits[table.sram_kib],
-        "DRAM": table.dram_64_bits,
-    }
-    return [{"constant": name, **msgspec.structs.asdict(constant)} for name, constant in used.items()]
-
-
-def _tables(result: RunResult) -> list[EnergyTable]:
-    return list({one.estimate.table.name: one.estimate.table for one in result.configurations}.values())

@@ -4,11 +4,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from analysis.costs import csv_text
+from analysis.estimates.records import csv_text, layer_rows
 from analysis.report.records import Record, configuration_names, finite
 from analysis.run import RunResult
 from analysis.sensitivity import Row
-from hwsim.accelerator.estimate import table_rows
 
 _BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
 """Whatever some reader takes for the end of a field or of a line."""
@@ -18,15 +17,15 @@ def table_files(result: RunResult, rows: Sequence[Row], report: Record) -> dict[
     """Name and content of every table."""
     configurations = report["configurations"]
     sites = [{"configuration": one["name"], **site} for one in configurations for site in one["sites"]]
-    operations = [
+    layers = [
         {"configuration": name, **row}
         for name, one in zip(configuration_names(result), result.configurations, strict=True)
-        for row in table_rows(one.estimate)
+        for row in layer_rows(one.estimate)
     ]
     return {
         "configurations.csv": csv_text([_flat(one) for one in configurations]),
         "sites.csv": csv_text(sites),
-        "operations.csv": csv_text(operations),
+        "layers.csv": csv_text(layers),
         "sensitivity.csv": sensitivity_csv(rows),
         "translations.tsv": _translations(result),
     }

@@ -1,1 +1,1 @@
-"""What a program costs: events, bytes and picojoules (docs/cost.md)."""
+"""What a workload costs on a machine: tiles, cycles, memory traffic, energy (docs/accelerator.md)."""

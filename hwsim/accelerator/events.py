@@ -7,12 +7,18 @@ import msgspec
 
 
 class Component(str, Enum):
-    """What does the work. Members to SQUARE_ROOT count operations, the others count bytes."""
+    """What does the work: operations to SQUARE_ROOT, then bits in the array, bytes at memories, cycles of leakage."""
 
     MAC_MULTIPLY = "mac_multiply"
     """Multiplications of a matrix product that the result needs: the useful MACs."""
     MAC_ADD = "mac_add"
     """Accumulator additions, one for each executed MAC."""
+    MAC_GATED = "mac_gated"
+    """MACs that zero-gating suppresses."""
+    MAC_SKIPPED = "mac_skipped"
+    """MACs that N:M skipping leaves out."""
+    MAC_PADDED = "mac_padded"
+    """MACs for which the array streamed and had no work, its tile being smaller."""
     BIAS_ADD = "bias_add"
     """Additions of a bias or of LayerNorm's beta."""
     ZERO_POINT_ADD = "zero_point_add"
@@ -39,12 +45,16 @@ class Component(str, Enum):
     """Rounded quotients."""
     SQUARE_ROOT = "square_root"
     """Integer square roots."""
+    HOP = "hop"
+    """Bits that go from an element of the array to its neighbour."""
     REGISTER = "register"
-    """Bytes in and out of the registers of the array's elements."""
+    """Bits read from or written to registers of the array's elements."""
     SRAM_ACCESS = "sram_access"
-    """SRAM bytes that the array or the vector unit reads or writes."""
+    """SRAM bytes, in whole words, that the array or the vector unit reads or writes."""
     SRAM_TRANSFER = "sram_transfer"
-    """SRAM bytes at the near end of a DRAM transfer."""
+    """SRAM bytes, in whole words, at the near end of a DRAM transfer."""
+    SRAM_LEAKAGE = "sram_leakage"
+    """Cycles during which the scratchpad leaks."""
     DRAM_TRANSFER = "dram_transfer"
     """DRAM bytes."""
 
@@ -59,12 +69,14 @@ class Level(str, Enum):
 
 
 LEVEL_OF = {
+    Component.HOP: Level.REGISTER,
     Component.REGISTER: Level.REGISTER,
+    Component.SRAM_LEAKAGE: Level.SRAM,
     Component.SRAM_ACCESS: Level.SRAM,
     Component.SRAM_TRANSFER: Level.SRAM,
     Component.DRAM_TRANSFER: Level.DRAM,
 }
-"""The level of every component that counts bytes."""
+"""The level of every component outside the datapath."""
 
 
 class Operand(str, Enum):

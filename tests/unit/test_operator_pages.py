@@ -149,9 +149,9 @@ def test_a_study_measures_what_the_page_has() -> None:
 
 
 def test_a_page_without_its_marker_is_refused() -> None:
-    assert pages._replaced("a\n<!-- x -->\nold\n<!-- /x -->\nb", "x", "new") == "a\n<!-- x -->\nnew\n<!-- /x -->\nb"
+    assert pages.replaced("a\n<!-- x -->\nold\n<!-- /x -->\nb", "x", "new") == "a\n<!-- x -->\nnew\n<!-- /x -->\nb"
     with pytest.raises(ValueError, match=r"a page needs one <!-- x --> and one <!-- /x -->; it has 0 and 0"):
-        pages._replaced("a", "x", "new")
+        pages.replaced("a", "x", "new")
 
 
 def test_a_domain_is_said_once() -> None:

@@ -14,7 +14,8 @@ from tests.unit.tiny_program import tiny_program
 
 ROOT = Path(__file__).parents[2]
 NAMES = (
-    "Accumulator Counter Granularity IntFormat Machine Overflow Program Rounding Scaling compare estimate kernels load"
+    "Accumulator Counter Granularity IntFormat Machine Overflow Program Rounding Scaling compare estimate hardware "
+    "kernels load program_workload workload"
 ).split()
 KERNELS = (
     "LayerNormConstants add embed gemmini_softmax gemmlowp_softmax ibert_gelu ibert_layernorm ibert_softmax ita_gelu "
@@ -74,7 +75,7 @@ def test_import_is_light(tmp_path: Path) -> None:
 def test_a_users_script_needs_no_other_import(tmp_path: Path) -> None:
     tiny_program(preset("int8")).save(tmp_path / "int8.hwsim")
     compared, cost = run(SCRIPT, tmp_path).splitlines()
-    assert compared.startswith("32 codes compared, ") and cost.endswith(" uJ for 4 tokens to 5")
+    assert compared.startswith("32 codes compared, ") and cost.endswith(" uJ")
 
 
 # --- compare ------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from analysis.report.records import configuration_names, finite
 from analysis.run import RunResult, run
 from analysis.sensitivity import Row
 from analysis.workload import Model, calibrate_model, load_model
-from hwsim.accelerator.estimate import table_rows
+from hwsim.accelerator.cost.estimate import COST_MODEL
 from reference.checkpoint import save_checkpoint
 from reference.data import ParallelText
 from reference.floating import FloatArithmetic
@@ -57,8 +57,17 @@ REQUIRED = {
     "energy_pj_per_sentence": NUMBER,
     "dram_bytes_per_sentence": NUMBER,
     "macs_per_sentence": NUMBER,
+    "cost_model": str,
+    "accelerator": str,
     "energy_table": str,
+    "boundary": str,
     "batch": int,
+    "encode_energy_pj_per_sentence": NUMBER,
+    "decode_energy_pj_per_sentence": NUMBER,
+    "encode_cycles_per_sentence": NUMBER,
+    "decode_cycles_per_sentence": NUMBER,
+    "cycles_per_sentence": NUMBER,
+    "macs_zero_fraction": NUMBER,
 }
 
 
@@ -174,7 +183,7 @@ def test_json_has_every_figure_of_the_right_type(written: Path, result: RunResul
         for key in ("bleu_float", "bleu_fake_quant", "bleu_integer"):
             low, high = one[f"{key}_95_percent"]
             assert low <= high
-        assert [phase["phase"] for phase in one["cost"]] == ["encode", "decode", "total"]
+        assert [phase["name"] for phase in one["cost"]] == ["encode", "decode", "total"]
         assert sum(site["codes_compared"] for site in one["sites"]) == one["codes_compared"] > 0
     assert report["verdict"]["equal"] is True
     assert report["verdict"]["codes_compared"] == sum(c.equality.codes_compared for c in result.configurations)
@@ -224,9 +233,30 @@ def test_json_energies_belong_together(written: Path) -> None:
         parts = one["encode_energy_pj_per_sentence"] + one["decode_energy_pj_per_sentence"]
         assert parts == pytest.approx(one["energy_pj_per_sentence"], rel=1e-12)
         assert one["energy_low_pj_per_sentence"] < one["energy_pj_per_sentence"] < one["energy_high_pj_per_sentence"]
-        assert {entry["unit"] for entry in one["not_modelled"]} == {"operations", "bytes"}
-        total = one["cost"][2]
+        encode, decode, total = one["cost"]
+        assert {entry["unit"] for entry in total["not_modelled"]} == {"operations", "bits"}
+        assert encode["energy_aj"] + decode["energy_aj"] == total["energy_aj"]
+        assert encode["cycles"] + decode["cycles"] == total["cycles"] == sum(total["cycles_by_cause"].values())
         assert total["energy_pj"] / SENTENCES == pytest.approx(one["energy_pj_per_sentence"], rel=1e-12)
+
+
+def test_json_names_the_machine_and_its_energies(written: Path) -> None:
+    report = read_json(written)
+    machine = report["accelerator"]
+    assert machine["hardware"]["name"] == "edge-256" and machine["boundary"] == "system"
+    assert machine["hardware"]["sources"]["array.rows"] and machine["options"]["objective"] == "dram"
+    assert machine["energy_table"]["composite"] is True
+    constants = {one["constant"]: one for one in machine["energy_table"]["constants"]}
+    assert constants["multiply_8"]["value"] == pytest.approx(0.2 * 0.294)
+    assert constants["dram.LPDDR4"]["low"] < constants["dram.LPDDR4"]["value"] < constants["dram.LPDDR4"]["high"]
+    assert {one["cost_model"] for one in report["configurations"]} == {machine["cost_model"]} == {COST_MODEL}
+
+
+def test_json_counts_zeros(written: Path, result: RunResult) -> None:
+    for one, ours in zip(read_json(written)["configurations"], result.configurations, strict=True):
+        sites = one["zeros"]["sites"].values()
+        assert sum(site["macs"] for site in sites) == ours.zeros.total.macs == ours.estimate.total.cost.macs
+        assert 0 < one["macs_zero_fraction"] < 1
 
 
 def test_json_sensitivity(written: Path, rows: list[Row]) -> None:
@@ -270,8 +300,8 @@ def test_tables_have_every_row(written: Path, result: RunResult, rows: list[Row]
     assert len(read_csv(written / "configurations.csv")) == 2
     sites = sum(len(one.equality.by_site) for one in result.configurations)
     assert len(read_csv(written / "sites.csv")) == sites
-    operations = sum(len(table_rows(one.estimate)) for one in result.configurations)
-    assert len(read_csv(written / "operations.csv")) == operations
+    layers = sum(len(one.estimate.total.layers) for one in result.configurations)
+    assert len(read_csv(written / "layers.csv")) == layers
     assert len(read_csv(written / "sensitivity.csv")) == len(rows)
 
 

@@ -1,0 +1,1 @@
+"""What `hwsim estimate` asks, prices and shows: requests, tables, records for CSV and JSON, figures, comparisons."""

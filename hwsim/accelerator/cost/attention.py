@@ -1,0 +1,116 @@
+"""Fused attention: scores and probabilities of a block of queries stay on chip (docs/accelerator.md, section 7)."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from hwsim.accelerator.cost.counts import Run, joined
+from hwsim.accelerator.cost.products import Mapping, product_run, resident, tile_costs
+from hwsim.accelerator.cost.vectors import rows_run
+from hwsim.accelerator.layers import Layer, Product, Rows
+from hwsim.accelerator.options import Attention, Objective
+from hwsim.accelerator.storage import row_bytes
+from hwsim.accelerator.tiling import DoesNotFit
+
+RECOMPUTED_BYTES = 8
+"""Of a query whose scores are computed twice: its maximum and its sum."""
+
+
+class Fused(NamedTuple):
+    """Runs of the three layers of an attention, and the queries of a block."""
+
+    scores: Run
+    softmax: Run
+    context: Run
+    queries: int
+
+
+def fused_attention(scores: Layer, softmax: Layer, context: Layer, mapping: Mapping) -> Fused:
+    """Cost of an attention whose scores and probabilities stay on chip, in blocks of the best number of queries.
+
+    Raises
+    ------
+    DoesNotFit
+        If not even one query fits.
+    """
+    best: tuple[tuple[int, ...], Fused] | None = None
+    missing = DoesNotFit(0, 0)
+    for queries in _block_sizes(_product(scores).m):
+        try:
+            candidate = _in_blocks(scores, softmax, context, queries, mapping)
+        except DoesNotFit as error:
+            missing = error
+            continue
+        key = _key(candidate, mapping)
+        if best is None or key < best[0]:
+            best = key, candidate
+    if best is None:
+        raise missing
+    return best[1]
+
+
+def _product(layer: Layer) -> Product:
+    assert layer.product is not None
+    return layer.product
+
+
+def _block_sizes(queries: int) -> Iterator[int]:
+    """cd(queries, blocks) for 1, 2, 3, ... blocks, each once."""
+    size, blocks = queries + 1, 0
+    while size > 1:
+        blocks += 1
+        if -(-queries // blocks) < size:
+            size = -(-queries // blocks)
+            yield size
+
+
+def _in_blocks(scores: Layer, softmax: Layer, context: Layer, queries: int, mapping: Mapping) -> Fused:
+    rows = softmax.rows
+    assert rows is not None
+    first, last = _product(scores), _product(context)
+    recompute = mapping.options.attention is Attention.RECOMPUTE
+    capacity = mapping.capacity_bytes - queries * (RECOMPUTED_BYTES if recompute else _kept(first, last, mapping))
+    if capacity <= 0:
+        raise DoesNotFit(mapping.capacity_bytes - capacity + 1, mapping.capacity_bytes)
+    inner = mapping._replace(capacity_bytes=capacity)
+    whole, rest = divmod(first.m, queries)
+    parts = [(queries, whole)] * bool(whole) + [(rest, 1)] * bool(rest)
+    once = msgspec.structs.replace(resident(first, mapping.hardware), output_on_chip=True)
+    then = msgspec.structs.replace(resident(last, mapping.hardware), a_on_chip=True)
+    passes = 2 if recompute else 1
+    return Fused(
+        joined([(product_run(msgspec.structs.replace(once, m=m), inner), n * passes) for m, n in parts]),
+        rows_run(_inside(rows), softmax.vectors, mapping.hardware),
+        joined([(product_run(msgspec.structs.replace(then, m=m), inner), n) for m, n in parts]),
+        queries,
+    )
+
+
+def _kept(scores: Product, context: Product, mapping: Mapping) -> int:
+    """Bytes of a query's scores and probabilities; numerators take the place of probabilities."""
+    packing = mapping.hardware.packing
+    return row_bytes(scores.n, scores.output_bits, packing) + row_bytes(context.k, context.a_bits, packing)
+
+
+def _inside(rows: Rows) -> Rows:
+    """The rows of a softmax whose scores and probabilities have no transfers; its mask still has."""
+    scores, *others = rows.inputs
+    return msgspec.structs.replace(
+        rows,
+        inputs=(msgspec.structs.replace(scores, on_chip=True), *others),
+        outputs=tuple(msgspec.structs.replace(stream, on_chip=True) for stream in rows.outputs),
+    )
+
+
+def _key(candidate: Fused, mapping: Mapping) -> tuple[int, ...]:
+    """Equation (8) over the sum of both products."""
+    runs = (candidate.scores, candidate.context)
+    dram, sram, energy = (sum(parts) for parts in zip(*(tile_costs(run, mapping) for run in runs), strict=True))
+    cycles = sum(run.cycles.total for run in runs)
+    order = {
+        Objective.DRAM: (dram, cycles, sram),
+        Objective.LATENCY: (cycles, dram, sram),
+        Objective.ENERGY: (energy, dram, cycles, sram),
+    }
+    return (*order[mapping.options.objective], candidate.queries)

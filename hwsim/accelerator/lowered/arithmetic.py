@@ -1,0 +1,144 @@
+"""Operations of the datapath that each operation of a program needs, term by term (docs/accelerator.md, section 2)."""
+
+import math
+from collections.abc import Iterator
+from typing import assert_never
+
+from hwsim.accelerator.datapath import (
+    MULTIPLIER_BITS,
+    SUM_BITS,
+    embedding_terms,
+    matmul_terms,
+    relu_terms,
+    residual_terms,
+    scale_terms,
+    shift_terms,
+)
+from hwsim.accelerator.events import Component
+from hwsim.accelerator.layers import Term
+from hwsim.accelerator.lowered import rows
+from hwsim.accelerator.lowered.residence import Call
+from hwsim.accelerator.lowered.terms import finish, multiplier_width, rescale
+from hwsim.operations import (
+    Add,
+    Append,
+    Embed,
+    GemminiSoftmax,
+    GemmlowpSoftmax,
+    IBertLayerNorm,
+    IBertSoftmax,
+    ItaMax,
+    LayerNorm,
+    MatMul,
+    MergeHeads,
+    Operation,
+    PulpLayerNorm,
+    Relu,
+    Requantize,
+    RescaledAdd,
+    ShiftRight,
+    Softmax,
+    SplitHeads,
+    TfliteLayerNorm,
+)
+
+WIDEST_CODE = 16
+"""Bits of the widest code; only the generator (9), which is dyadic under every target, makes more."""
+
+
+def arithmetic(operation: Operation, call: Call) -> Iterator[Term]:
+    """Terms of one operation in one call, in a fixed order; a count may be 0."""
+    match operation:
+        case MatMul():
+            return _matmul(operation, call)
+        case Embed():
+            return _embed(operation, call)
+        case ShiftRight():
+            return iter(shift_terms(_elements(operation.output, call), call.bits(operation.output)))
+        case Relu():
+            return iter(relu_terms(_elements(operation.input, call), call.bits(operation.input)))
+        case Requantize():
+            return _requantize(operation, call)
+        case Softmax() | GemmlowpSoftmax() | IBertSoftmax() | ItaMax() | GemminiSoftmax():
+            return rows.softmax(operation, call)
+        case LayerNorm() | IBertLayerNorm() | PulpLayerNorm() | TfliteLayerNorm():
+            return rows.layernorm(operation, call)
+        case Add():
+            return _add(operation, call)
+        case RescaledAdd():
+            return _rescaled_add(operation, call)
+        case SplitHeads() | MergeHeads() | Append():
+            return iter(())
+    assert_never(operation)
+
+
+def product_size(operation: MatMul, call: Call) -> tuple[int, int, int, int]:
+    """(products, m, k, n): one product for all rows if b is a constant, else one for each batch element and head."""
+    *outer, m, k = call.shape(operation.a)
+    n = call.shape(operation.output)[-1]
+    if operation.b in call.program.constant_info:
+        return 1, math.prod(outer) * m, k, n
+    return math.prod(outer), m, k, n
+
+
+def _elements(name: str, call: Call) -> int:
+    return math.prod(call.shape(name))
+
+
+def _matmul(op: MatMul, call: Call) -> Iterator[Term]:
+    """Equation (2)."""
+    yield from matmul_terms(
+        *product_size(op, call),
+        a_bits=call.bits(op.a),
+        b_bits=call.bits(op.b),
+        accumulator_bits=op.accumulator.bits,
+        bias=op.bias is not None,
+        zero_a=call.zero_point(op.a) != 0,
+        zero_b=call.zero_point(op.b) != 0,
+        constant_b=op.b in call.program.constant_info,
+    )
+
+
+def _requantize(op: Requantize, call: Call) -> Iterator[Term]:
+    """(R1), and (9)."""
+    generator = call.bits(op.output) > WIDEST_CODE
+    width = MULTIPLIER_BITS if generator else multiplier_width(op.requantization, call)
+    yield from rescale(call.bits(op.input), op.output, _elements(op.output, call), call, width)
+
+
+def _embed(op: Embed, call: Call) -> Iterator[Term]:
+    """Equation (8)."""
+    yield from embedding_terms(
+        _elements(op.output, call),
+        call.bits(op.table),
+        call.bits(op.positions),
+        call.bits(op.output),
+        zero_point=call.zero_point(op.output) != 0,
+    )
+
+
+def _add(op: Add, call: Call) -> Iterator[Term]:
+    """Equation (7)."""
+    yield from residual_terms(
+        _elements(op.output, call),
+        call.bits(op.a),
+        call.bits(op.b),
+        call.bits(op.output),
+        zero_a=call.zero_point(op.a) != 0,
+        zero_b=call.zero_point(op.b) != 0,
+        zero_point=call.zero_point(op.output) != 0,
+    )
+
+
+def _rescaled_add(op: RescaledAdd, call: Call) -> Iterator[Term]:
+    """(R10): each operand rescaled, the sum, and the sum rescaled if it is."""
+    count = _elements(op.output, call)
+    for name, scheme in ((op.a, op.a_requantization), (op.b, op.b_requantization)):
+        if call.zero_point(name):
+            yield Term(Component.ZERO_POINT_ADD, call.bits(name), 0, count)
+        yield from scale_terms(count, call.bits(name) + op.left_shift, multiplier_width(scheme, call))
+    yield Term(Component.VECTOR_ADD, SUM_BITS, 0, count)
+    if op.output_requantization is None:
+        yield from finish(SUM_BITS, op.output, count, call)
+    else:
+        yield from rescale(SUM_BITS, op.output, count, call, multiplier_width(op.output_requantization, call))

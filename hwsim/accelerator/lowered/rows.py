@@ -1,0 +1,204 @@
+"""Operations of the datapath that softmaxes and LayerNorms need, term by term of their pages in docs/operators."""
+
+import math
+from collections.abc import Iterator
+
+from hwsim.accelerator.datapath import (
+    MULTIPLIER_BITS,
+    SQUARES_BITS,
+    SUM_BITS,
+    fullyqt_layernorm_terms,
+    shift_terms,
+    table_softmax_terms,
+)
+from hwsim.accelerator.events import Component
+from hwsim.accelerator.layers import Term
+from hwsim.accelerator.lowered.residence import Call
+from hwsim.accelerator.lowered.terms import finish, multiplier_width, rescale
+from hwsim.operations import (
+    AnyLayerNorm,
+    AnySoftmax,
+    GemminiSoftmax,
+    GemmlowpSoftmax,
+    IBertLayerNorm,
+    IBertSoftmax,
+    ItaMax,
+    LayerNorm,
+    PulpLayerNorm,
+    Softmax,
+    TfliteLayerNorm,
+)
+
+EXP_BITS = 32
+"""Fixed point of gemmlowp."""
+EXP_POLYNOMIAL, EXP_BARREL = 5, 7
+"""Multiplications of exp_q: x^2, x^3, x^4, 1/3, exp(-1/8); and one for each bit of the remainder."""
+NEWTON_STEPS, INVERSE_ROOT_STEPS = 3, 5
+IBERT_EXP_BITS, IBERT_SUM_BITS = 62, 32
+
+
+def softmax(op: AnySoftmax, call: Call) -> Iterator[Term]:
+    """Every key that is stored counts, whether the mask allows it or not."""
+    match op:
+        case Softmax():
+            return _table_softmax(op, call)
+        case GemmlowpSoftmax():
+            return _gemmlowp_softmax(op, call)
+        case IBertSoftmax():
+            return _ibert_softmax(op, call)
+        case ItaMax():
+            return _itamax(op, call)
+        case GemminiSoftmax():
+            return _gemmini_softmax(op, call)
+
+
+def layernorm(op: AnyLayerNorm, call: Call) -> Iterator[Term]:
+    """Every element of every row."""
+    match op:
+        case LayerNorm():
+            return _fullyqt_layernorm(op, call)
+        case IBertLayerNorm():
+            return _ibert_layernorm(op, call)
+        case PulpLayerNorm():
+            return _pulp_layernorm(op, call)
+        case TfliteLayerNorm():
+            return _tflite_layernorm(op, call)
+
+
+def _size(op: AnySoftmax | AnyLayerNorm, call: Call) -> tuple[int, int]:
+    """Rows, and elements of all rows."""
+    *outer, n = call.shape(op.input)
+    return math.prod(outer), math.prod(outer) * n
+
+
+def _distance(op: AnySoftmax, count: int, call: Call) -> Iterator[Term]:
+    """Running maximum, and what lies below it."""
+    yield Term(Component.COMPARE, call.bits(op.input), 0, count)
+    yield Term(Component.VECTOR_ADD, call.bits(op.input), 0, count)
+
+
+def _gemmlowp_softmax(op: GemmlowpSoftmax, call: Call) -> Iterator[Term]:
+    rows, count = _size(op, call)
+    yield from _distance(op, count, call)
+    yield Term(Component.VECTOR_MULTIPLY, EXP_BITS, EXP_BITS, count * (1 + EXP_POLYNOMIAL + EXP_BARREL))  # (S2)
+    yield Term(Component.VECTOR_ADD, EXP_BITS, 0, count * (EXP_POLYNOMIAL + 1))  # (S2) sums of the polynomial, (S3)
+    yield Term(Component.VECTOR_MULTIPLY, EXP_BITS, EXP_BITS, rows * (1 + 2 * NEWTON_STEPS))  # (S4)
+    yield Term(Component.VECTOR_ADD, EXP_BITS, 0, rows * (2 + 2 * NEWTON_STEPS))  # (S4)
+    yield Term(Component.VECTOR_MULTIPLY, EXP_BITS, EXP_BITS, count)  # (S5)
+    yield from shift_terms(count, EXP_BITS)  # (S5)
+    yield from finish(EXP_BITS, op.output, count, call)
+
+
+def _ibert_softmax(op: IBertSoftmax, call: Call) -> Iterator[Term]:
+    rows, count = _size(op, call)
+    yield from _distance(op, count, call)
+    yield Term(Component.DIVIDE, SUM_BITS, 0, count)  # (S10) z
+    yield Term(Component.VECTOR_MULTIPLY, SUM_BITS, SUM_BITS, 2 * count)  # (S10) ln2*z, (S11)
+    yield Term(Component.VECTOR_ADD, SUM_BITS, 0, 3 * count)  # (S10), (S11)
+    yield Term(Component.REQUANTIZE_SHIFT, IBERT_EXP_BITS, 0, count)  # (S11)
+    yield Term(Component.REQUANTIZE_MULTIPLY, IBERT_EXP_BITS, MULTIPLIER_BITS, count)  # (S12)
+    yield from shift_terms(count, SQUARES_BITS)  # (S12)
+    yield Term(Component.VECTOR_ADD, SUM_BITS, 0, count)  # (S13) sum
+    yield Term(Component.DIVIDE, IBERT_SUM_BITS, 0, rows)  # (S13)
+    yield Term(Component.VECTOR_MULTIPLY, 16, IBERT_SUM_BITS, count)  # (S14)
+    yield Term(Component.REQUANTIZE_SHIFT, 16 + IBERT_SUM_BITS, 0, count)
+    yield from finish(SUM_BITS, op.output, count, call)
+
+
+def _itamax(op: ItaMax, call: Call) -> Iterator[Term]:
+    rows, count = _size(op, call)
+    yield from _distance(op, count, call)
+    yield Term(Component.REQUANTIZE_SHIFT, SUM_BITS, 0, count)  # (S15) 256 >> sh
+    yield Term(Component.VECTOR_ADD, SUM_BITS, 0, count)  # (S15) sum
+    yield Term(Component.DIVIDE, SUM_BITS, 0, rows)  # (S16)
+    yield Term(Component.VECTOR_ADD, call.bits(op.input), 0, count)  # (S17) distance from the last maximum
+    yield Term(Component.REQUANTIZE_SHIFT, call.bits(op.output), 0, count)  # (S17)
+    yield from finish(SUM_BITS, op.output, count, call)
+
+
+def _gemmini_softmax(op: GemminiSoftmax, call: Call) -> Iterator[Term]:
+    _, count = _size(op, call)
+    yield from _distance(op, count, call)
+    yield Term(Component.VECTOR_MULTIPLY, SUM_BITS, SUM_BITS, 3 * count)  # (S18) z, z*ln2, square
+    yield Term(Component.VECTOR_ADD, SUM_BITS, 0, 3 * count)  # (S18)
+    yield Term(Component.REQUANTIZE_SHIFT, SUM_BITS, 0, count)  # (S18)
+    yield Term(Component.VECTOR_ADD, SUM_BITS, 0, count)  # (S19) sum
+    yield Term(Component.VECTOR_MULTIPLY, SUM_BITS, call.bits(op.output), count)  # (S19)
+    yield Term(Component.DIVIDE, SUM_BITS, 0, count)  # (S19)
+    yield from finish(SUM_BITS, op.output, count, call)
+
+
+def _moments(op: AnyLayerNorm, count: int, rows: int, call: Call) -> Iterator[Term]:
+    """Mean, centred codes, and the sum of their squares."""
+    yield Term(Component.VECTOR_ADD, SUM_BITS, 0, 2 * count)  # sum, difference
+    yield Term(Component.DIVIDE, SUM_BITS, 0, rows)  # mean
+    yield Term(Component.VECTOR_MULTIPLY, SUM_BITS, SUM_BITS, count)
+    yield Term(Component.VECTOR_ADD, SQUARES_BITS, 0, count)
+
+
+def _ibert_layernorm(op: IBertLayerNorm, call: Call) -> Iterator[Term]:
+    rows, count = _size(op, call)
+    yield from _moments(op, count, rows, call)  # (L1), (L2)
+    yield Term(Component.SQUARE_ROOT, SUM_BITS, 0, rows)  # (L3)
+    yield Term(Component.DIVIDE, SUM_BITS, 0, rows)  # (L3)
+    yield Term(Component.VECTOR_MULTIPLY, SUM_BITS, SUM_BITS, count)  # (L4)
+    yield Term(Component.BIAS_ADD, call.bits(op.beta), 0, count)  # (L4)
+    yield from rescale(SQUARES_BITS, op.output, count, call)  # (L5)
+
+
+def _pulp_layernorm(op: PulpLayerNorm, call: Call) -> Iterator[Term]:
+    rows, count = _size(op, call)
+    yield from _moments(op, count, rows, call)  # (L6), (L7)
+    yield Term(Component.DIVIDE, SQUARES_BITS, 0, rows)  # (L7) variance
+    yield Term(Component.VECTOR_ADD, SQUARES_BITS, 0, rows)  # (L7) 1
+    yield Term(Component.SQUARE_ROOT, SUM_BITS, 0, rows)  # (L7)
+    yield Term(Component.VECTOR_MULTIPLY, SUM_BITS, call.bits(op.gamma), count)  # (L8)
+    yield Term(Component.DIVIDE, SUM_BITS, 0, count)  # (L8)
+    yield Term(Component.BIAS_ADD, call.bits(op.beta), 0, count)  # (L8)
+    yield Term(Component.REQUANTIZE_SHIFT, SUM_BITS, 0, count)  # (L8)
+    yield from finish(SUM_BITS, op.output, count, call)
+
+
+def _tflite_layernorm(op: TfliteLayerNorm, call: Call) -> Iterator[Term]:
+    rows, count = _size(op, call)
+    yield from _moments(op, count, rows, call)  # (L9), (L10)
+    yield Term(Component.VECTOR_MULTIPLY, SQUARES_BITS, SUM_BITS, 2 * rows)  # (L10)
+    yield Term(Component.VECTOR_ADD, SQUARES_BITS, 0, rows)  # (L10) difference
+    yield Term(Component.VECTOR_MULTIPLY, SUM_BITS, SUM_BITS, rows * (1 + 4 * INVERSE_ROOT_STEPS))  # (L11)
+    yield Term(Component.VECTOR_ADD, SUM_BITS, 0, rows * INVERSE_ROOT_STEPS)  # (L11)
+    yield Term(Component.VECTOR_MULTIPLY, SUM_BITS, SUM_BITS, count)  # (L12)
+    yield from shift_terms(count, SQUARES_BITS)  # (L12)
+    yield Term(Component.VECTOR_MULTIPLY, SUM_BITS, call.bits(op.gamma), count)  # (L13)
+    yield Term(Component.BIAS_ADD, call.bits(op.beta), 0, count)  # (L13)
+    yield from shift_terms(count, SUM_BITS)  # (L13)
+    yield from rescale(SUM_BITS, op.output, count, call, multiplier_width(op.requantization, call))  # (L14)
+
+
+def _table_softmax(op: Softmax, call: Call) -> Iterator[Term]:
+    """Equations (4a) to (4e)."""
+    rows, count = _size(op, call)
+    yield from table_softmax_terms(
+        rows,
+        count // rows,
+        score_bits=call.bits(op.input),
+        numerator_bits=call.bits(op.numerator),
+        denominator_bits=call.bits(op.denominator),
+        output_bits=call.bits(op.output),
+    )
+
+
+def _fullyqt_layernorm(op: LayerNorm, call: Call) -> Iterator[Term]:
+    """Equations (5a) to (5f)."""
+    rows, count = _size(op, call)
+    yield from fullyqt_layernorm_terms(
+        rows,
+        count // rows,
+        bits=call.bits(op.input),
+        numerator_bits=call.bits(op.numerator),
+        denominator_bits=call.bits(op.denominator),
+        quotient_bits=call.bits(op.quotient),
+        gamma_bits=call.bits(op.gamma),
+        beta_bits=call.bits(op.beta),
+        output_bits=call.bits(op.output),
+        zero_point=call.zero_point(op.output) != 0,
+    )

@@ -1,0 +1,62 @@
+"""How a workload is mapped to a machine: what a user chooses beside the hardware (docs/accelerator.md)."""
+
+from enum import Enum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+
+class Objective(str, Enum):
+    """What tiles are chosen for, equation (8)."""
+
+    DRAM = "dram"
+    LATENCY = "latency"
+    ENERGY = "energy"
+
+
+class Tiles(str, Enum):
+    """Which tile sizes are tried (section 4): `DIVISORS` is the mode of the published tables."""
+
+    ARRAY = "array"
+    DIVISORS = "divisors"
+
+
+class Attention(str, Enum):
+    """What becomes of scores and probabilities (section 7)."""
+
+    UNFUSED = "unfused"
+    FUSED = "fused"
+    RECOMPUTE = "recompute"
+
+
+class Sparsity(msgspec.Struct, frozen=True):
+    """At most `kept` of `group` consecutive weights along K are not zero."""
+
+    kept: Annotated[int, Meta(ge=1)]
+    group: Annotated[int, Meta(ge=2)]
+
+    def __post_init__(self) -> None:
+        if self.kept >= self.group:
+            raise ValueError(f"sparsity {self.kept}:{self.group}; fewer must be kept than there are")
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All choices of a mapping.
+
+    Attributes
+    ----------
+    psum_bits
+        Width at which partial sums are stored; None: the accumulator's, rounded up to bytes.
+    zero_gating
+        MACs with a zero operand cost no energy in the array (section 10).
+    sparsity
+        Structured N:M skipping of weights.
+    """
+
+    objective: Objective = Objective.DRAM
+    tiles: Tiles = Tiles.ARRAY
+    attention: Attention = Attention.UNFUSED
+    psum_bits: Annotated[int, Meta(ge=8, le=64)] | None = None
+    zero_gating: bool = False
+    sparsity: Sparsity | None = None

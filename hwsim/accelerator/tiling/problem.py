@@ -1,0 +1,230 @@
+"""One product on one machine: bytes, words and cycles of a tile (docs/accelerator.md, sections 3, 4, 9, 10).
+
+Formulas hold for Python ints and for arrays of integers alike, one entry a candidate or a step.
+"""
+
+from fractions import Fraction
+from math import gcd
+from typing import NamedTuple
+
+from hwsim.accelerator.array import Widths, array_cycles, operand_passes, psum_passes
+from hwsim.accelerator.events import Operand
+from hwsim.accelerator.hardware import ArrayKind, Dataflow, FoldMode, Hardware
+from hwsim.accelerator.layers import Product
+from hwsim.accelerator.options import Options, Sparsity, Tiles
+from hwsim.accelerator.storage import Ints, ceil_div, positive, psum_bytes, round_up, row_bytes, stored_bits
+
+
+class Geometry(NamedTuple):
+    """The part of an array that decides cycles, hashable."""
+
+    kind: ArrayKind
+    rows: int
+    cols: int
+    dataflow: Dataflow
+    fold_mode: FoldMode
+
+
+class Accesses(NamedTuple):
+    """What a tile reads and writes at the scratchpad's array side, in bytes or in words."""
+
+    a_read: Ints
+    b_read: Ints
+    psum_read: Ints
+    drain_read: Ints
+    psum_write: Ints
+    result_write: Ints
+
+    @property
+    def read(self) -> Ints:
+        return self.a_read + self.b_read + self.psum_read + self.drain_read
+
+    @property
+    def write(self) -> Ints:
+        return self.psum_write + self.result_write
+
+
+class Problem(NamedTuple):
+    """All that decides a tile's cost, hashable; of a product and a machine nothing else.
+
+    Attributes
+    ----------
+    a_row_bits, b_row_bits, output_row_bits, residual_row_bits
+        Bits that a code takes in a packed row; 0 for a residual that is none or is on chip.
+    b_index_bits
+        Beside a kept weight.
+    kept, group
+        N and M of N:M sparsity; 1 and 1 without.
+    fresh_k, fresh_n
+        By how much the last tile of b is short.
+    b_along_n
+        Whether rows of b lie along n, not along k.
+    clock, bandwidth
+        Cycles and bytes a second, without their common factor.
+    single
+        Buffers are single and only a, b and the sums have room: the mode of the published tables.
+    """
+
+    m: int
+    k: int
+    n: int
+    array: Geometry
+    rate: Fraction
+    widths: Widths
+    a_row_bits: int
+    b_row_bits: int
+    b_index_bits: int
+    output_row_bits: int
+    residual_row_bits: int
+    psum_bytes: int
+    column_bytes: int
+    kept: int
+    group: int
+    fresh_k: int
+    fresh_n: int
+    b_along_n: bool
+    a_on_chip: bool
+    b_on_chip: bool
+    output_on_chip: bool
+    word: int
+    ports: int
+    latency: int
+    burst: int
+    clock: int
+    bandwidth: int
+    single: bool
+
+    def streamed(self, k: Ints) -> Ints:
+        """Entries along k that the array sees."""
+        return ceil_div(k * self.kept, self.group) if self.group > 1 else k
+
+    def a_row(self, k: Ints) -> Ints:
+        return row_bytes(k, self.a_row_bits)
+
+    def b_bytes(self, k: Ints, n: Ints) -> Ints:
+        """A tile of b: along k kept weights, each with its index; along n values as their cache has them."""
+        if self.b_along_n:
+            return k * row_bytes(n, self.b_row_bits)
+        return n * row_bytes(self.streamed(k), self.b_row_bits + self.b_index_bits)
+
+    def output_row(self, n: Ints) -> Ints:
+        return row_bytes(n, self.output_row_bits)
+
+    def residual_row(self, n: Ints) -> Ints:
+        return row_bytes(n, self.residual_row_bits)
+
+    def room(self, m: Ints, k: Ints, n: Ints) -> Ints:
+        """Left side of equation (7) without its bracket."""
+        operands = self.a_room(m, k) + self.b_room(k, n)
+        if self.single:
+            return operands + self.psum_bytes * m * n
+        return 2 * (operands + self.constants_room(n)) + self.results_room(m, n)
+
+    def a_room(self, m: Ints, k: Ints) -> Ints:
+        return 0 * (m + k) if self.a_on_chip else m * round_up(self.a_row(k), self.word)
+
+    def b_room(self, k: Ints, n: Ints) -> Ints:
+        """All of k, kept or not."""
+        if self.b_on_chip:
+            return 0 * (k + n)
+        rows, length = (k, n) if self.b_along_n else (n, k)
+        return rows * round_up(row_bytes(length, self.b_row_bits), self.word)
+
+    def constants_room(self, n: Ints) -> Ints:
+        return round_up(n * self.column_bytes, self.word)
+
+    def results_room(self, m: Ints, n: Ints) -> Ints:
+        """Sums, results and residual of a tile."""
+        room = self.psum_bytes * m * n
+        if not self.output_on_chip:
+            room = room + m * round_up(self.output_row(n), self.word)
+        if self.residual_row_bits:
+            room = room + 2 * m * round_up(self.residual_row(n), self.word)
+        return room
+
+    def partial_room(self, m: Ints, n: Ints) -> Ints:
+        """The bracket of (7): partial sums of a result that is left and taken up again."""
+        return 0 * m * n if self.single else self.psum_bytes * m * n
+
+    def cycles(self, m: Ints, k: Ints, n: Ints, first: Ints, last: Ints) -> tuple[Ints, Ints]:
+        """Streaming, and filling and draining of a tile, `first` or `last` of its product."""
+        return array_cycles(m, self.streamed(k), n, self.array, self.rate, first, last)
+
+    def accesses(self, m: Ints, k: Ints, n: Ints, first: Ints, last: Ints) -> Accesses:
+        """Words of a tile, `first` or `last` along k of its results; each stream is whole words."""
+        a_passes, b_passes = operand_passes(m, n, self.array)
+        streamed, sums = self.streamed(k), m * n * self.psum_bytes
+        written, read, drained = psum_passes(streamed, self.array, self.rate, first, last)
+        return Accesses(
+            self.words(m * self.a_row(streamed) * a_passes),
+            self.words(self.b_bytes(k, n) * b_passes),
+            self.words(sums * read),
+            self.words(sums * drained),
+            self.words(sums * written),
+            self.words(m * self.output_row(n) * last),
+        )
+
+    def words(self, size: Ints) -> Ints:
+        return ceil_div(size, self.word)
+
+    def stall(self, words: Ints, cycles: Ints) -> Ints:
+        """Equation (5)."""
+        return positive(ceil_div(words, self.ports) - cycles)
+
+    def transfer_cycles(self, size: Ints) -> Ints:
+        """Equation (9)."""
+        return (size > 0) * (self.latency + ceil_div(round_up(size, self.burst) * self.clock, self.bandwidth))
+
+
+def sparsity_of(product: Product, options: Options) -> Sparsity | None:
+    """The N:M skipping that a product has: only weights are skipped."""
+    return options.sparsity if product.b is Operand.WEIGHT else None
+
+
+def problem_of(product: Product, hardware: Hardware, options: Options) -> Problem:
+    """What of a product, a machine and a mapping decides the cost of one instance.
+
+    Raises
+    ------
+    ValueError
+        If the array does not support the operands' widths.
+    """
+    array, sram, dram = hardware.array, hardware.sram, hardware.dram
+    sparsity = sparsity_of(product, options)
+    per_second = gcd(hardware.clock_hz, dram.bandwidth_bytes_per_second)
+
+    residual = product.residual_bits and not product.residual_on_chip
+
+    def row_bits(bits: int) -> int:
+        return stored_bits(bits, hardware.packing)
+
+    return Problem(
+        m=product.m,
+        k=product.k,
+        n=product.n,
+        array=Geometry(array.kind, array.rows, array.cols, array.dataflow, array.fold_mode),
+        rate=array.rate(product.a_bits, product.b_bits),
+        widths=Widths(product.a_bits, product.b_bits, product.accumulator_bits),
+        a_row_bits=row_bits(product.a_bits),
+        b_row_bits=row_bits(product.b_bits),
+        b_index_bits=(sparsity.group - 1).bit_length() if sparsity else 0,
+        output_row_bits=row_bits(product.output_bits),
+        residual_row_bits=row_bits(product.residual_bits) if residual else 0,
+        psum_bytes=psum_bytes(product.accumulator_bits, options.psum_bits),
+        column_bytes=product.column_bytes,
+        kept=sparsity.kept if sparsity else 1,
+        group=sparsity.group if sparsity else 1,
+        fresh_k=product.fresh if product.fresh_along == "k" else 0,
+        fresh_n=product.fresh if product.fresh_along == "n" else 0,
+        b_along_n=product.fresh_along == "k" and product.b is not Operand.WEIGHT,
+        a_on_chip=product.a_on_chip,
+        b_on_chip=product.b_on_chip,
+        output_on_chip=product.output_on_chip,
+        word=sram.word_bytes,
+        ports=sram.ports,
+        latency=dram.latency_cycles,
+        burst=dram.burst_bytes,
+        clock=hardware.clock_hz // per_second,
+        bandwidth=dram.bandwidth_bytes_per_second // per_second,
+        single=options.tiles is Tiles.DIVISORS,
+    )

@@ -1,0 +1,347 @@
+"""Operations of whole programs, ticked off by kernels in plain Python that run them, against terms of the cost model.
+
+Every operation gets the codes that the machine gave it and must make the machine's codes: what is counted was computed.
+"""
+
+import functools
+from collections import Counter as Multiset
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hwsim import operations as ops
+from hwsim.accelerator.lowered import arithmetic, function_layers
+from hwsim.formats import Overflow
+from hwsim.machine import Machine
+from hwsim.program import Program
+from hwsim.targets import TARGETS
+from reference.quantize.scheme import Scheme, preset
+from tests.oracle.accelerator import kernels, layernorms, softmaxes
+from tests.oracle.accelerator.kernels import Addend, Operand, Table
+from tests.oracle.accelerator.unit import Event, Format, Ratio, Unit
+from tests.property.equality import RefusedError, prepare
+from tests.strategies import EFFORT, A, Case, cases, target_cases
+from tests.unit.tiny_program import tiny_program
+
+OWN = {"fullyqt": 16, "tflm": 31, "cmsis-nn": 31, "tosa": 31, "ita": 8, "pulp": 16, "gemmini": 24, "ibert": 31}
+OWN |= {"nvdla": 15, "onnxruntime": 24}
+ENCODED = {"q31_double": 31, "q31_double_half_up": 31, "q31_single": 31, "q15": 15, "dyadic": 16, "nvdla": 15}
+ENCODED |= {"narrow_after": 8, "narrow_before": 16, "float32": 24, "float32_inside": 24, "shift": 0}
+"""Bits of multipliers: docs/accelerator.md, section 2, and docs/operators/requantization.md."""
+MOVING = (ops.SplitHeads, ops.MergeHeads, ops.Append)
+Arrays = dict[str, Any]
+
+
+class Counting:
+    """One call of a function, run operation by operation by kernels that count."""
+
+    def __init__(self, program: Program, function: str, values: Arrays) -> None:
+        self.program, self.values, self.unit = program, {**program.constants, **values}, Unit()
+        self.checked = Multiset[str]()
+        for op in program.functions[function].operations:
+            if isinstance(op, MOVING):
+                continue
+            made = getattr(self, type(op).__name__.lower())(op)
+            if not isinstance(op, ops.MatMul) or op.accumulator.overflow is Overflow.PROVEN:
+                assert np.array(made).ravel().tolist() == self.values[op.output].ravel().tolist(), op.output
+                self.checked[type(op).__name__] += 1
+
+    def info(self, name: str) -> Any:
+        return self.program.constant_info.get(name) or self.program.tensors[name]
+
+    def bits(self, name: str) -> int:
+        return self.info(name).format.bits
+
+    def zero(self, name: str) -> int:
+        return self.info(name).zero_point
+
+    def result(self, name: str) -> Format:
+        form = self.info(name).format
+        return Format(self.zero(name), form.min, form.max)
+
+    def rows(self, name: str) -> list[list[int]]:
+        array = self.values[name]
+        return array.reshape(-1, array.shape[-1]).tolist()
+
+    def flat(self, name: str) -> list[int]:
+        return self.values[name].ravel().tolist()
+
+    def number(self, value: int | str) -> list[int]:
+        return self.flat(value) if isinstance(value, str) else [value]
+
+    def ratios(self, scheme: Any, bits: int | None = None) -> list[Ratio]:
+        """One ratio, or one a channel, with the bits that the page says."""
+        name, target = str(scheme.__struct_config__.tag), self.program.manifest.target
+        if bits is None:
+            bits = OWN[target] if name == TARGETS[target].requantization and name != "shift" else ENCODED[name]
+        ms, es = self.number(scheme.multiplier), self.number(scheme.shift)
+        rounding = getattr(getattr(scheme, "rounding", None), "value", "half_even")
+        count = max(len(ms), len(es))
+        return [Ratio(name, ms[j % len(ms)], es[j % len(es)], bits, rounding) for j in range(count)]
+
+    def single(self, scheme: Any, bits: int | None = None) -> Ratio:
+        (ratio,) = self.ratios(scheme, bits)
+        return ratio
+
+    def matmul(self, op: ops.MatMul) -> list[Any]:
+        a, b, constant = self.values[op.a], self.values[op.b], op.b in self.program.constants
+        if op.transpose_b:
+            b = np.swapaxes(b, -1, -2)
+        lefts = [a.reshape(-1, a.shape[-1])] if constant else list(a.reshape(-1, *a.shape[-2:]))
+        rights = [b] if constant else list(b.reshape(-1, *b.shape[-2:]))
+        bias = None if op.bias is None else self.flat(op.bias)
+        return [
+            kernels.matmul(
+                self.unit,
+                Operand(left.tolist(), self.bits(op.a), self.zero(op.a)),
+                Operand(right.tolist(), self.bits(op.b), self.zero(op.b), constant),
+                bias,
+                op.accumulator.bits,
+            )
+            for left, right in zip(lefts, rights, strict=True)
+        ]
+
+    def requantize(self, op: ops.Requantize) -> list[Any]:
+        ratios = self.ratios(op.requantization, 16 if op.output == "generator.logits" else None)
+        return kernels.requantize(self.unit, self.rows(op.input), ratios, self.bits(op.input), self.result(op.output))
+
+    def shiftright(self, op: ops.ShiftRight) -> list[Any]:
+        rows, bits = self.rows(op.input), self.bits(op.input)
+        return kernels.shift_right(self.unit, rows, op.shift, op.rounding.value, bits)
+
+    def relu(self, op: ops.Relu) -> list[Any]:
+        return kernels.relu(self.unit, self.rows(op.input))
+
+    def embed(self, op: ops.Embed) -> list[Any]:
+        words = Table(self.rows(op.table), self.bits(op.table), self.number(op.multiplier))
+        places = Table(self.rows(op.positions), self.bits(op.positions), [op.position_multiplier])
+        ids, first = self.values[op.ids].tolist(), int(self.values[op.position])
+        return [kernels.embed(self.unit, row, first, words, places, op.shift, self.result(op.output)) for row in ids]
+
+    def add(self, op: ops.Add) -> list[Any]:
+        sides = [(op.a, op.a_multiplier), (op.b, op.b_multiplier)]
+        ratios = [(name, Ratio("dyadic", m, op.shift, 16)) for name, m in sides]
+        return kernels.add(self.unit, *map(self.addend, ratios), op.shift, self.result(op.output))
+
+    def addend(self, side: tuple[str, Ratio]) -> Addend:
+        name, ratio = side
+        return Addend(self.flat(name), self.bits(name), self.zero(name), ratio)
+
+    def rescaledadd(self, op: ops.RescaledAdd) -> list[Any]:
+        sides = [(op.a, self.single(op.a_requantization)), (op.b, self.single(op.b_requantization))]
+        output = None if op.output_requantization is None else self.single(op.output_requantization)
+        result = self.result(op.output)
+        return kernels.rescaled_add(self.unit, *map(self.addend, sides), op.left_shift, output, result)
+
+    def score_rows(self, op: Any) -> list[tuple[Unit, list[int], list[bool], int]]:
+        """The first arguments of a softmax, of every row."""
+        scores = self.values[op.input]
+        allowed = np.ones(scores.shape, bool) if op.mask is None else self.values[op.mask][:, None, None, :] != 0
+        shown = np.broadcast_to(allowed, scores.shape).reshape(-1, scores.shape[-1]).tolist()
+        bits = self.bits(op.input)
+        return [(self.unit, row, mask, bits) for row, mask in zip(self.rows(op.input), shown, strict=True)]
+
+    def softmax(self, op: ops.Softmax) -> list[Any]:
+        table, output = self.flat(op.table), self.single(op.output_requantization, 16)
+        denominator = (self.single(op.denominator_requantization, 16), self.info(op.denominator).format.max)
+        ends = (output.m, output.e, self.info(op.output).format.max)
+        return [softmaxes.softmax(*row, table, denominator, ends) for row in self.score_rows(op)]
+
+    def gemmlowpsoftmax(self, op: ops.GemmlowpSoftmax) -> list[Any]:
+        constants = (op.multiplier, op.left_shift, self.bits(op.output))
+        return [softmaxes.gemmlowp_softmax(*row, *constants) for row in self.score_rows(op)]
+
+    def ibertsoftmax(self, op: ops.IBertSoftmax) -> list[Any]:
+        ratio, polynomial = Ratio("dyadic", op.multiplier, op.shift, 16), (op.ln2, op.b, op.c)
+        bits = self.bits(op.output)
+        return [softmaxes.ibert_softmax(*row, polynomial, ratio, bits) for row in self.score_rows(op)]
+
+    def itamax(self, op: ops.ItaMax) -> list[Any]:
+        return [softmaxes.itamax(*row, op.shift, op.group, self.bits(op.output)) for row in self.score_rows(op)]
+
+    def gemminisoftmax(self, op: ops.GemminiSoftmax) -> list[Any]:
+        polynomial, bits = (op.ln2, op.b, op.c), self.bits(op.output)
+        return [softmaxes.gemmini_softmax(*row, polynomial, bits) for row in self.score_rows(op)]
+
+    def layernorm(self, op: ops.LayerNorm) -> list[Any]:
+        schemes = [op.numerator_requantization, op.denominator_requantization]
+        schemes += [op.quotient_requantization, op.output_requantization]
+        ratios = tuple(self.single(scheme, 16) for scheme in schemes)
+        limits = (self.result(op.numerator), self.result(op.denominator).hi, self.result(op.quotient))
+        affine = (self.flat(op.gamma), self.flat(op.beta))
+        rest = (self.bits(op.input), op.eps, ratios, limits, affine, self.result(op.output))
+        return [layernorms.layernorm(self.unit, row, *rest) for row in self.rows(op.input)]
+
+    def ibertlayernorm(self, op: ops.IBertLayerNorm) -> list[Any]:
+        ratios, zero = self.ratios(op.requantization, 16), self.zero(op.input)
+        rest = (zero, op.variance_shift, (self.flat(op.gamma), self.flat(op.beta)), ratios, self.result(op.output))
+        return [layernorms.ibert_layernorm(self.unit, row, *rest) for row in self.rows(op.input)]
+
+    def pulplayernorm(self, op: ops.PulpLayerNorm) -> list[Any]:
+        rest = (self.zero(op.input), (self.flat(op.gamma), self.flat(op.beta)), op.shift, self.result(op.output))
+        return [layernorms.pulp_layernorm(self.unit, row, *rest) for row in self.rows(op.input)]
+
+    def tflitelayernorm(self, op: ops.TfliteLayerNorm) -> list[Any]:
+        ratio, zero = self.single(op.requantization, 31), self.zero(op.input)
+        rest = (zero, (self.flat(op.gamma), self.flat(op.beta)), op.variance_limit, ratio, self.result(op.output))
+        return [layernorms.tflite_layernorm(self.unit, row, *rest) for row in self.rows(op.input)]
+
+
+# --- a program's two functions, run by the machine --------------------------------------------------------------------
+
+
+def calls(program: Program, source: list[int], target: list[int]) -> list[tuple[str, dict[str, int], Arrays]]:
+    """(function, sizes, all its tensors) of `encode` and of the last of `target`'s steps; all keys but one allowed."""
+    machine, ids = Machine(program), np.array([source])
+    visible = np.ones(ids.shape, np.int64)
+    visible[0, 1:2] = 0
+
+    def run(function: str, inputs: Arrays) -> Arrays:
+        seen = dict(inputs)
+        seen |= machine.run(function, inputs, lambda name, codes: seen.update({name: codes}))
+        return seen
+
+    encoded = run("encode", {"source_ids": ids, "source_mask": visible, "encode.position": np.array(0)})
+    cross = {name: encoded[name] for name in program.functions["encode"].outputs}
+    states = program.manifest.states
+    shapes = {state.past: program.tensors[state.past].dims for state in states}
+    past = {name: np.zeros((1, heads, 0, d_head), np.int32) for name, (_, heads, _, d_head) in shapes.items()}
+    for step, token in enumerate(target):
+        inputs = {"target_ids": np.array([[token]]), "decode_step.position": np.array(step), "source_mask": visible}
+        stepped = run("decode_step", {**inputs, **cross, **past})
+        past = {state.past: stepped[state.present] for state in states}
+    sizes = {"batch": 1, "source": len(source)}
+    decoding = {**sizes, "target": 1, "past": len(target) - 1}
+    return [("encode", sizes, encoded), ("decode_step", decoding, stepped)]
+
+
+def terms(program: Program, function: str, sizes: dict[str, int]) -> Multiset[Event]:
+    """What the cost model says, by (component, bits, second_bits)."""
+    made = Multiset[Event]()
+    for layer in function_layers(program, function, sizes):
+        for term in layer.terms:
+            made[term.component.value, term.bits, term.second_bits] += term.count * layer.repeat
+    return made
+
+
+def by_component(counts: Multiset[Event]) -> dict[str, int]:
+    made = Multiset[str]()
+    for (component, _, _), count in counts.items():
+        made[component] += count
+    return dict(+made)
+
+
+def by_width(counts: Multiset[Event]) -> Multiset[Event]:
+    """Of two factors the wider first."""
+    made = Multiset[Event]()
+    for (component, *bits), count in counts.items():
+        made[component, max(bits), min(bits)] += count
+    return made
+
+
+def compare(program: Program, source: list[int], target: list[int]) -> Multiset[str]:
+    """Both functions, by component, and by width where the page tells it; what was met is returned."""
+    met = Multiset[str]()
+    for function, sizes, values in calls(program, source, target):
+        counting = Counting(program, function, values)
+        theirs, ours = by_width(terms(program, function, sizes)), by_width(counting.unit.counts)
+        assert by_component(theirs) == by_component(ours)
+        told = {e: count for e, count in ours.items() if e[1] and (e[2] or "multiply" not in e[0])}
+        assert {event: count for event, count in told.items() if theirs[event] < count} == {}
+        assert sum(told.values()) > 0.5 * sum(ours.values())
+        met += counting.checked
+    return met
+
+
+@functools.cache
+def native(target: str) -> Program:
+    return tiny_program(preset("native", target))
+
+
+SOURCE, TARGET = [5, 9, 17, 4, 3], [6, 11, 8]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_terms_of_a_target_are_what_its_kernels_count(target: str) -> None:
+    met = compare(native(target), SOURCE, TARGET)
+    assert met["MatMul"] and met["Requantize"] and met["Embed"]
+
+
+def test_every_operation_was_met() -> None:
+    programs = [*(native(target) for target in TARGETS), tiny_program(Scheme(name="merged"))]
+    kinds = {type(op) for program in programs for _, op in program.operations()}
+    assert kinds == set(ops.Operation.__args__)
+
+
+FEW = settings(EFFORT, max_examples=6)
+
+
+def look(drawn: st.SearchStrategy[Case]) -> tuple[int, Multiset[str]]:
+    """How many examples were compared, and the operations that they met."""
+    compared, met = 0, Multiset[str]()
+
+    @FEW
+    @given(drawn)
+    def equal(case: Case) -> None:
+        nonlocal compared, met
+        try:
+            program = prepare(case).program
+        except RefusedError:
+            return
+        source, target = case.pairs[0]
+        met += compare(program, source, target[:2])
+        compared += 1
+
+    equal()
+    return compared, met
+
+
+def test_terms_of_drawn_programs() -> None:
+    compared, met = look(cases(A))
+    assert compared >= 4
+    assert {"Softmax", "LayerNorm", "Add", "Relu", "ShiftRight"} <= met.keys()
+
+
+def test_terms_of_drawn_programs_of_targets() -> None:
+    compared, met = look(st.sampled_from(sorted(TARGETS)).flatmap(target_cases))
+    assert compared >= 4
+    assert {"RescaledAdd", "Requantize"} <= met.keys()
+
+
+# --- planted errors ---------------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_size_of_a_product_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = arithmetic.product_size
+
+    def wider(operation: Any, call: Any) -> tuple[int, int, int, int]:
+        products, m, k, n = real(operation, call)
+        return products, m, k, n + (n == 4)
+
+    monkeypatch.setattr(arithmetic, "product_size", wider)
+    with pytest.raises(AssertionError):
+        compare(native("fullyqt"), SOURCE, TARGET)
+
+
+@pytest.mark.parametrize("kind", ["clamp", "divide", "square_root", "table_read", "vector_add", "mac_add", "bias_add"])
+def test_an_operation_that_is_not_ticked_is_seen(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, left = Unit.tick, [1]
+
+    def forgetful(unit: Unit, component: str, bits: int = 0, second_bits: int = 0) -> None:
+        if component == kind and left:
+            left.pop()
+            return
+        real(unit, component, bits, second_bits)
+
+    monkeypatch.setattr(Unit, "tick", forgetful)
+    with pytest.raises(AssertionError):
+        compare(native("fullyqt"), SOURCE, TARGET)
+
+
+def test_a_wrong_width_of_a_multiplier_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OWN, "tflm", 30)
+    with pytest.raises(AssertionError):
+        compare(native("tflm"), SOURCE, TARGET)
