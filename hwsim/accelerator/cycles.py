@@ -48,3 +48,9 @@ class Cycles(NamedTuple):
             "vector": self.vector,
         }
         return max(shares, key=lambda cause: shares[cause])
+
+
+def exposed(busy: int, loaded: int, stored: int) -> Cycles:
+    """Of transfers of so many cycles in and out what a step of (10) that is busy so long does not hide."""
+    dma_out = max(0, stored - busy)
+    return Cycles(dma_in=max(0, loaded + stored - busy) - dma_out, dma_out=dma_out)

@@ -147,6 +147,13 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if (self.product is None) == (self.rows is None):
             raise ValueError(f"layer {self.name}: it is a product or rows, just one of them")
+        macs = self.product.macs if self.product is not None else 0
+        for component in (Component.MAC_MULTIPLY, Component.MAC_ADD):
+            counted = sum(term.count for term in self.terms if term.component is component)
+            if counted != macs:
+                raise ValueError(f"layer {self.name}: {counted} {component.value} in its terms, but {macs} MACs")
+        if self.macs_zero > macs:
+            raise ValueError(f"layer {self.name}: {self.macs_zero} zero MACs of {macs}")
 
 
 class Phase(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,3 +186,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     target: str = ""
     sentences: Size = 1
     phases: tuple[Phase, ...]
+
+    def __post_init__(self) -> None:
+        if not self.phases:
+            raise ValueError(f"workload {self.name}: it has no phase; at least one is needed")

@@ -14,6 +14,14 @@ class Objective(str, Enum):
     LATENCY = "latency"
     ENERGY = "energy"
 
+    def key(self, energy: int, dram: int, cycles: int, sram: int) -> tuple[int, ...]:
+        """What is compared, before the tile's sizes and order."""
+        if self is Objective.DRAM:
+            return dram, cycles, sram
+        if self is Objective.LATENCY:
+            return cycles, dram, sram
+        return energy, dram, cycles, sram
+
 
 class Tiles(str, Enum):
     """Which tile sizes are tried (section 4): `DIVISORS` is the mode of the published tables."""

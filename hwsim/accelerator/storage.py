@@ -50,6 +50,11 @@ def row_bytes(codes: Ints, bits: int, packing: Packing = Packing.DENSE) -> Ints:
     return ceil_div(codes * stored_bits(bits, packing), 8)
 
 
+def transfer_cycles(size: Ints, latency: int, burst: int, clock: int, bandwidth: int) -> Ints:
+    """Equation (9): `clock` cycles and `bandwidth` bytes are those of the same time."""
+    return (size > 0) * (latency + ceil_div(round_up(size, burst) * clock, bandwidth))
+
+
 def psum_bytes(accumulator_bits: int, psum_bits: int | None = None) -> int:
     """Bytes of a stored partial sum: `psum_bits` if it is given, else the accumulator's, in whole bytes."""
     return int(ceil_div(psum_bits or accumulator_bits, 8))

@@ -9,7 +9,7 @@ from hwsim.accelerator.cost.counts import Run, joined
 from hwsim.accelerator.cost.products import Mapping, product_run, resident, tile_costs
 from hwsim.accelerator.cost.vectors import rows_run
 from hwsim.accelerator.layers import Layer, Product, Rows
-from hwsim.accelerator.options import Attention, Objective
+from hwsim.accelerator.options import Attention
 from hwsim.accelerator.storage import row_bytes
 from hwsim.accelerator.tiling import DoesNotFit
 
@@ -108,9 +108,4 @@ def _key(candidate: Fused, mapping: Mapping) -> tuple[int, ...]:
     runs = (candidate.scores, candidate.context)
     dram, sram, energy = (sum(parts) for parts in zip(*(tile_costs(run, mapping) for run in runs), strict=True))
     cycles = sum(run.cycles.total for run in runs)
-    order = {
-        Objective.DRAM: (dram, cycles, sram),
-        Objective.LATENCY: (cycles, dram, sram),
-        Objective.ENERGY: (energy, dram, cycles, sram),
-    }
-    return (*order[mapping.options.objective], candidate.queries)
+    return *mapping.options.objective.key(energy, dram, cycles, sram), candidate.queries

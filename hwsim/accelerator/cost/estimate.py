@@ -136,8 +136,8 @@ class _Estimator:
         near = (self.prices.sram_read_word_aj, self.prices.sram_write_word_aj)
         far = (self.prices.dram_byte_aj, self.prices.leakage_cycle_aj)
         self.mapping = Mapping(hardware, options, TilePrices(*(x or 0 for x in near + far)), hardware.sram.tile_bytes)
-        self.known: dict[tuple[object, ...], Run] = {}
-        self.fused: dict[tuple[object, ...], Fused] = {}
+        self.known: dict[Layer, Run] = {}
+        self.fused: dict[tuple[Layer, ...], Fused] = {}
 
     def estimate(self, workload: Workload) -> Estimate:
         phases = tuple(self._phase(phase, workload.sentences) for phase in workload.phases)
@@ -172,7 +172,7 @@ class _Estimator:
                 i += 1
 
     def _run(self, layer: Layer) -> Run:
-        key = (layer.product, layer.rows, layer.terms, layer.vectors, layer.macs_zero)
+        key = _anonymous(layer)
         if key not in self.known:
             try:
                 self.known[key] = self._new_run(layer)
@@ -187,7 +187,7 @@ class _Estimator:
         return self._finish(layer, product_run(resident(layer.product, self.hardware), self.mapping))
 
     def _attention(self, scores: Layer, softmax: Layer, context: Layer) -> tuple[Run, Run, Run]:
-        key = (scores.product, softmax.rows, softmax.vectors, context.product)
+        key = tuple(map(_anonymous, (scores, softmax, context)))
         if key not in self.fused:
             try:
                 self.fused[key] = fused_attention(scores, softmax, context, self.mapping)
@@ -236,6 +236,11 @@ class _Estimator:
     def _peak(self, product: Product | None) -> float:
         array = self.hardware.array
         return array.rows * array.cols * float(array.rate(product.a_bits, product.b_bits)) if product else 0.0
+
+
+def _anonymous(layer: Layer) -> Layer:
+    """All of a layer that decides what one run costs."""
+    return msgspec.structs.replace(layer, name="", operation="", repeat=1)
 
 
 def _phase_cost(name: str, tokens: int, sentences: int, layers: tuple[LayerCost, ...]) -> PhaseCost:

@@ -5,11 +5,11 @@ from typing import NamedTuple
 from msgspec import structs
 
 from hwsim.accelerator.cost.counts import Counts, Kind, Run, add
-from hwsim.accelerator.cycles import Cycles
+from hwsim.accelerator.cycles import Cycles, exposed
 from hwsim.accelerator.events import Component, Direction, Operand
 from hwsim.accelerator.hardware import Hardware, Vector
 from hwsim.accelerator.layers import Rows, Stream, Vectors
-from hwsim.accelerator.storage import round_up, row_bytes
+from hwsim.accelerator.storage import row_bytes, transfer_cycles
 
 
 def vector_cycles(work: Vectors, unit: Vector) -> int:
@@ -93,22 +93,20 @@ def _block(rows: Rows, work: Vectors, count: int, hardware: Hardware, times: int
 def _transfer(stream: Stream, rows: int, hardware: Hardware) -> int:
     """Equation (9)."""
     size, dram = rows * row_bytes(stream.elements, stream.bits, hardware.packing), hardware.dram
-    moved = round_up(size, dram.burst_bytes) * hardware.clock_hz
-    return dram.latency_cycles + -(-moved // dram.bandwidth_bytes_per_second) if size else 0
+    rates = (hardware.clock_hz, dram.bandwidth_bytes_per_second)
+    return int(transfer_cycles(size, dram.latency_cycles, dram.burst_bytes, *rates))
 
 
 def _pipeline(blocks: list[_Block], unlisted: int) -> Cycles:
     """Equation (10) over blocks; so many more like the third are not in the list."""
-    dma_in, dma_out, vector = blocks[0].dma_in, blocks[-1].dma_out, 0
+    cycles = Cycles(dma_in=blocks[0].dma_in, dma_out=blocks[-1].dma_out)
     for i, block in enumerate(blocks):
         times = 1 + (unlisted if i == 2 else 0)
         coming = blocks[i + 1].dma_in if i + 1 < len(blocks) else 0
         going = blocks[i - 1].dma_out if i else 0
-        exposed_out = max(0, going - block.vector)
-        vector += times * block.vector
-        dma_out += times * exposed_out
-        dma_in += times * (max(0, coming + going - block.vector) - exposed_out)
-    return Cycles(dma_in=dma_in, dma_out=dma_out, vector=vector)
+        step = exposed(block.vector, coming, going)._replace(vector=block.vector)
+        cycles = cycles.added(step.times(times))
+    return cycles
 
 
 def _traffic(rows: Rows, work: Vectors, hardware: Hardware, times: int) -> Counts:

@@ -169,13 +169,12 @@ def _keys(problem: Problem, tried: _Candidates, objective: Objective, prices: Ti
     moved = tried.dram_bytes.tolist()
     words = [one + other for one, other in zip(read, written, strict=True)]
     tiling = [column.tolist() for column in (*tried.nest.size, tried.order)]
-    if objective is Objective.DRAM:
-        return list(zip(moved, cycles, words, *tiling, strict=True))
-    if objective is Objective.LATENCY:
-        return list(zip(cycles, moved, words, *tiling, strict=True))
-    counts = zip(read, written, moved, cycles, strict=True)
-    energy = [sum(count * price for count, price in zip(row, prices, strict=True)) for row in counts]
-    return list(zip(energy, moved, cycles, words, *tiling, strict=True))
+    energy = [0] * len(moved)
+    if objective is Objective.ENERGY:
+        counts = zip(read, written, moved, cycles, strict=True)
+        energy = [sum(count * price for count, price in zip(row, prices, strict=True)) for row in counts]
+    figures = zip(energy, moved, cycles, words, strict=True)
+    return [(*objective.key(*row), *sizes) for row, sizes in zip(figures, zip(*tiling, strict=True), strict=True)]
 
 
 def _checked(problem: Problem, best: tuple[int, ...], objective: Objective, prices: TilePrices) -> Plan:
@@ -185,12 +184,7 @@ def _checked(problem: Problem, best: tuple[int, ...], objective: Objective, pric
     """
     *figures, tm, tk, tn, order = best
     plan = plan_of(problem, Tiling(tm=tm, tk=tk, tn=tn, order=ORDERS[order]), prices)
-    dram, cycles, words = plan.dram_bytes, plan.cycles.total, plan.sram_words
-    exact = {
-        Objective.DRAM: [dram, cycles, words],
-        Objective.LATENCY: [cycles, dram, words],
-        Objective.ENERGY: [plan.energy_aj, dram, cycles, words],
-    }
-    if figures != exact[objective]:
+    exact = objective.key(plan.energy_aj, plan.dram_bytes, plan.cycles.total, plan.sram_words)
+    if tuple(figures) != exact:
         raise ValueError(f"a product of ({problem.m}, {problem.k}, {problem.n}): its counts do not fit in 63 bits")
     return plan

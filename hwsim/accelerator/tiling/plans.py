@@ -16,7 +16,7 @@ from hwsim.accelerator.array import (
     registers,
     streaming_cycles,
 )
-from hwsim.accelerator.cycles import Cycles
+from hwsim.accelerator.cycles import Cycles, exposed
 from hwsim.accelerator.hardware import Hardware
 from hwsim.accelerator.layers import Product
 from hwsim.accelerator.options import Options
@@ -183,9 +183,8 @@ def walk_of(problem: Problem, tiling: Tiling) -> Walk:
 
 def causes(compute: int, fill_drain: int, sram: int, loaded: int, stored: int) -> Cycles:
     """Cycles of one step of (10) by cause, its transfers in and out taking `loaded` and `stored` cycles."""
-    busy = compute + fill_drain + sram
-    dma_out = max(0, stored - busy)
-    return Cycles(compute, fill_drain, sram, max(0, loaded + stored - busy) - dma_out, dma_out)
+    work = Cycles(compute, fill_drain, sram)
+    return work.added(exposed(work.total, loaded, stored))
 
 
 class _Sums:

@@ -12,7 +12,16 @@ from hwsim.accelerator.events import Operand
 from hwsim.accelerator.hardware import ArrayKind, Dataflow, FoldMode, Hardware
 from hwsim.accelerator.layers import Product
 from hwsim.accelerator.options import Options, Sparsity, Tiles
-from hwsim.accelerator.storage import Ints, ceil_div, positive, psum_bytes, round_up, row_bytes, stored_bits
+from hwsim.accelerator.storage import (
+    Ints,
+    ceil_div,
+    positive,
+    psum_bytes,
+    round_up,
+    row_bytes,
+    stored_bits,
+    transfer_cycles,
+)
 
 
 class Geometry(NamedTuple):
@@ -173,7 +182,7 @@ class Problem(NamedTuple):
 
     def transfer_cycles(self, size: Ints) -> Ints:
         """Equation (9)."""
-        return (size > 0) * (self.latency + ceil_div(round_up(size, self.burst) * self.clock, self.bandwidth))
+        return transfer_cycles(size, self.latency, self.burst, self.clock, self.bandwidth)
 
 
 def sparsity_of(product: Product, options: Options) -> Sparsity | None:
