@@ -76,7 +76,7 @@ def run(
     ranges: dict[str, Range],
     *,
     beam_width: int = 1,
-    machine: Hardware | None = None,
+    accelerator: Hardware | None = None,
     advance: Advance = nothing,
 ) -> RunResult:
     """Run every scheme over a text.
@@ -87,14 +87,17 @@ def run(
         Calibrated ranges.
     beam_width
         1 is greedy.
-    machine
+    accelerator
         What the translations are priced on; default: the first preset.
     advance
         Called with the number of sentences done; each is done once in float and once a scheme.
     """
     rows = model.encode(text.source, "source text")
-    floating = translate_float(model, rows, beam_width, advance)
     configurations = [configure(model, scheme, ranges) for scheme in schemes]
+    accelerator = accelerator or hardware(PRESETS[0])
+    for one in configurations:  # what cannot be priced is refused before the work
+        estimate(program_workload(one.program, [(1, 1)]), accelerator)
+    floating = translate_float(model, rows, beam_width, advance)
     counters = [ZeroCounter(one.program) for one in configurations]
     proofs = [
         prove_text(model, one, rows, beam_width=beam_width, zeros=zeros, advance=advance)
@@ -103,7 +106,7 @@ def run(
     passes = float_passes(model.network, model.batches_by_length(text, "text"), keep_sites=True)
     accuracies = measure_all(model.network, [one.plan for one in configurations], passes)
     results = [
-        _result(configuration, proof, accuracy, rows, floating, text, machine or hardware(PRESETS[0]), counter.counts)
+        _result(configuration, proof, accuracy, rows, floating, text, accelerator, counter.counts)
         for configuration, proof, accuracy, counter in zip(configurations, proofs, accuracies, counters, strict=True)
     ]
     return RunResult(

@@ -18,6 +18,8 @@ def load(path: Path | str) -> Program:
         If the file is missing, truncated, of another version, inconsistent, or not proven safe; names the culprit.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():  # a device or a pipe might never end
+        raise ValueError(f"cannot read program {path}: it is not a regular file")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -42,18 +42,23 @@ def run(
     from analysis.run import run as run_all
     from analysis.workload import check_inputs, load_model
     from hwsim.accelerator.presets import PRESETS, hardware
+    from hwsim.accelerator.prices import prices_of
 
     began = time.perf_counter()
     folder = out or Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
     report.check_target(folder)
-    schemes, machine = shared.choose_schemes(config, scheme, target), hardware(accelerator or PRESETS[0])
+    schemes, machine = (
+        shared.choose_schemes(config, scheme, target),
+        hardware(PRESETS[0] if accelerator is None else accelerator),
+    )
+    prices_of(machine)  # an energy table that does not fit is refused before the work
     loaded = load_model(model)
     whole = shared.read_text(text, reference)
     body = whole.head(sentences)
     check_inputs(loaded, schemes, body)
     ranges = shared.calibrated(loaded, calibrate, calibrate_reference)
     with shared.progress("translating and comparing", len(body) * (1 + len(schemes))) as advance:
-        result = run_all(loaded, schemes, body, ranges, beam_width=beam, machine=machine, advance=advance)
+        result = run_all(loaded, schemes, body, ranges, beam_width=beam, accelerator=machine, advance=advance)
     rows = []
     if sensitivity:
         names = list(dict.fromkeys(one.target for one in schemes))

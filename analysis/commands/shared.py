@@ -82,6 +82,8 @@ def show(*renderables: Any) -> None:
     """Print, as wide as the terminal is."""
     from rich.console import Console
 
+    if sys.stdout is None:  # closed by whoever started us
+        return
     console = Console(width=None if sys.stdout.isatty() else 120)
     for renderable in renderables:
         console.print(renderable)

@@ -26,6 +26,7 @@ from analysis.estimates.tables import (
 from analysis.targets import Provenance
 from hwsim.accelerator.cost.estimate import Estimate, LayerCost, PhaseCost
 from hwsim.accelerator.hardware import Boundary
+from hwsim.accelerator.prices import prices_of
 from hwsim.accelerator.workloads import SCHEMES
 
 LONGEST_LABEL = 24
@@ -51,7 +52,9 @@ class Pair(NamedTuple):
 
 
 def sides(request: Request, names: Sequence[str]) -> tuple[Side, Side]:
-    """The request with each of two accelerators, or of two bit widths; both with the wider of their energy boundaries.
+    """The request with each of two accelerators, or of two bit widths; both with one boundary of energy.
+
+    It is the wider of theirs, as far as both energy tables reach: else a ratio would compare unlike sums.
 
     Raises
     ------
@@ -72,7 +75,10 @@ def sides(request: Request, names: Sequence[str]) -> tuple[Side, Side]:
     if field == "config" and request.untiled:
         refuse_untiled({"compare": names})
     asked = [msgspec.structs.replace(request, **{field: name}) for name in names]
-    boundary = max((machine(one).boundary for one in asked), key=list(Boundary).index)
+    machines = [machine(one) for one in asked]
+    order = list(Boundary).index
+    wider = max((one.boundary for one in machines), key=order)
+    boundary = min(wider, *(prices_of(one).reach for one in machines), key=order)
     one, other = (
         Side(name, msgspec.structs.replace(its, boundary=boundary.value))
         for name, its in zip(names, asked, strict=True)

@@ -133,7 +133,7 @@ def energy_by_component(result: Estimate) -> Figure:
     factor, unit = _scale(max(phase.cost.energy_aj for phase in result.phases))
     bottom = np.zeros(len(names))
     for index, component in enumerate(components):
-        heights = np.array([_part(phase.cost, component, components) for phase in result.phases]) / factor
+        heights = np.array([_part(phase.cost, component, components) / factor for phase in result.phases])
         axes.bar(range(len(names)), heights, 0.6, bottom, color=_colour(index, component), label=_shown(component))
         bottom += heights
     for x, total in enumerate(bottom):
@@ -161,7 +161,7 @@ def energy_by_layer(result: Estimate, most: int = LAYERS) -> Figure:
     factor, unit = _scale(max(sum(bar.values()) for bar in bars))
     left = np.zeros(len(bars))
     for index, component in enumerate(components):
-        lengths = np.array([bar[component] for bar in bars]) / factor
+        lengths = np.array([bar[component] / factor for bar in bars])
         axes.barh(range(len(bars)), lengths, 0.75, left, color=_colour(index, component), label=_shown(component))
         left += lengths
     axes.set_yticks(range(len(bars)), names, fontsize=SMALL)
@@ -232,8 +232,8 @@ def energy_against_context(result: Estimate, steps: Mapping[int, Estimate]) -> F
     factor, unit = _scale(max(totals))
     bottom = np.zeros(len(keys))
     for index, level in enumerate(LEVELS):
-        energies = [estimate.total.cost.by_level.get(level, 0) for estimate in steps.values()]
-        heights = np.array(energies) / tokens / factor
+        energies = [estimate.total.cost.by_level.get(level, 0) / factor for estimate in steps.values()]
+        heights = np.array(energies) / tokens
         if heights.any():
             axes.bar(range(len(keys)), heights, 0.7, bottom, color=OKABE_ITO[index], label=_shown(level))
             bottom += heights

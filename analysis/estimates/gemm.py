@@ -16,11 +16,12 @@ from analysis.estimates import tables
 from analysis.estimates.records import Record, configuration_record, cost_record, layer_record
 from analysis.estimates.rows import shape, shortened
 from hwsim.accelerator.array import ArrayCounts, Widths, padded_macs, registers, streaming_cycles, untiled
+from hwsim.accelerator.cost.counts import Counts, Kind, add, events, of_terms
 from hwsim.accelerator.cost.estimate import Estimate, LayerCost
 from hwsim.accelerator.cost.pricing import Cost, price, summed
 from hwsim.accelerator.cycles import Cycles
 from hwsim.accelerator.energy_tables import EnergyTable, energy_table
-from hwsim.accelerator.events import Component, Direction, Event, Operand, compute, merge, move
+from hwsim.accelerator.events import Component, Direction, Operand
 from hwsim.accelerator.hardware import Dataflow, Hardware
 from hwsim.accelerator.layers import Layer, Product, Workload
 from hwsim.accelerator.options import Options
@@ -85,9 +86,9 @@ def _untiled(layer: Layer, hardware: Hardware, options: Options, prices: Prices)
     rate = hardware.array.rate(product.a_bits, product.b_bits)
     peak = float(hardware.array.rows * hardware.array.cols * rate)
     traffic = _traffic(product, counts, hardware, options)
-    events = merge(_events(layer, cycles, counts, traffic, hardware, options))
+    counted = events(_counts(layer, cycles, counts, traffic, hardware, options), layer.name, layer.operation)
     utilization = product.macs / (peak * cycles.total) if cycles.total else 0.0
-    return Untiled(layer, cycles, counts, traffic, price(events, prices), min(1.0, utilization))
+    return Untiled(layer, cycles, counts, traffic, price(counted, prices), min(1.0, utilization))
 
 
 def _product(layer: Layer) -> Product:
@@ -108,29 +109,28 @@ def _traffic(product: Product, counts: ArrayCounts, hardware: Hardware, options:
     }
 
 
-def _events(
+def _counts(
     layer: Layer, cycles: Cycles, counts: ArrayCounts, traffic: Traffic, hardware: Hardware, options: Options
-) -> Iterator[Event]:
+) -> Counts:
     """Datapath, registers, scratchpad, leakage and DRAM of one product."""
-    p, array, site = _product(layer), hardware.array, (layer.name, layer.operation)
+    p, array, word = _product(layer), hardware.array, hardware.sram.word_bytes
     rate = array.rate(p.a_bits, p.b_bits)
     padded = padded_macs(streaming_cycles(p.m, p.k, p.n, array, rate), p.macs, array, rate)
     bits = registers(counts, p.macs, Widths(p.a_bits, p.b_bits, p.accumulator_bits), array)
-    for term in layer.terms:
-        yield compute(*site, term.component, term.bits, term.count, term.second_bits)
-    yield compute(*site, Component.MAC_PADDED, p.a_bits, padded, p.b_bits)
-    yield move(*site, Component.REGISTER, Operand.NONE, Direction.WRITE, 1, bits.written)
-    yield move(*site, Component.REGISTER, Operand.NONE, Direction.READ, 1, bits.read)
-    yield move(*site, Component.HOP, Operand.NONE, Direction.NONE, 1, bits.hops)
+    found = of_terms(layer.terms)
+    add(found, Kind(Component.MAC_PADDED, bits=p.a_bits, second_bits=p.b_bits), padded)
+    add(found, Kind(Component.REGISTER, direction=Direction.WRITE, bits=1), bits.written)
+    add(found, Kind(Component.REGISTER, direction=Direction.READ, bits=1), bits.read)
+    add(found, Kind(Component.HOP, bits=1), bits.hops)
     for operand, direction, width, elements in _accesses(p, counts, options):
-        words = round_up(row_bytes(elements, width), hardware.sram.word_bytes)
-        yield move(*site, Component.SRAM_ACCESS, operand, direction, width, words)
+        words = round_up(row_bytes(elements, width), word)
+        add(found, Kind(Component.SRAM_ACCESS, operand, direction, width), words)
     for operand, direction, width, size in _moves(p, traffic):
         near = Direction.WRITE if direction is Direction.READ else Direction.READ
-        words = round_up(size, hardware.sram.word_bytes)
-        yield move(*site, Component.DRAM_TRANSFER, operand, direction, width, size)
-        yield move(*site, Component.SRAM_TRANSFER, operand, near, width, words)
-    yield move(*site, Component.SRAM_LEAKAGE, Operand.NONE, Direction.NONE, 0, cycles.total)
+        add(found, Kind(Component.DRAM_TRANSFER, operand, direction, width), size)
+        add(found, Kind(Component.SRAM_TRANSFER, operand, near, width), round_up(size, word))
+    add(found, Kind(Component.SRAM_LEAKAGE), cycles.total)
+    return found
 
 
 def _accesses(p: Product, counts: ArrayCounts, options: Options) -> Iterator[Access]:

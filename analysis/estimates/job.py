@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from analysis.estimates import compare as comparing
 from analysis.estimates import gemm, records, tables
 from analysis.estimates.machine import machine, options
+from analysis.estimates.outputs import check_files, check_folder
 from analysis.estimates.request import Priced, Request, check, flag, priced, refuse_untiled
 from analysis.targets import Provenance, program_provenance
 from hwsim.accelerator.cost.estimate import Estimate, estimate
@@ -25,6 +26,12 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     json: Path | None = None
     trace: Path | None = None
     plots: Path | None = None
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """What is written but figures, by option."""
+        found = {"--csv": self.csv, "--json": self.json, "--trace": self.trace}
+        return {name: path for name, path in found.items() if path is not None}
 
     @property
     def most(self) -> int | None:
@@ -46,15 +53,19 @@ def run(request: Request, output: Output) -> list[RenderableType]:
         refuse_untiled({name: getattr(output, name) for name in ("trace", "plots")})
     if output.compare is not None:
         _refuse(output, ("csv", "trace", "plots"), "is of one estimate, not of two; leave out it or --compare")
+    check_files(request.files | _records(output.compare), output.files)
+    if output.compare is not None:
         return _compared(request, output, output.compare)
     if request.untiled:
         return _untiled(request, output)
     if output.plots is not None:
-        from analysis.report.folder import check_target
-
-        check_target(output.plots)
+        check_folder("--plots", output.plots, output.files)
     found = priced(request)
     return _written(request, found, _estimate(request, found), output)
+
+
+def _records(compared: tuple[str, str] | None) -> dict[str, Path]:
+    return {f"--compare {name}": Path(name) for name in compared or () if name.endswith(".toml")}
 
 
 def _estimate(request: Request, found: Priced) -> Estimate:

@@ -25,7 +25,7 @@ def machine(request: Request) -> Hardware:
     ValueError
         For unknown names, values out of range, and an array that does not have the dataflow.
     """
-    base = hardware(request.accelerator or PRESETS[0])
+    base = hardware(PRESETS[0] if request.accelerator is None else request.accelerator)
     array = _array(base.array, request)
     found = msgspec.structs.replace(
         base,
@@ -33,7 +33,7 @@ def machine(request: Request) -> Hardware:
         sram=_sram(base.sram, array, request),
         dram=_dram(base.dram, request),
         clock_hz=base.clock_hz if request.clock_mhz is None else _scaled("--clock-mhz", request.clock_mhz, 10**6),
-        energy_table=request.energy_table or base.energy_table,
+        energy_table=base.energy_table if request.energy_table is None else request.energy_table,
         boundary=choice("--boundary", request.boundary, Boundary) or base.boundary,
     )
     return _named(base, found, request)

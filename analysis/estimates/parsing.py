@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import TypeVar
 
-from hwsim.accelerator.reading import nearest
+from hwsim.accelerator.reading import nearest, short
 
 LARGEST = 1 << 20
 """Rows, columns and KiB at most."""
@@ -18,14 +18,14 @@ def choice(name: str, given: str | None, kind: type[E]) -> E | None:
         return None
     known = [str(member.value) for member in kind]
     if given not in known:
-        raise ValueError(f"{name} is {given!r}; {nearest(given, known)}")
+        raise ValueError(f"{name} is {short(repr(given))}; {nearest(given, known)}")
     return kind(given)
 
 
 def pair(text: str, name: str, separator: str, example: str) -> tuple[int, int]:
     first, _, second = text.partition(separator)
     if not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in (first, second)):
-        raise ValueError(f"{name} {text!r}; it is two whole numbers, for example {example}")
+        raise ValueError(f"{name} {short(repr(text))}; it is two whole numbers, for example {example}")
     return int(first), int(second)
 
 
@@ -44,4 +44,4 @@ def positive(name: str, value: float) -> float:
 def check_known(name: str, given: str, known: Iterable[str]) -> None:
     """Refuse an unknown name."""
     if given not in list(known):
-        raise ValueError(f"{name} is {given!r}; {nearest(given, known)}")
+        raise ValueError(f"{name} is {short(repr(given))}; {nearest(given, known)}")

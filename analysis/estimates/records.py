@@ -16,17 +16,19 @@ from hwsim.accelerator.events import LEVEL_OF, Component, Direction, Event, Leve
 from hwsim.accelerator.hardware import Hardware
 from hwsim.accelerator.layers import Workload
 from hwsim.accelerator.options import Options
+from hwsim.accelerator.prices import prices_of
 
 Record = dict[str, Any]
+BREAKDOWNS = ("component", "level", "operand")
 MEMORIES = (Level.SRAM, Level.DRAM)
 
 
 def estimate_record(result: Estimate, origin: Provenance | None = None) -> Record:
     """The configuration echoed, then totals, phases and layers.
 
-    `energy_pj` is nominal and within the boundary, `energy_low_pj` and `energy_high_pj` are at the ends of the
-    published band of DRAM, and `energy_aj` is the same sum in attojoules, exact. What the table has no constant for is
-    in `not_modelled` and in no sum.
+    `energy_pj` is nominal and within the boundary, `energy_low_pj` and `energy_high_pj` are at the ends of the band of
+    DRAM; `energy_aj` and its breakdowns are the same sums in attojoules, exact. What has no constant is in
+    `not_modelled` and in no sum.
     """
     return {
         **configuration_record(result.workload, result.hardware, result.options, result.table, origin),
@@ -52,6 +54,7 @@ def configuration_record(
         "hardware": msgspec.to_builtins(hardware, str_keys=True),
         "options": msgspec.to_builtins(options),
         "boundary": hardware.boundary.value,
+        "sram_area_mm2": prices_of(hardware, table).sram_area_mm2,
         "energy_table": {
             "name": described.name,
             "title": described.title,
@@ -118,7 +121,8 @@ def cost_record(cost: Cost) -> Record:
         "energy_pj": cost.energy_pj,
         "energy_low_pj": cost.low_aj / AJ_PER_PJ,
         "energy_high_pj": cost.high_aj / AJ_PER_PJ,
-        **{f"energy_pj_by_{name}": _in_pj(getattr(cost, f"by_{name}")) for name in ("component", "level", "operand")},
+        **{f"energy_pj_by_{name}": _in_pj(getattr(cost, f"by_{name}")) for name in BREAKDOWNS},
+        **{f"energy_aj_by_{name}": getattr(cost, f"by_{name}") for name in BREAKDOWNS},
         "energy_pj_outside_boundary": _in_pj(cost.outside_aj),
     }
 

@@ -19,13 +19,16 @@ CONTEXTS = tuple(2**power for power in range(2, 12))
 
 
 def against_sram(workload: Workload, hardware: Hardware, options: Options) -> dict[int, Estimate]:
-    """KiB to the estimate with a scratchpad of that size; sizes that do not hold the workload are left out."""
-    found = {}
+    """KiB for tiles to the estimate with a scratchpad of that size, beside what is kept between layers.
+
+    Sizes that do not hold the workload are left out.
+    """
+    found, kept = {}, 1024 * hardware.sram.resident_kib
     for kib in SRAM_KIB:
+        sram = msgspec.structs.replace(hardware.sram, capacity_bytes=1024 * kib + kept)
         try:
-            sram = msgspec.structs.replace(hardware.sram, capacity_bytes=1024 * kib)
             found[kib] = estimate(workload, msgspec.structs.replace(hardware, sram=sram), options)
-        except ValueError:  # no tile fits, or what is kept between layers takes all
+        except ValueError:  # no tile fits
             continue
     return found
 

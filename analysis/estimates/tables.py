@@ -17,6 +17,7 @@ from hwsim.accelerator.energy_tables import EnergyTable, describe, dram_constant
 from hwsim.accelerator.hardware import Boundary, Hardware
 from hwsim.accelerator.layers import Part, Product, Workload
 from hwsim.accelerator.options import Objective, Tiles
+from hwsim.accelerator.reading import short
 
 DEAREST = 20
 LEAST = {Objective.DRAM: "DRAM traffic", Objective.LATENCY: "latency", Objective.ENERGY: "energy"}
@@ -68,7 +69,7 @@ SORTS: dict[str, tuple[str, Callable[[Sortable], float] | None]] = {
 def check_sort(column: str) -> None:
     """Refuse an unknown column; the known ones are listed."""
     if column not in SORTS:
-        raise ValueError(f"--sort is {column!r}; known: {', '.join(SORTS)}")
+        raise ValueError(f"--sort is {short(repr(column))}; known: {', '.join(SORTS)}")
 
 
 def tables(

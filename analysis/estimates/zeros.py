@@ -4,8 +4,12 @@ from pathlib import Path
 
 import msgspec
 
+from hwsim.accelerator.reading import read_regular, short
 from hwsim.program import Program
-from hwsim.zeros import ZeroCounts
+from hwsim.zeros import ZeroCounter, ZeroCounts
+
+MAX_BYTES = 100_000_000
+"""Of a report: more than one of every sentence that is shipped."""
 
 
 class _Configuration(msgspec.Struct):
@@ -27,17 +31,26 @@ def read_zeros(path: Path, program: Program) -> ZeroCounts:
     Raises
     ------
     ValueError
-        If it is no such report, or has no counts of the program.
+        If it is no such report, has no counts of the program, counts of other weights, or more zeros than MACs.
     """
     try:
-        report = msgspec.json.decode(path.read_bytes(), type=_Report)
-    except (OSError, msgspec.DecodeError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        report = msgspec.json.decode(read_regular(path, MAX_BYTES), type=_Report)
+    except (ValueError, msgspec.DecodeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
         raise ValueError(f"--zero-gating {path}: no report.json of `hwsim run`: {reason}") from None
     counted = {one.name: one.zeros for one in report.configurations if one.zeros is not None}
     scheme = program.manifest.scheme
     if scheme not in counted:
-        raise ValueError(
-            f"--zero-gating {path}: no zero counts of {scheme}; there are those of {', '.join(counted) or 'nothing'}"
-        )
+        known = ", ".join(short(name) for name in counted) or "nothing"
+        raise ValueError(f"--zero-gating {path}: no zero counts of {scheme}; there are those of {known}")
+    weights = ZeroCounter(program).counts.sites
+    for output, site in counted[scheme].sites.items():
+        if not 0 <= site.macs_zero <= site.macs:
+            raise ValueError(
+                f"--zero-gating {path}: {short(output)} has {site.macs_zero} zero MACs of {site.macs};"
+                " allowed are 0 to all"
+            )
+        own = weights.get(output)
+        if own is None or (site.weights, site.weights_zero) != (own.weights, own.weights_zero):
+            raise ValueError(f"--zero-gating {path}: {short(output)} has other weights than the program; another ran")
     return counted[scheme]

@@ -12,6 +12,7 @@ from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from rich.console import Console
 
@@ -24,6 +25,7 @@ from hwsim.accelerator.workloads.bert import Bert
 from hwsim.accelerator.workloads.custom import CustomWorkload
 from hwsim.files import write_whole
 
+PAGE, BLOCK = Path("accelerator.md"), "speed"
 RECORD = Path("results", "accelerator", "speed.json")
 REPORTS = ("bert-base", "transformer-big")
 LAYERS = (6, 12, 24, 48)
@@ -107,19 +109,37 @@ def record(found: dict[str, list[float]]) -> dict[str, object]:
     }
 
 
+def paragraph(speed: dict[str, Any]) -> str:
+    """What docs/accelerator.md says of a record."""
+    reports = ", ".join(f"`{one['workload']}` {one['median_seconds']:.2f} s" for one in speed["reports"])
+    added = ", ".join(f"{step} layers {ms:.2f} ms" for step, ms in speed["added_layer_ms"].items())
+    return (
+        f"Made by `python -m analysis.validation.speed` on {speed['context']['machine']}; medians of"
+        f" {speed['repetitions']} fresh processes, in\n[`speed.json`](results/accelerator/speed.json)."
+        f" The report of `hwsim estimate`, after the imports: {reports}. Encoder layers of BERT-Base's size cost\n"
+        f"alike, however many there are: from {added} for each layer more; the first layer of a kind is searched, the"
+        " others are looked up.\n"
+    )
+
+
 def main(arguments: list[str]) -> None:
     """Measure and record, or time one case and print its seconds."""
     if arguments[:1] == ["--once"]:
         print(once(arguments[1]))
         return
-    from analysis.operator_pages.pages import encode  # these import torch: not in the processes that are timed
+    from analysis.operator_pages.pages import (  # these import torch: not in the processes that are timed
+        encode,
+        replaced,
+    )
     from analysis.report.provenance import context
 
     docs, began = Path(arguments[0] if arguments else "docs"), time.perf_counter()
     found = measure(REPETITIONS)
     command = ["python", "-m", "analysis.validation.speed"]
     provenance = asdict(context(command, None, time.perf_counter() - began))
-    write_whole(docs / RECORD, encode({"context": provenance, **record(found)}))
+    speed = {"context": provenance, **record(found)}
+    write_whole(docs / RECORD, encode(speed))
+    write_whole(docs / PAGE, replaced((docs / PAGE).read_text(), BLOCK, paragraph(speed)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The one record in which the accelerator counts: an integer number of like events of one operation."""
 
-from collections.abc import Iterable
 from enum import Enum
 
 import msgspec
@@ -113,7 +112,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     second_bits
         Width of the second factor of a multiplication, else 0.
     count
-        Operations, or bytes where the level is a memory.
+        Operations of the datapath, bits at registers and hops, bytes at memories, cycles of leakage.
     """
 
     site: str
@@ -125,85 +124,3 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     bits: int
     second_bits: int
     count: int
-
-
-def compute(site: str, operation: str, component: Component, bits: int, count: int, second_bits: int = 0) -> Event:
-    """An event of the datapath."""
-    return Event(
-        site=site,
-        operation=operation,
-        component=component,
-        level=Level.DATAPATH,
-        operand=Operand.NONE,
-        direction=Direction.NONE,
-        bits=bits,
-        second_bits=second_bits,
-        count=count,
-    )
-
-
-def move(
-    site: str, operation: str, component: Component, operand: Operand, direction: Direction, bits: int, count: int
-) -> Event:
-    """An event of `count` bytes at the level of its component."""
-    return Event(
-        site=site,
-        operation=operation,
-        component=component,
-        level=LEVEL_OF[component],
-        operand=operand,
-        direction=direction,
-        bits=bits,
-        second_bits=0,
-        count=count,
-    )
-
-
-def scaled(event: Event, count: int) -> Event:
-    """The same event with another count."""
-    return Event(
-        site=event.site,
-        operation=event.operation,
-        component=event.component,
-        level=event.level,
-        operand=event.operand,
-        direction=event.direction,
-        bits=event.bits,
-        second_bits=event.second_bits,
-        count=count,
-    )
-
-
-def merge(events: Iterable[Event]) -> list[Event]:
-    """Events that differ in nothing but their count become one, in order of first appearance; zeros are dropped."""
-    counts: dict[Event, int] = {}
-    for event in events:
-        key = scaled(event, 0)
-        counts[key] = counts.get(key, 0) + event.count
-    return [scaled(key, count) for key, count in counts.items() if count]
-
-
-def macs(events: Iterable[Event]) -> int:
-    """Useful multiply-accumulates."""
-    return sum(event.count for event in events if event.component is Component.MAC_MULTIPLY)
-
-
-def bytes_moved(
-    events: Iterable[Event], level: Level, operand: Operand | None = None, direction: Direction | None = None
-) -> int:
-    """Bytes at a memory level, of one operand and direction or of all.
-
-    Raises
-    ------
-    ValueError
-        If the level is the datapath, which moves no bytes.
-    """
-    if level is Level.DATAPATH:
-        raise ValueError(f"level {level.value} moves no bytes; allowed are register, sram, dram")
-    return sum(
-        event.count
-        for event in events
-        if event.level is level
-        and (operand is None or event.operand is operand)
-        and (direction is None or event.direction is direction)
-    )

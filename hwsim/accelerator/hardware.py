@@ -7,9 +7,14 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from hwsim.accelerator.reading import check_name
+
 AtLeastOne = Annotated[int, Meta(ge=1)]
+Elements = Annotated[int, Meta(ge=1, le=1 << 20)]
 Cycles = Annotated[int, Meta(ge=0)]
 Width = Annotated[int, Meta(ge=2, le=16)]
+MAX_MACS = 1 << 20
+"""Of an element a cycle."""
 
 
 class ArrayKind(str, Enum):
@@ -62,8 +67,8 @@ class Array(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     kind: ArrayKind = ArrayKind.SYSTOLIC
-    rows: AtLeastOne
-    cols: AtLeastOne
+    rows: Elements
+    cols: Elements
     dataflow: Dataflow
     fold_mode: FoldMode = FoldMode.PIPELINED
     macs_per_cycle: dict[Width, float]
@@ -75,10 +80,11 @@ class Array(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if not self.macs_per_cycle:
             raise ValueError("array.macs_per_cycle is empty; at least one width is needed, as 8 = 1")
         for bits, macs in self.macs_per_cycle.items():
-            rate = Fraction(macs).limit_denominator(1024) if macs > 0 else Fraction(0)
+            rate = Fraction(macs).limit_denominator(1024) if 0 < macs <= MAX_MACS else Fraction(0)
             if 1 not in (rate.numerator, rate.denominator) or rate <= 0:
                 raise ValueError(
-                    f"array.macs_per_cycle of {bits} bits is {macs}; allowed are whole numbers and one over them"
+                    f"array.macs_per_cycle of {bits} bits is {macs}; allowed are whole numbers and one over them,"
+                    f" up to {MAX_MACS} and from 1/1024"
                 )
 
     def rate(self, a_bits: int, b_bits: int) -> Fraction:
@@ -130,7 +136,7 @@ class Sram(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Dram(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """External memory: its row in the energy table, bandwidth, burst, cycles of latency a transfer."""
 
-    type: str
+    type: Annotated[str, Meta(max_length=200)]
     bandwidth_bytes_per_second: AtLeastOne
     burst_bytes: AtLeastOne
     latency_cycles: Cycles
@@ -165,3 +171,7 @@ class Hardware(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     boundary: Boundary = Boundary.SYSTEM
     packing: Packing = Packing.DENSE
     sources: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        check_name("name", self.name)
+        check_name("dram.type", self.dram.type)

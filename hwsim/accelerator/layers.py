@@ -36,7 +36,7 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    a, b, output
+    a, b, output, residual
         What the operands are.
     column_bytes
         Bytes of bias, multipliers and shifts that a column has.
@@ -63,6 +63,7 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     output: Operand = Operand.ACTIVATION
     column_bytes: Count = 0
     residual_bits: Count = 0
+    residual: Operand = Operand.ACTIVATION
     fresh: Annotated[int, Meta(ge=0, le=1)] = 0
     fresh_along: str = "n"
     a_on_chip: bool = False
@@ -152,6 +153,10 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
             counted = sum(term.count for term in self.terms if term.component is component)
             if counted != macs:
                 raise ValueError(f"layer {self.name}: {counted} {component.value} in its terms, but {macs} MACs")
+        results = self.product.count * self.product.m * self.product.n if self.product is not None else 0
+        work = self.vectors
+        if self.product is not None and (work.passes * (work.elements - results) or work.divisions or work.roots):
+            raise ValueError(f"layer {self.name}: its epilogue is passes over all {results} results; got {work}")
         if self.macs_zero > macs:
             raise ValueError(f"layer {self.name}: {self.macs_zero} zero MACs of {macs}")
 

@@ -120,6 +120,13 @@ class Prices:
         """Whether the hardware's boundary includes the event's level."""
         return event.level in self._inside
 
+    @property
+    def reach(self) -> Boundary:
+        """The widest boundary all of whose levels the table prices."""
+        if self.sram_read_word_aj is None:
+            return Boundary.CORE
+        return Boundary.CHIP if self.dram_byte_aj is None else Boundary.SYSTEM
+
     def constants(self) -> tuple[Row, ...]:
         """The published values that these prices are made of, SRAM as it is between the table's points."""
         rows = describe(self.table, self.hardware.dram.type).rows

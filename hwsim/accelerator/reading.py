@@ -14,7 +14,11 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 import msgspec
 
 MAX_BYTES = 1_000_000
+MAX_MAGNITUDE = 1e12
+"""Of numbers with a point, and one over it the least that is not zero: squares of ratios stay in floating point."""
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
+_DOTTED = re.compile(r"""(?:(?:(?<![\w-])[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){32}""")
+"""More parts of a key than any record has tables in tables; the parser's memory grows with their square."""
 _SHOWN = 60
 
 T = TypeVar("T")
@@ -61,7 +65,7 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
     names = list(known)
     similar = difflib.get_close_matches(name, names, n=1)
     near = f"did you mean {similar[0]}? " if similar else ""
-    return f"unknown {what} {_short(repr(name))}; {near}known: {', '.join(names)}; or give a path that ends in .toml"
+    return f"unknown {what} {short(repr(name))}; {near}known: {', '.join(names)}; or give a path that ends in .toml"
 
 
 def listed(names: Iterable[str]) -> str:
@@ -70,18 +74,39 @@ def listed(names: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _table(path: Path) -> dict[str, Any]:
+def read_regular(path: Path, most_bytes: int) -> bytes:
+    """The content of a regular file.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read, is a folder, a device or a pipe, which might never end, or is larger; without its name.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ValueError("it is not a regular file")
         with path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
+            content = stream.read(most_bytes + 1)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from error
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"it is larger than {MAX_BYTES} bytes")
+    if len(content) > most_bytes:
+        raise ValueError(f"it is larger than {most_bytes} bytes")
+    return content
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse a name that a terminal would not show."""
+    if not name.strip() or not name.isprintable():
+        raise ValueError(f"{what} is {short(repr(name))}; it must be printable and not blank")
+
+
+def _table(path: Path) -> dict[str, Any]:
+    content = read_regular(path, MAX_BYTES)
     try:
-        return tomllib.loads(content.decode())
+        text = content.decode()
+        if _DOTTED.search(text):
+            raise ValueError("a key has more than 32 parts")
+        return tomllib.loads(text)
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start} is not UTF-8") from error
     except tomllib.TOMLDecodeError as error:
@@ -137,7 +162,7 @@ def _check_union(table: dict[str, Any], structs: list[Any], kind: Any, at: str) 
         raise ValueError(f"missing key {_below(at, field)}; allowed are {listed(known)}")
     tag = table[field]
     if tag not in list(known):
-        raise ValueError(f"{_below(at, field)} is {_short(repr(tag))}; allowed are {listed(known)}")
+        raise ValueError(f"{_below(at, field)} is {short(repr(tag))}; allowed are {listed(known)}")
     return _check_struct(table, known[tag], at)
 
 
@@ -151,18 +176,40 @@ def _check_items(items: list[Any], kind: Any, at: str) -> None:
 
 
 def _check_leaf(value: object, kind: Any, at: str, *, strict: bool) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{at} is {value}; it must be finite")
-    if isinstance(kind, type) and issubclass(kind, Enum) and value not in [member.value for member in kind]:
-        allowed = listed(str(member.value) for member in kind)
-        raise ValueError(f"{at} is {_short(repr(value))}; allowed are {allowed}")
+    _check_plain(value, at)
+    for i, item in enumerate(value if isinstance(value, list) else ()):
+        _check_plain(item, f"{at}[{i}]")
+    known = _members(kind)
+    if known and value not in known:
+        raise ValueError(f"{at} is {short(repr(value))}; allowed are {listed(map(str, known))}")
     try:
         msgspec.convert(value, kind, strict=strict, str_keys=True)
     except msgspec.ValidationError as error:
         message = str(error).partition(" - at `")[0].replace("`", "")
         if isinstance(value, dict | list):
             raise ValueError(message if isinstance(value, dict) and _is_struct(kind) else f"{at}: {message}") from error
-        raise ValueError(f"{at} is {_short(repr(value))}; {message[0].lower()}{message[1:]}") from error
+        raise ValueError(f"{at} is {short(repr(value))}; {message[0].lower()}{message[1:]}") from error
+
+
+def _check_plain(value: object, at: str) -> None:
+    """Refuse numbers beyond the range of 64 bits or of what squares, and letters that a terminal would obey."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{at} is {value}; it must be finite")
+        if value and not 1 / MAX_MAGNITUDE <= abs(value) <= MAX_MAGNITUDE:
+            raise ValueError(f"{at} is {value}; allowed are magnitudes of {1 / MAX_MAGNITUDE:g} to {MAX_MAGNITUDE:g}")
+    elif isinstance(value, int) and value.bit_length() > 63:
+        raise ValueError(f"{at} has {value.bit_length()} bits; a whole number has at most 63")
+    elif isinstance(value, str) and not value.replace("\n", "").replace("\t", "").isprintable():
+        raise ValueError(f"{at} is {short(repr(value))}; it must be printable")
+
+
+def _members(kind: Any) -> list[Any]:
+    """Values of an enumeration, or of one that may be left out; none of other types."""
+    for one in (kind, *get_args(kind)):
+        if isinstance(one, type) and issubclass(one, Enum):
+            return [member.value for member in one]
+    return []
 
 
 def _is_struct(kind: object) -> bool:
@@ -170,7 +217,7 @@ def _is_struct(kind: object) -> bool:
 
 
 def _below(at: str, key: str) -> str:
-    shown = key if _BARE.fullmatch(key) else _short(repr(key))
+    shown = short(key if _BARE.fullmatch(key) else repr(key))
     return f"{at}.{shown}" if at else shown
 
 
@@ -178,6 +225,7 @@ def _printable(text: str) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """Text on one line, its end left out if it is long."""
     line = _printable(text)
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."

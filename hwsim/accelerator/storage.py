@@ -1,5 +1,6 @@
 """How codes lie in memories: packed rows and partial sums (docs/accelerator.md, sections 3 and 9), and rounding up."""
 
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 from hwsim.accelerator.hardware import Packing
@@ -18,6 +19,16 @@ def ceil_div(dividend: Ints, divisor: Ints) -> Ints:
 def round_up(value: Ints, step: Ints) -> Ints:
     """Smallest multiple of `step` that is at least `value`."""
     return step * ceil_div(value, step)
+
+
+def shares(total: int) -> Iterator[int]:
+    """Sizes of the largest of 1, 2, 3, ... blocks that are as equal as can be: ceil(total / blocks), each once."""
+    size, blocks = total + 1, 0
+    while size > 1:
+        blocks += 1
+        if ceil_div(total, blocks) < size:
+            size = ceil_div(total, blocks)
+            yield size
 
 
 def positive(value: Ints) -> Ints:

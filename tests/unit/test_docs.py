@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from msgspec.structs import replace
 
+from hwsim.accelerator.cost.estimate import estimate
+from hwsim.accelerator.presets import hardware
+from hwsim.accelerator.workloads import read_workload, workload
 from hwsim.catalogue import CATALOGUE
 from hwsim.formats import Granularity, Overflow, Rounding
 from hwsim.operations import Operation
@@ -66,3 +70,24 @@ def test_every_target_is_named() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_page_knows_the_machine_that_it_was_written_on(page: Path) -> None:
     assert not re.search(r"(?<![\w.])/(work|tmp|root|home)/", page.read_text())
+
+
+FILES = re.findall(r"```toml (\w+)\n(.*?)```", (ROOT / "docs" / "accelerator.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize(("kind", "text"), FILES, ids=[kind for kind, _ in FILES])
+def test_files_on_the_page_of_the_accelerator_work(kind: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{kind}.toml"
+    path.write_text(text)
+    machine, work = hardware("edge-256"), workload("tiny11")
+    if kind == "hardware":
+        machine = hardware(str(path))
+    elif kind == "workload":
+        work = read_workload(path)
+    else:
+        machine = replace(machine, energy_table=str(path))
+    assert estimate(work, machine).total.cost.energy_aj > 0
+
+
+def test_the_page_of_the_accelerator_shows_every_kind_of_file() -> None:
+    assert {kind for kind, _ in FILES} == {"hardware", "workload", "energy"}

@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from analysis import cli
@@ -334,11 +335,13 @@ def test_a_program_says_whose_arithmetic_it_is(run: Run, tmp_path: Path, program
 
 
 def zero_report(program: Path, name: str = "ita-int8") -> dict[str, Any]:
+    """Weights as the program has them; a quarter of all MACs is zero."""
     from hwsim.loading import load
-    from hwsim.operations import MatMul
+    from hwsim.zeros import ZeroCounter
 
-    sites = [op.output for _, op in load(program).operations() if isinstance(op, MatMul)]
-    return {"configurations": [{"name": name, "zeros": {"sites": {s: {"macs": 4, "macs_zero": 1} for s in sites}}}]}
+    counted = ZeroCounter(load(program)).counts.sites
+    sites = {output: msgspec.structs.asdict(site) | {"macs": 4, "macs_zero": 1} for output, site in counted.items()}
+    return {"configurations": [{"name": name, "zeros": {"sites": sites}}]}
 
 
 def test_zero_gating_takes_the_counts_of_a_report(run: Run, tmp_path: Path, program: Path) -> None:
@@ -353,6 +356,11 @@ def test_zero_gating_takes_the_counts_of_a_report(run: Run, tmp_path: Path, prog
     assert energies[0] == pytest.approx(0.75 * energies[1], rel=0.02)  # of each product to the nearest MAC
     report.write_text(json.dumps(zero_report(program, "int4")))
     refused(run(program, *lengths, "--zero-gating", report), "report.json", "ita-int8", "int4")
+    of_another = zero_report(program)
+    last = list(of_another["configurations"][0]["zeros"]["sites"])[-1]
+    of_another["configurations"][0]["zeros"]["sites"][last]["weights_zero"] += 1
+    report.write_text(json.dumps(of_another))
+    refused(run(program, *lengths, "--zero-gating", report), "report.json", last, "other weights")
     report.write_text("{}")
     refused(run(program, *lengths, "--zero-gating", report), "report.json", "configurations")
     refused(run(program, *lengths, "--zero-gating", "nowhere.json"), "nowhere.json", "No such file")

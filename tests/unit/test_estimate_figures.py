@@ -116,9 +116,16 @@ def test_traffic_against_scratchpads(decoder, fits):
 
 
 def test_scratchpads_that_are_too_small_are_left_out(decoder):
+    """The least tile of weights of 4 bits has 256 rows of 128 bytes, twice."""
+    array = msgspec.structs.replace(decoder.hardware.array, rows=256, cols=256)
+    large = msgspec.structs.replace(decoder.hardware, array=array)
+    assert min(sweeps.against_sram(decoder.workload, large, Options())) == 128
+
+
+def test_what_is_kept_between_layers_comes_on_top(decoder):
     kept = msgspec.structs.replace(decoder.hardware.sram, resident_kib=20)
     machine = msgspec.structs.replace(decoder.hardware, sram=kept)
-    assert min(sweeps.against_sram(decoder.workload, machine, Options())) == 32
+    assert list(sweeps.against_sram(decoder.workload, machine, Options())) == list(sweeps.SRAM_KIB)
 
 
 def test_energy_against_context_grows(decoder, fits):

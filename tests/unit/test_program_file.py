@@ -223,7 +223,7 @@ def test_extremes_of_every_format_survive() -> None:
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^cannot read program .*absent: No such file"):
         load(tmp_path / "absent")
-    with pytest.raises(ValueError, match=r"^cannot read program .*: Is a directory"):
+    with pytest.raises(ValueError, match=r"^cannot read program .*: it is not a regular file"):
         load(tmp_path)
 
 

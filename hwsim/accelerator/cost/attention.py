@@ -1,6 +1,5 @@
 """Fused attention: scores and probabilities of a block of queries stay on chip (docs/accelerator.md, section 7)."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -10,7 +9,7 @@ from hwsim.accelerator.cost.products import Mapping, product_run, resident, tile
 from hwsim.accelerator.cost.vectors import rows_run
 from hwsim.accelerator.layers import Layer, Product, Rows
 from hwsim.accelerator.options import Attention
-from hwsim.accelerator.storage import row_bytes
+from hwsim.accelerator.storage import row_bytes, shares
 from hwsim.accelerator.tiling import DoesNotFit
 
 RECOMPUTED_BYTES = 8
@@ -36,7 +35,7 @@ def fused_attention(scores: Layer, softmax: Layer, context: Layer, mapping: Mapp
     """
     best: tuple[tuple[int, ...], Fused] | None = None
     missing = DoesNotFit(0, 0)
-    for queries in _block_sizes(_product(scores).m):
+    for queries in shares(_product(scores).m):
         try:
             candidate = _in_blocks(scores, softmax, context, queries, mapping)
         except DoesNotFit as error:
@@ -55,16 +54,6 @@ def _product(layer: Layer) -> Product:
     return layer.product
 
 
-def _block_sizes(queries: int) -> Iterator[int]:
-    """cd(queries, blocks) for 1, 2, 3, ... blocks, each once."""
-    size, blocks = queries + 1, 0
-    while size > 1:
-        blocks += 1
-        if -(-queries // blocks) < size:
-            size = -(-queries // blocks)
-            yield size
-
-
 def _in_blocks(scores: Layer, softmax: Layer, context: Layer, queries: int, mapping: Mapping) -> Fused:
     rows = softmax.rows
     assert rows is not None
@@ -78,13 +67,18 @@ def _in_blocks(scores: Layer, softmax: Layer, context: Layer, queries: int, mapp
     parts = [(queries, whole)] * bool(whole) + [(rest, 1)] * bool(rest)
     once = msgspec.structs.replace(resident(first, mapping.hardware), output_on_chip=True)
     then = msgspec.structs.replace(resident(last, mapping.hardware), a_on_chip=True)
-    passes = 2 if recompute else 1
     return Fused(
-        joined([(product_run(msgspec.structs.replace(once, m=m), inner), n * passes) for m, n in parts]),
+        _in_parts(parts, once, scores, inner, 2 if recompute else 1),
         rows_run(_inside(rows), softmax.vectors, mapping.hardware),
-        joined([(product_run(msgspec.structs.replace(then, m=m), inner), n) for m, n in parts]),
+        _in_parts(parts, then, context, inner),
         queries,
     )
+
+
+def _in_parts(parts: list[tuple[int, int]], product: Product, layer: Layer, mapping: Mapping, times: int = 1) -> Run:
+    """A product in parts of so many rows, each so often; the whole so many times."""
+    runs = (product_run(msgspec.structs.replace(product, m=m), mapping, layer.vectors.passes) for m, _ in parts)
+    return joined([(run, often * times) for run, (_, often) in zip(runs, parts, strict=True)])
 
 
 def _kept(scores: Product, context: Product, mapping: Mapping) -> int:

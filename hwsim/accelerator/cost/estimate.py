@@ -14,7 +14,6 @@ from hwsim.accelerator.cost.products import (
     product_run,
     resident,
     skipped_kind,
-    with_epilogue,
 )
 from hwsim.accelerator.cost.vectors import rows_run
 from hwsim.accelerator.cycles import Cycles
@@ -184,7 +183,8 @@ class _Estimator:
         if layer.rows is not None:
             return self._finish(layer, rows_run(layer.rows, layer.vectors, self.hardware))
         assert layer.product is not None
-        return self._finish(layer, product_run(resident(layer.product, self.hardware), self.mapping))
+        product = resident(layer.product, self.hardware)
+        return self._finish(layer, product_run(product, self.mapping, layer.vectors.passes))
 
     def _attention(self, scores: Layer, softmax: Layer, context: Layer) -> tuple[Run, Run, Run]:
         key = tuple(map(_anonymous, (scores, softmax, context)))
@@ -202,11 +202,10 @@ class _Estimator:
         )
 
     def _finish(self, layer: Layer, run: Run, times: int = 1) -> Run:
-        """With epilogue, datapath and leakage; a layer that is computed twice has its terms twice."""
+        """With datapath and leakage; a layer that is computed twice has its terms twice."""
         parts = [(run.counts, 1)]
         skipped = gated = 0
         if layer.product is not None:
-            run = with_epilogue(run, layer, self.hardware, times)
             skipped = run.counts.get(skipped_kind(layer.product), 0) // times
             gated = max(0, layer.macs_zero - skipped) if self.options.zero_gating else 0
             parts.append((gated_counts(layer.product, gated, self.hardware.array), times))

@@ -4,13 +4,14 @@ from typing import NamedTuple
 
 from msgspec import structs
 
+from hwsim.accelerator.array import ArrayCounts, Widths, registers
 from hwsim.accelerator.cost.counts import Counts, Kind, Run, add
 from hwsim.accelerator.cost.vectors import vector_cycles
 from hwsim.accelerator.events import Component, Direction, Operand
-from hwsim.accelerator.hardware import Array, ArrayKind, Hardware
-from hwsim.accelerator.layers import Layer, Product
+from hwsim.accelerator.hardware import Array, Hardware
+from hwsim.accelerator.layers import Layer, Product, Vectors
 from hwsim.accelerator.options import Options
-from hwsim.accelerator.storage import row_bytes
+from hwsim.accelerator.storage import ceil_div, row_bytes
 from hwsim.accelerator.tiling import Plan, TilePrices, search
 
 READ, WRITE = Direction.READ, Direction.WRITE
@@ -43,7 +44,7 @@ def resident(product: Product, hardware: Hardware) -> Product:
         a_on_chip=p.a_on_chip or kept(p.a, p.m, p.k, p.a_bits),
         b_on_chip=p.b_on_chip or kept(p.b, *b_rows, p.b_bits),
         output_on_chip=p.output_on_chip or kept(p.output, p.m, p.n, p.output_bits),
-        residual_on_chip=p.residual_on_chip or kept(Operand.ACTIVATION, p.m, p.n, p.residual_bits),
+        residual_on_chip=p.residual_on_chip or kept(p.residual, p.m, p.n, p.residual_bits),
     )
 
 
@@ -55,7 +56,7 @@ def _streams(product: Product) -> dict[str, tuple[Operand, int]]:
         "constants": (Operand.WEIGHT, 8),
         "partial": (Operand.ACCUMULATOR, product.accumulator_bits),
         "output": (product.output, product.output_bits),
-        "residual": (Operand.ACTIVATION, product.residual_bits),
+        "residual": (product.residual, product.residual_bits),
     }
 
 
@@ -94,13 +95,13 @@ def _accesses(product: Product, plan: Plan, hardware: Hardware) -> tuple[tuple[s
         ("partial", READ, words.psum_read + words.drain_read),
         ("partial", WRITE, words.psum_write),
         ("output", WRITE, words.result_write),
-        ("residual", READ, -(-residual // word)),
-        ("constants", READ, plan.trips[0] * -(-product.n * product.column_bytes // word)),
+        ("residual", READ, ceil_div(residual, word)),
+        ("constants", READ, plan.trips[0] * ceil_div(product.n * product.column_bytes, word)),
     )
 
 
-def product_run(product: Product, mapping: Mapping) -> Run:
-    """Array and memories of one run of a product, without its terms and its epilogue.
+def product_run(product: Product, mapping: Mapping, passes: int = 0) -> Run:
+    """Array, memories and time of one run of a product whose epilogue has so many passes; without its terms.
 
     Raises
     ------
@@ -110,15 +111,9 @@ def product_run(product: Product, mapping: Mapping) -> Run:
         If the array has no width for the operands.
     """
     hardware, options, prices, capacity = mapping
-    plan = search(structs.replace(product, count=1), hardware, options, prices, capacity)
+    epilogue = vector_cycles(Vectors(elements=product.m * product.n, passes=passes), hardware.vector)
+    plan = search(structs.replace(product, count=1), hardware, options, prices, capacity, epilogue)
     return Run(_plan_counts(product, plan, mapping), plan.cycles.times(product.count), plan)
-
-
-def with_epilogue(run: Run, layer: Layer, hardware: Hardware, times: int = 1) -> Run:
-    """The run with those cycles of the epilogue that its array does not hide; it runs so many times."""
-    busy = run.cycles.compute + run.cycles.fill_drain + run.cycles.sram
-    exposed = max(0, times * vector_cycles(layer.vectors, hardware.vector) - busy)
-    return run._replace(cycles=run.cycles._replace(vector=exposed))
 
 
 def datapath_counts(layer: Layer, skipped: int, gated: int) -> Counts:
@@ -131,12 +126,13 @@ def datapath_counts(layer: Layer, skipped: int, gated: int) -> Counts:
 
 
 def gated_counts(product: Product, gated: int, array: Array) -> Counts:
-    """Gated MACs, and what they spare the accumulators' registers of a systolic array: less than nothing."""
+    """Gated MACs, and what they spare registers: counts below 0."""
     counts: Counts = {}
     add(counts, Kind(Component.MAC_GATED, bits=product.a_bits, second_bits=product.b_bits), gated)
-    if array.kind is ArrayKind.SYSTOLIC:
-        for direction in (READ, WRITE):
-            add(counts, Kind(Component.REGISTER, direction=direction, bits=1), -gated * product.accumulator_bits)
+    widths = Widths(product.a_bits, product.b_bits, product.accumulator_bits)
+    spared = registers(ArrayCounts(), 0, widths, array, gated)
+    add(counts, Kind(Component.REGISTER, direction=WRITE, bits=1), spared.written)
+    add(counts, Kind(Component.REGISTER, direction=READ, bits=1), spared.read)
     return counts
 
 

@@ -9,14 +9,14 @@ from hwsim.accelerator.cycles import Cycles, exposed
 from hwsim.accelerator.events import Component, Direction, Operand
 from hwsim.accelerator.hardware import Hardware, Vector
 from hwsim.accelerator.layers import Rows, Stream, Vectors
-from hwsim.accelerator.storage import row_bytes, transfer_cycles
+from hwsim.accelerator.storage import ceil_div, round_up, row_bytes, shares, transfer_cycles
 
 
 def vector_cycles(work: Vectors, unit: Vector) -> int:
     """Equation (11)."""
-    divisions = -(-work.divisions // unit.dividers) * unit.divide_cycles
-    roots = -(-work.roots // unit.dividers) * unit.root_cycles
-    passes = work.passes * (-(-work.elements // unit.lanes) + unit.latency_cycles) if work.elements else 0
+    divisions = ceil_div(work.divisions, unit.dividers) * unit.divide_cycles
+    roots = ceil_div(work.roots, unit.dividers) * unit.root_cycles
+    passes = work.passes * (ceil_div(work.elements, unit.lanes) + unit.latency_cycles) if work.elements else 0
     return passes + divisions + roots
 
 
@@ -47,13 +47,20 @@ def rows_run(rows: Rows, work: Vectors, hardware: Hardware) -> Run:
     rows = _resident(rows, hardware)
     most = _rows_that_fit(rows, hardware)
     times = 1 if most else max(work.passes, 1)
-    size = min(most, rows.rows) or 1
+    sizes = [size for size in shares(rows.rows) if size <= most] or [1]
+    cycles = min((_in_blocks(rows, work, size, hardware, times) for size in sizes), key=lambda cycles: cycles.total)
+    return Run(_traffic(rows, work, hardware, times), cycles)
+
+
+def _in_blocks(rows: Rows, work: Vectors, size: int, hardware: Hardware, times: int) -> Cycles:
+    """Time in blocks of so many rows, the inputs of each fetched so many times."""
     whole, rest = divmod(rows.rows, size)
     listed = min(whole, LISTED)
-    blocks = [_block(rows, work, count, hardware, times) for count in [size] * listed + [rest] * (rest > 0)]
+    full, last = _block(rows, work, size, hardware, times), _block(rows, work, rest, hardware, times)
+    blocks = [full] * listed + [last] * (rest > 0)
     constants = sum(_transfer(stream, 1, hardware) for stream in rows.constants)
     blocks[0] = blocks[0]._replace(dma_in=blocks[0].dma_in + constants)
-    return Run(_traffic(rows, work, hardware, times), _pipeline(blocks, whole - listed))
+    return _pipeline(blocks, whole - listed)
 
 
 def _resident(rows: Rows, hardware: Hardware) -> Rows:
@@ -120,7 +127,7 @@ def _traffic(rows: Rows, work: Vectors, hardware: Hardware, times: int) -> Count
     for stream in rows.outputs:
         _access(counts, stream, rows.rows, Direction.WRITE, hardware)
         _dma(counts, stream, rows.rows, Direction.WRITE, hardware)
-    kept = rows.rows * -(-rows.kept_bytes // hardware.sram.word_bytes) * hardware.sram.word_bytes
+    kept = rows.rows * round_up(rows.kept_bytes, hardware.sram.word_bytes)
     for direction in (Direction.WRITE, Direction.READ):
         add(counts, Kind(Component.SRAM_ACCESS, Operand.ACTIVATION, direction, 8), kept)
     return counts
@@ -143,4 +150,4 @@ def _dma(counts: Counts, stream: Stream, rows: int, direction: Direction, hardwa
 def _words(stream: Stream, rows: int, hardware: Hardware) -> int:
     """Bytes of rows, each in whole words."""
     word = hardware.sram.word_bytes
-    return rows * -(-row_bytes(stream.elements, stream.bits, hardware.packing) // word) * word
+    return rows * round_up(row_bytes(stream.elements, stream.bits, hardware.packing), word)

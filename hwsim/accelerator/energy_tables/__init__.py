@@ -78,7 +78,7 @@ class Constant(msgspec.Struct, frozen=True, kw_only=True):
         return (self.low or self.value, self.high or self.value)
 
 
-class SramPoint(msgspec.Struct, frozen=True, array_like=True):
+class SramPoint(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One memory: KiB, bits of a word, energy of a read and a write of a word, mW, mm^2; 0 mW or mm^2: not known."""
 
     kib: Positive

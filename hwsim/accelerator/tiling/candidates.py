@@ -14,7 +14,7 @@ from hwsim.accelerator.tiling.problem import Problem
 CELLS = 1 << 21
 """Tilings that are looked at together: memory, not results, depends on it."""
 
-MOST = 1 << 24
+MOST = 1 << 22
 """Tilings of one product that are compared at all: more would take gigabytes."""
 
 MAPPED = {Dataflow.OS: (0, 2), Dataflow.WS: (1, 2), Dataflow.IS: (1, 0)}

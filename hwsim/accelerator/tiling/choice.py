@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hwsim.accelerator.hardware import Hardware
 from hwsim.accelerator.layers import Product
 from hwsim.accelerator.options import Objective, Options
+from hwsim.accelerator.storage import greater
 from hwsim.accelerator.tiling.candidates import DoesNotFit, fitting
 from hwsim.accelerator.tiling.nest import DEPTHS, ORDERS, Nest, nest_of
 from hwsim.accelerator.tiling.plans import Plan, TilePrices, Tiling, plan_of
@@ -66,7 +67,14 @@ class _Candidates(NamedTuple):
         return self.sizes.at(self.which)._replace(depth=tuple(_DEPTHS[self.order].T))
 
 
-def search(product: Product, hardware: Hardware, options: Options, prices: TilePrices, capacity_bytes: int) -> Plan:
+def search(
+    product: Product,
+    hardware: Hardware,
+    options: Options,
+    prices: TilePrices,
+    capacity_bytes: int,
+    vector_cycles: int = 0,
+) -> Plan:
     """The tiling that is best for the objective among all candidates, and what it costs.
 
     Parameters
@@ -75,6 +83,8 @@ def search(product: Product, hardware: Hardware, options: Options, prices: TileP
         Used by the objective `energy`, and for `Plan.energy_aj`.
     capacity_bytes
         Of the scratchpad, for tiles.
+    vector_cycles
+        Of the epilogue of one product: what its array does not hide is part of its time.
 
     Returns
     -------
@@ -88,7 +98,8 @@ def search(product: Product, hardware: Hardware, options: Options, prices: TileP
     ValueError
         If the array does not support the widths, or a count has more than 63 bits.
     """
-    return _search(problem_of(product, hardware, options), options.objective, prices, capacity_bytes)
+    problem = problem_of(product, hardware, options, vector_cycles)
+    return _search(problem, options.objective, prices, capacity_bytes)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -153,7 +164,7 @@ def _bounds(problem: Problem, tried: _Candidates, prices: TilePrices | None) -> 
     sizes = tried.sizes.at(used)
     into, out = edges(problem, sizes)
     busy, words = unhidden(problem, sizes)
-    computing = (into.cycles + out.cycles + busy).astype(np.float64)[which]
+    computing = (into.cycles + out.cycles + greater(busy, problem.vector)).astype(np.float64)[which]
     cycles = np.maximum(computing, tried.dram_bytes * (problem.clock / problem.bandwidth))
     if prices is None:
         return cycles * BELOW

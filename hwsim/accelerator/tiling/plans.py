@@ -81,7 +81,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     room_bytes
         Left side of equation (7).
     cycles
-        By cause; `vector` is 0.
+        By cause; `vector` is what the array does not hide of the epilogue.
     moves
         DRAM traffic by stream and direction, without those of no bytes.
     counts
@@ -242,6 +242,8 @@ def _summed(whole: Walk) -> _Sums:
         (m, m_times), (k, k_times), (n, n_times) = kinds
         sums.step((m, k, n), m_times * k_times * n_times)
     sums.edges()
+    busy = sums.cycles.compute + sums.cycles.fill_drain + sums.cycles.sram
+    sums.cycles = sums.cycles._replace(vector=max(0, whole.problem.vector - busy))
     return sums
 
 

@@ -70,6 +70,8 @@ class Problem(NamedTuple):
         Whether rows of b lie along n, not along k.
     clock, bandwidth
         Cycles and bytes a second, without their common factor.
+    vector
+        Cycles of the epilogue of one product.
     single
         Buffers are single and only a, b and the sums have room: the mode of the published tables.
     """
@@ -101,6 +103,7 @@ class Problem(NamedTuple):
     burst: int
     clock: int
     bandwidth: int
+    vector: int
     single: bool
 
     def streamed(self, k: Ints) -> Ints:
@@ -190,8 +193,8 @@ def sparsity_of(product: Product, options: Options) -> Sparsity | None:
     return options.sparsity if product.b is Operand.WEIGHT else None
 
 
-def problem_of(product: Product, hardware: Hardware, options: Options) -> Problem:
-    """What of a product, a machine and a mapping decides the cost of one instance.
+def problem_of(product: Product, hardware: Hardware, options: Options, vector_cycles: int = 0) -> Problem:
+    """What of a product, a machine and a mapping decides the cost of one instance, whose epilogue takes so long.
 
     Raises
     ------
@@ -235,5 +238,6 @@ def problem_of(product: Product, hardware: Hardware, options: Options) -> Proble
         burst=dram.burst_bytes,
         clock=hardware.clock_hz // per_second,
         bandwidth=dram.bandwidth_bytes_per_second // per_second,
+        vector=vector_cycles,
         single=options.tiles is Tiles.DIVISORS,
     )

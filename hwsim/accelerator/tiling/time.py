@@ -46,8 +46,9 @@ def evaluate(problem: Problem, nest: Nest) -> Costs:
         return np.add.reduceat(times * values, starts)
 
     into, out = edges(problem, nest)
+    exposed = positive(problem.vector - total(busy))
     return Costs(
-        total(greater(busy, loaded.cycles + stored.cycles)) + into.cycles + out.cycles,
+        total(greater(busy, loaded.cycles + stored.cycles)) + into.cycles + out.cycles + exposed,
         total(words.read + stored.words) + out.words,
         total(words.write + loaded.words) + into.words,
     )

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import ClassVar
 
 import msgspec
+from msgspec import structs
 
 from hwsim.accelerator.datapath import requantize_terms
 from hwsim.accelerator.events import Operand
@@ -104,10 +105,12 @@ def _trigrams(model: MobileBert, rows: int, widths: Widths) -> tuple[Layer, ...]
         Stream(operand=Operand.WEIGHT, elements=n, bits=widths.weight),
         Stream(operand=Operand.WEIGHT, elements=1, bits=MULTIPLIER_BITS),
     )
+    projection = linear("encoder.embedding.projection", rows, 3 * n, model.d_model, widths, residual_bits=widths.weight)
+    assert projection.product is not None
     looked_up = Rows(rows=rows, inputs=read, outputs=(Stream(operand=Operand.ACTIVATION, elements=n, bits=bits),))
     return (
         row_layer("encoder.embedding", "embed", looked_up, requantize_terms(rows * n, widths.weight, bits), passes=1),
-        linear("encoder.embedding.projection", rows, 3 * n, model.d_model, widths, residual_bits=widths.weight),
+        structs.replace(projection, product=structs.replace(projection.product, residual=Operand.WEIGHT)),
         nonorm("encoder.embedding.nonorm.output", rows, model.d_model, widths, widths.residual),
     )
 

@@ -29,10 +29,11 @@ import msgspec
 
 from hwsim.accelerator.events import Operand
 from hwsim.accelerator.layers import Layer, Phase, Product, Size, Workload
-from hwsim.accelerator.reading import read_toml
+from hwsim.accelerator.reading import check_name, read_toml, short
 from hwsim.accelerator.workloads.bert import Bert
 from hwsim.accelerator.workloads.blocks import layernorm, product_layer, softmax
 from hwsim.accelerator.workloads.encoder_decoder import EncoderDecoder
+from hwsim.accelerator.workloads.gemm_csv import MAX_NAME
 from hwsim.accelerator.workloads.gpt2 import Gpt2
 from hwsim.accelerator.workloads.sizes import LIMITS, MAX_DIMENSION, Model, Widths, build, check_range, find_widths
 
@@ -66,7 +67,9 @@ class CustomLayer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def __post_init__(self) -> None:
         if not self.name.strip() or not self.name.isprintable():
-            raise ValueError(f"layer {self.name!r}: name must be printable and not blank")
+            raise ValueError(f"layer {short(repr(self.name))}: name must be printable and not blank")
+        if len(self.name) > MAX_NAME:
+            raise ValueError(f"layer {short(self.name)}: name has {len(self.name)} letters; allowed are {MAX_NAME}")
         for field in ("m", "n", "k", "count", "repeat"):
             if (value := getattr(self, field)) is not None:
                 check_range(f"layer {self.name}: {field}", value, 1, MAX_DIMENSION)
@@ -128,8 +131,7 @@ class CustomWorkload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     gpt: Gpt2 | None = None
 
     def __post_init__(self) -> None:
-        if not self.name.strip() or not self.name.isprintable():
-            raise ValueError(f"name is {self.name!r}; it must be printable and not blank")
+        check_name("name", self.name)
         if self.scheme is not None and self.widths is not None:
             raise ValueError("scheme and widths are both there; give one of them")
         whole = [what for what in ("layer", "transformer", "bert", "gpt") if getattr(self, what)]

@@ -6,12 +6,11 @@ Names that occur twice get numbers: `fc`, `fc_2`. Unlike there the header is nee
 
 import csv
 import io
-import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hwsim.accelerator.layers import Layer, Phase, Product, Workload
-from hwsim.accelerator.reading import nearest
+from hwsim.accelerator.reading import nearest, read_regular
 from hwsim.accelerator.workloads.blocks import product_layer
 from hwsim.accelerator.workloads.sizes import check_range
 
@@ -71,16 +70,7 @@ def read_gemm_csv(
 
 def _text(path: Path) -> str:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ValueError("it is not a regular file")
-        with path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}") from error
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"it is larger than {MAX_BYTES} bytes")
-    try:
-        return content.decode("utf-8-sig")
+        return read_regular(path, MAX_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = error.object[: error.start]
         line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
@@ -123,6 +113,7 @@ def _check_header(cells: list[str], line: int) -> None:
         got = _short(repr(cells[column]))
         same = any(cells[column].lower() == other.lower() for other in HEADER)
         hint = "the order is M, N, K" if same else nearest(cells[column], HEADER)
+        hint = hint if len(cells) > 1 else f"the header is {','.join(HEADER)}, with commas"
         raise ValueError(f"line {line}, column {column + 1}: {got} instead of {name}; {hint}")
     _check_end(cells, line)
 
@@ -165,11 +156,13 @@ def _size(cell: str, name: str, line: int, column: int) -> int:
 def _numbered(names: Iterable[str]) -> Iterator[str]:
     """Names, those that are taken already with the next free number."""
     taken: set[str] = set()
+    last: dict[str, int] = {}  # numbers up to it are taken: no number is tried twice
     for name in names:
-        number, free = 1, name
+        number, free = last.get(name, 1), name
         while free in taken:
             number += 1
             free = f"{name}_{number}"
+        last[name] = number
         taken.add(free)
         yield free
 

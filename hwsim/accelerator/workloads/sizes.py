@@ -7,6 +7,7 @@ from typing import ClassVar, Protocol
 import msgspec
 
 from hwsim.accelerator.layers import Phase, Size, Workload
+from hwsim.accelerator.reading import short
 
 SCORE_BITS = 12
 """Of scores at most: the table softmax has an entry for every distance."""
@@ -19,6 +20,8 @@ LIMITS = {
 }
 """Least and greatest of each size: a phase has layers for every decode step."""
 MAX_BLOCKS, MAX_DIMENSION = 1 << 10, 1 << 20
+MAX_EXTENT = 1 << 24
+"""Of m, k and n, which multiply sizes and dimensions: the tiles that are tried are listed."""
 
 
 def check_range(what: str, value: int, low: int, high: int) -> None:
@@ -64,7 +67,7 @@ def find_widths(scheme: str | Widths) -> tuple[str, Widths]:
     if isinstance(scheme, Widths):
         return f"w{scheme.weight}a{scheme.activation}", scheme
     if scheme not in SCHEMES:
-        raise ValueError(f"unknown scheme {scheme!r}; known: {', '.join(SCHEMES)}")
+        raise ValueError(f"unknown scheme {short(repr(scheme))}; known: {', '.join(SCHEMES)}")
     return scheme, SCHEMES[scheme]
 
 
@@ -205,10 +208,16 @@ def build(name: str, model: Model, scheme: str | Widths, given: Mapping[str, int
     Raises
     ------
     ValueError
-        As `find_widths` and `find_sizes`.
+        As `find_widths` and `find_sizes`, and for a product with an extent beyond `MAX_EXTENT`.
     """
     words, widths = find_widths(scheme)
     sizes = find_sizes(name, model.DEFAULTS, given, model.positions)
+    phases = model.phases(sizes, widths)
+    for layer in (layer for phase in phases for layer in phase.layers):
+        if (p := layer.product) is not None and max(p.m, p.k, p.n) > MAX_EXTENT:
+            raise ValueError(
+                f"layer {layer.name} is a product of ({p.m}, {p.k}, {p.n}); allowed are up to {MAX_EXTENT}"
+            )
     return Workload(
         name=name,
         scheme=words,
@@ -216,5 +225,5 @@ def build(name: str, model: Model, scheme: str | Widths, given: Mapping[str, int
         source=str(sizes.source_length),
         target=sizes.target,
         sentences=sizes.batch,
-        phases=model.phases(sizes, widths),
+        phases=phases,
     )

@@ -21,10 +21,11 @@ from hwsim.accelerator.energy_tables import (
     dram_constant,
     energy_table,
 )
-from hwsim.accelerator.events import Component, Direction, Event, Operand, compute, move, scaled
+from hwsim.accelerator.events import Component, Direction, Event, Operand
 from hwsim.accelerator.hardware import Boundary, Hardware, Sram
 from hwsim.accelerator.presets import PRESETS, hardware
 from hwsim.accelerator.prices import ADDS, IDLE, MULTIPLIES, Energy, Prices, prices_of, word_energy
+from tests.unit.accelerator.sample_events import compute, move, scaled
 
 EDGE = hardware("edge-256")
 CACTI = Path(__file__).parents[2] / "golden" / "cacti_sram.csv"

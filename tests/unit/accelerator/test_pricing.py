@@ -9,9 +9,10 @@ from msgspec.structs import replace
 
 from hwsim.accelerator.cost.pricing import Cost, price, summed
 from hwsim.accelerator.energy_tables import EnergyTable, energy_table
-from hwsim.accelerator.events import Component, Direction, Event, Level, Operand, compute, move, scaled
+from hwsim.accelerator.events import Component, Direction, Event, Level, Operand
 from hwsim.accelerator.hardware import Boundary, Hardware
 from hwsim.accelerator.prices import Prices, prices_of
+from tests.unit.accelerator.sample_events import compute, move, scaled
 from tests.unit.accelerator.test_vectors import SMALL, with_sram
 
 MACHINE = with_sram(SMALL, capacity_bytes=1 << 16)

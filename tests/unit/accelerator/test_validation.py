@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from analysis.operator_pages.pages import replaced
 from analysis.validation import Fit, Point, Role, fits, silicon, speed, validation, vela
 from analysis.validation.page import PAGE, RECORD, conditions, figure, page, records
 from analysis.validation.points import Band, array_pj_per_mac, pj_per_mac, within
@@ -211,3 +212,13 @@ def test_ratios_of_a_made_up_record() -> None:
     assert found["added_layer_ratio"] == pytest.approx(dict.fromkeys(("6 to 12", "12 to 24", "24 to 48"), 1.0))
     assert [one["per_layer_ms"] for one in found["cost"]] == pytest.approx([4.3333, 2.6667, 1.8333, 1.4167])
     assert [one["median_seconds"] for one in found["reports"]] == [0.2, 0.2]
+
+
+def test_the_page_says_what_was_measured() -> None:
+    """Every figure of section 13 is the record's; nothing is timed here."""
+    measured = json.loads((DOCS / speed.RECORD).read_text())
+    text = (DOCS / speed.PAGE).read_text()
+    assert replaced(text, speed.BLOCK, speed.paragraph(measured)) == text
+    assert measured["reports"][0]["median_seconds"] < 1 and measured["reports"][1]["median_seconds"] < 3
+    ratios = measured["added_layer_ratio"].values()
+    assert max(ratios) < 1.25 * min(ratios)
