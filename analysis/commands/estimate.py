@@ -7,6 +7,12 @@ import typer
 
 from analysis.commands import shared
 
+WORKLOAD_NAMES = "transformer-base, transformer-big, tiny11, bert-base, bert-large, mobilebert, gpt2-small"
+TABLE_NAMES = (
+    "edge-22, horowitz-45, jouppi-7, node-5, aladdin-40, aladdin-22, cacti-22, cacti-32, cacti-45, eyeriss-65, dram"
+)
+"""Told here, as nothing of the cost model is imported before an estimate is asked for."""
+
 ACCELERATOR = (
     "edge-256 (default), ita, ethos-u55-256, gemmini-16, keller-5nm, or a TOML file. With --gemm the default is a "
     "machine made from the options."
@@ -31,7 +37,7 @@ def estimate(
     sram_kib: Annotated[int | None, typer.Option(help="Scratchpad, KiB.")] = None,
     clock_mhz: Annotated[float | None, typer.Option(help="Clock, MHz.")] = None,
     bandwidth: Annotated[float | None, typer.Option(help="Of DRAM, GB/s.")] = None,
-    energy_table: Annotated[str | None, typer.Option(metavar="NAME", help="Name, or a TOML file.")] = None,
+    energy_table: Annotated[str | None, typer.Option(metavar="NAME", help=f"{TABLE_NAMES}, or a TOML file.")] = None,
     boundary: Annotated[str | None, typer.Option(help="core, chip or system.")] = None,
     objective: Annotated[str | None, typer.Option(help="Tiles for least dram (default), latency or energy.")] = None,
     tiles: Annotated[str | None, typer.Option(help="array (default), or divisors as in published tables.")] = None,

@@ -18,7 +18,8 @@ def machine(request: Request) -> Hardware:
 
     A GEMM table without a named accelerator runs on a machine made from the options. What they leave open is the
     default accelerator's, but words and bursts are a byte, transfers have no latency, and ports never limit the array:
-    the published tables know none of these.
+    the published tables know none of these. Another energy table than its own takes the overhead away, which was
+    fitted on that.
 
     Raises
     ------
@@ -34,6 +35,7 @@ def machine(request: Request) -> Hardware:
         dram=_dram(base.dram, request),
         clock_hz=base.clock_hz if request.clock_mhz is None else _scaled("--clock-mhz", request.clock_mhz, 10**6),
         energy_table=base.energy_table if request.energy_table is None else request.energy_table,
+        overhead=base.overhead if request.energy_table in (None, base.energy_table) else 1.0,
         boundary=choice("--boundary", request.boundary, Boundary) or base.boundary,
     )
     return _named(base, found, request)

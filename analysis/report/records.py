@@ -168,7 +168,7 @@ def zero_fraction(zeros: ZeroCounts) -> float | None:
 
 
 def _energy_fields(phase: PhaseCost) -> Record:
-    """Nominal energy of a sentence, and at the ends of the published band of DRAM."""
+    """Nominal energy of a sentence, and at the ends of the band of DRAM."""
     energies = {"energy": "energy_aj", "energy_low": "low_aj", "energy_high": "high_aj"}
     return {
         f"{name}_pj_per_sentence": phase.per_sentence(getattr(phase.cost, field) / AJ_PER_PJ)

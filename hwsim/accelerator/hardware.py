@@ -2,6 +2,7 @@
 
 from enum import Enum
 from fractions import Fraction
+from math import isclose
 from typing import Annotated
 
 import msgspec
@@ -60,7 +61,8 @@ class Array(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     Attributes
     ----------
     macs_per_cycle
-        Of one element, by operand width in bits: a whole number, or one over a whole number. A product is served by
+        Of one element, by operand width in bits: a whole number, or one over a whole number, to a
+        thousandth (0.333 is 1/3). A product is served by
         the narrowest width that holds both operands.
     accumulator_bits
         Width of the accumulators, where the workload does not say it.
@@ -80,8 +82,7 @@ class Array(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if not self.macs_per_cycle:
             raise ValueError("array.macs_per_cycle is empty; at least one width is needed, as 8 = 1")
         for bits, macs in self.macs_per_cycle.items():
-            rate = Fraction(macs).limit_denominator(1024) if 0 < macs <= MAX_MACS else Fraction(0)
-            if 1 not in (rate.numerator, rate.denominator) or rate <= 0:
+            if not 1 / 1024 <= macs <= MAX_MACS or not isclose(_rate(macs), macs, rel_tol=1e-3):
                 raise ValueError(
                     f"array.macs_per_cycle of {bits} bits is {macs}; allowed are whole numbers and one over them,"
                     f" up to {MAX_MACS} and from 1/1024"
@@ -100,7 +101,12 @@ class Array(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise ValueError(
                 f"a product of {a_bits} by {b_bits} bits; the array supports up to {max(self.macs_per_cycle)} bits"
             )
-        return Fraction(self.macs_per_cycle[min(widths)]).limit_denominator(1024)
+        return _rate(self.macs_per_cycle[min(widths)])
+
+
+def _rate(macs_per_cycle: float) -> Fraction:
+    """The nearest whole number, or one over one."""
+    return Fraction(round(macs_per_cycle)) if macs_per_cycle >= 1 else Fraction(1, round(1 / macs_per_cycle))
 
 
 class Vector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

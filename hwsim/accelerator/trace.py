@@ -25,6 +25,7 @@ from hwsim.accelerator.cost.products import resident
 from hwsim.accelerator.cost.vectors import vector_cycles
 from hwsim.accelerator.cycles import Cycles
 from hwsim.accelerator.hardware import Hardware
+from hwsim.accelerator.layers import Layer
 from hwsim.accelerator.options import Options
 from hwsim.accelerator.tiling import Step, steps
 
@@ -139,8 +140,16 @@ def _vector_work(result: Estimate) -> dict[tuple[str, str, str], int]:
     for phase in result.workload.phases:
         for layer in phase.layers:
             key = phase.name, layer.name, layer.operation
-            work[key] = work.get(key, 0) + layer.repeat * vector_cycles(layer.vectors, result.hardware.vector)
+            work[key] = work.get(key, 0) + layer.repeat * _one_run(layer, result.hardware)
     return work
+
+
+def _one_run(layer: Layer, hardware: Hardware) -> int:
+    """Cycles of the vector unit: of rows, or of the epilogues of all products."""
+    if layer.product is None:
+        return vector_cycles(layer.vectors, hardware.vector)
+    one = msgspec.structs.replace(layer.vectors, elements=layer.product.m * layer.product.n)
+    return layer.product.count * vector_cycles(one, hardware.vector)
 
 
 def _layer(layer: LayerCost, start: int, vector_work: int, result: Estimate) -> Iterator[TraceEvent]:
@@ -174,7 +183,7 @@ def _steps(layer: LayerCost, hardware: Hardware, options: Options) -> list[Step]
     cycles = Cycles()
     for step in found:
         cycles = cycles.added(step.cycles)
-    return found if cycles == layer.plan.cycles else []
+    return found if cycles == layer.plan.cycles._replace(vector=0) else []
 
 
 def _step(layer: LayerCost, step: Step, start: int) -> Iterator[TraceEvent]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from hwsim.accelerator.cost.estimate import Estimate, LayerCost, PhaseCost, estimate
-from hwsim.accelerator.events import Component, Direction, Level, Operand, bytes_moved
+from hwsim.accelerator.events import Component, Direction, Level, Operand
 from hwsim.accelerator.hardware import (
     Array,
     ArrayKind,
@@ -144,6 +144,15 @@ def count(one: LayerCost, *components: Component) -> int:
     return sum(event.count for event in one.events if event.component in components)
 
 
+def moved(one: LayerCost, *which: Operand | Direction) -> int:
+    """DRAM bytes, of all operands and directions or of those named."""
+    return sum(
+        event.count
+        for event in one.events
+        if event.level is Level.DRAM and all(part in (event.operand, event.direction) for part in which)
+    )
+
+
 def peak(product: Product, hardware: Hardware) -> Fraction:
     """R*C*p."""
     array = hardware.array
@@ -201,14 +210,14 @@ def check_events(result: Estimate) -> None:
                 assert event.operand is not Operand.NONE and event.direction is not Direction.NONE
             if event.component in (Component.SRAM_ACCESS, Component.SRAM_TRANSFER):
                 assert event.count % word == 0
-        assert one.cost.dram_bytes == bytes_moved(one.events, Level.DRAM)
+        assert one.cost.dram_bytes == moved(one)
         assert one.cost.sram_bytes == count(one, Component.SRAM_ACCESS, Component.SRAM_TRANSFER)
         for operand in Operand:
             for far, near in ((Direction.READ, Direction.WRITE), (Direction.WRITE, Direction.READ)):
-                moved = bytes_moved(one.events, Level.DRAM, operand, far)
+                at_dram = moved(one, operand, far)
                 ends = [e for e in one.events if e.component is Component.SRAM_TRANSFER and e.operand is operand]
                 at_sram = sum(event.count for event in ends if event.direction is near)
-                assert moved <= at_sram and (moved > 0) == (at_sram > 0)
+                assert at_dram <= at_sram and (at_dram > 0) == (at_sram > 0)
 
 
 def check_fused(result: Estimate) -> None:
@@ -216,9 +225,9 @@ def check_fused(result: Estimate) -> None:
     if result.options.attention is Attention.UNFUSED:
         return
     for layer, one in layers_of(result):
-        written = bytes_moved(one.events, Level.DRAM, direction=Direction.WRITE)
-        read = bytes_moved(one.events, Level.DRAM, Operand.ACTIVATION, Direction.READ)
-        partial = bytes_moved(one.events, Level.DRAM, Operand.ACCUMULATOR)
+        written = moved(one, Direction.WRITE)
+        read = moved(one, Operand.ACTIVATION, Direction.READ)
+        partial = moved(one, Operand.ACCUMULATOR)
         if layer.part.value == "scores":
             assert written == partial == 0
         elif layer.part.value == "softmax":
@@ -293,42 +302,6 @@ def test_repeats_are_linear_and_like_layers_merge(case: Drawn, times: int) -> No
         for one, other in zip(once.total.layers, many.total.layers, strict=True):
             assert other.runs == times * one.runs
             assert {replace(e, count=e.count * times) for e in one.events} == set(other.events)
-
-
-def _with(hardware: Hardware, bandwidth: int = 0, capacity: int = 0) -> Hardware:
-    """So much more of each."""
-    dram = replace(hardware.dram, bandwidth_bytes_per_second=hardware.dram.bandwidth_bytes_per_second + bandwidth)
-    return replace(
-        hardware, dram=dram, sram=replace(hardware.sram, capacity_bytes=hardware.sram.capacity_bytes + capacity)
-    )
-
-
-def _tile_energy(result: Estimate) -> list[int]:
-    return [one.plan.energy_aj for one in result.total.layers if one.plan]
-
-
-@EXAMPLES
-@given(drawn(), st.integers(1, 300), st.integers(1, 4000))
-def test_objectives_on_whole_workloads(case: Drawn, bandwidth: int, capacity: int) -> None:
-    """Section 4's laws; blocks of a row layer grow with capacity, so that its cycles are not among them."""
-    before = case.estimate()
-    wider = case._replace(hardware=_with(case.hardware, bandwidth=bandwidth)).estimate()
-    larger = case._replace(hardware=_with(case.hardware, capacity=capacity)).estimate()
-    pairs = [list(zip(before.total.layers, after.total.layers, strict=True)) for after in (wider, larger)]
-    if case.options.objective is Objective.DRAM:
-        assert all(after.cost.dram_bytes == one.cost.dram_bytes for one, after in pairs[0])
-        assert larger.total.cost.dram_bytes <= before.total.cost.dram_bytes
-        assert wider.total.cycles.total <= before.total.cycles.total
-    elif case.options.objective is Objective.LATENCY:
-        assert _array_cycles(wider) <= _array_cycles(before)
-        assert _array_cycles(larger) <= _array_cycles(before)
-    elif case.options.attention is Attention.UNFUSED:
-        assert all(after <= one for one, after in zip(_tile_energy(before), _tile_energy(wider), strict=True))
-
-
-def _array_cycles(result: Estimate) -> int:
-    """Of all products, without epilogues: what (8) compares."""
-    return sum(one.cycles.total - one.cycles.vector for one in result.total.layers if one.product)
 
 
 @EXAMPLES

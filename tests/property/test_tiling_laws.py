@@ -18,6 +18,7 @@ from hwsim.accelerator.storage import ceil_div
 from hwsim.accelerator.tiling import DoesNotFit, Plan, TilePrices, Tiling, choice, plan, search, steps
 from hwsim.accelerator.tiling.candidates import axes
 from hwsim.accelerator.tiling.nest import ORDERS
+from hwsim.accelerator.tiling.plans import plan_of
 from hwsim.accelerator.tiling.problem import problem_of
 
 EFFORT = settings(deadline=None, max_examples=150)
@@ -95,12 +96,13 @@ options_of = st.builds(
     sparsity=st.sampled_from((None, None, Sparsity(2, 4), Sparsity(1, 3))),
 )
 capacities = st.integers(8, 256).map(lambda kib: kib * 1024)
+epilogues = st.just(0) | st.integers(0, 18).map(lambda bits: 1 << bits)
 
 
-def found(product: Product, hardware: Hardware, options: Options, capacity: int) -> Plan:
-    """The best plan; what does not fit is another example's matter."""
+def found(product: Product, hardware: Hardware, options: Options, capacity: int, vector: int = 0) -> Plan:
+    """The best plan with an epilogue of so many cycles; what does not fit is another example's matter."""
     try:
-        return search(product, hardware, options, PRICES, capacity)
+        return search(product, hardware, options, PRICES, capacity, vector_cycles=vector)
     except DoesNotFit:
         assume(False)
         raise
@@ -113,6 +115,12 @@ def key(result: Plan, objective: Objective) -> tuple[int, ...]:
     if objective is Objective.LATENCY:
         return (figures[1], figures[0], figures[2], *last)
     return (result.energy_aj, *figures, *last) if objective is Objective.ENERGY else (*figures, *last)
+
+
+def spills(product: Product, hardware: Hardware, options: Options, tiling: Tiling) -> bool:
+    """f_O > 1: no candidate where results are on chip."""
+    stored = msgspec.structs.replace(product, output_on_chip=False)
+    return any(move.stream == "partial" for move in plan(stored, hardware, options, tiling).moves)
 
 
 def faster(hardware: Hardware, factor: int) -> Hardware:
@@ -184,11 +192,11 @@ def test_counts_follow_the_table(data: Any, product: Product, hardware: Hardware
 
 
 @EFFORT
-@given(products(), machines(), options_of, capacities)
+@given(products(), machines(), options_of, capacities, epilogues)
 def test_no_layer_is_faster_than_array_and_memory(
-    product: Product, hardware: Hardware, options: Options, capacity: int
+    product: Product, hardware: Hardware, options: Options, capacity: int, vector: int
 ) -> None:
-    result = found(product, hardware, options, capacity)
+    result = found(product, hardware, options, capacity, vector)
     cycles = result.cycles
     assert result.room_bytes <= capacity
     assert cycles.total >= cycles.compute + cycles.fill_drain + cycles.sram
@@ -197,37 +205,43 @@ def test_no_layer_is_faster_than_array_and_memory(
     assert cycles.total * bandwidth >= result.dram_bytes * clock
     words = result.array_words.read + result.array_words.write
     assert cycles.total * hardware.sram.ports >= words
+    assert cycles.total >= vector
 
 
 @EFFORT
-@given(products(), machines(), options_of, capacities)
+@given(products(), machines(), options_of, capacities, epilogues)
 def test_a_found_plan_is_that_of_its_tiling(
-    product: Product, hardware: Hardware, options: Options, capacity: int
+    product: Product, hardware: Hardware, options: Options, capacity: int, vector: int
 ) -> None:
-    result = found(product, hardware, options, capacity)
-    assert plan(product, hardware, options, result.tiling, PRICES) == result
+    result = found(product, hardware, options, capacity, vector)
+    assert plan_of(problem_of(product, hardware, options, vector), result.tiling, PRICES) == result
+    alone = plan(product, hardware, options, result.tiling, PRICES)
+    busy = alone.cycles.compute + alone.cycles.fill_drain + alone.cycles.sram
+    assert result.cycles == alone.cycles._replace(vector=max(0, vector - busy))
+    assert result.energy_aj == alone.energy_aj + result.cycles.vector * PRICES.leakage_cycle_aj
 
 
 @EFFORT
-@given(st.data(), products(), machines(), options_of, capacities)
+@given(st.data(), products(), machines(), options_of, capacities, epilogues)
 def test_no_other_tiling_is_better(
-    data: Any, product: Product, hardware: Hardware, options: Options, capacity: int
+    data: Any, product: Product, hardware: Hardware, options: Options, capacity: int, vector: int
 ) -> None:
-    best = found(product, hardware, options, capacity)
+    best = found(product, hardware, options, capacity, vector)
     tm, tk, tn = (int(data.draw(st.sampled_from(list(axis)))) for axis in axes(problem_of(product, hardware, options)))
     assume(ceil_div(product.m, tm) * ceil_div(product.k, tk) * ceil_div(product.n, tn) < 1 << 40)
     tiling = Tiling(tm=tm, tk=tk, tn=tn, order=data.draw(st.sampled_from(ORDERS)))
-    other = plan(product, hardware, options, tiling, PRICES)
+    other = plan_of(problem_of(product, hardware, options, vector), tiling, PRICES)
     assume(other.room_bytes <= capacity)
+    assume(not (product.output_on_chip and spills(product, hardware, options, tiling)))
     assert key(best, options.objective) <= key(other, options.objective)
 
 
 @settings(EFFORT, max_examples=20)  # each evaluates every tiling
-@given(products(), machines(), options_of, capacities)
+@given(products(), machines(), options_of, capacities, epilogues)
 def test_bounds_leave_out_no_tiling_that_is_best(
-    product: Product, hardware: Hardware, options: Options, capacity: int
+    product: Product, hardware: Hardware, options: Options, capacity: int, vector: int
 ) -> None:
-    case = problem_of(product, hardware, options), options.objective, PRICES, capacity
+    case = problem_of(product, hardware, options, vector), options.objective, PRICES, capacity
     uncached = choice._search.__wrapped__
     plans = []
     for chunk in (1, 1 << 40):
@@ -241,17 +255,21 @@ def test_bounds_leave_out_no_tiling_that_is_best(
 
 
 @EFFORT
-@given(products(), machines(), options_of, capacities, st.integers(0, 128 * 1024))
-def test_more_scratchpad(product: Product, hardware: Hardware, options: Options, capacity: int, more: int) -> None:
+@given(products(), machines(), options_of, capacities, epilogues, st.integers(0, 128 * 1024))
+def test_more_scratchpad(
+    product: Product, hardware: Hardware, options: Options, capacity: int, vector: int, more: int
+) -> None:
     """The objective's own figure never grows: every tiling that fitted fits."""
-    small, large = (found(product, hardware, options, size) for size in (capacity, capacity + more))
+    small, large = (found(product, hardware, options, size, vector) for size in (capacity, capacity + more))
     assert key(large, options.objective) <= key(small, options.objective)
 
 
 @EFFORT
-@given(products(), machines(), options_of, capacities, st.integers(5, 64))
-def test_more_bandwidth(product: Product, hardware: Hardware, options: Options, capacity: int, factor: int) -> None:
-    slow, fast = (found(product, one, options, capacity) for one in (hardware, faster(hardware, factor)))
+@given(products(), machines(), options_of, capacities, epilogues, st.integers(5, 64))
+def test_more_bandwidth(
+    product: Product, hardware: Hardware, options: Options, capacity: int, vector: int, factor: int
+) -> None:
+    slow, fast = (found(product, one, options, capacity, vector) for one in (hardware, faster(hardware, factor)))
     if options.objective is Objective.DRAM:
         assert fast.dram_bytes == slow.dram_bytes
     if options.objective is not Objective.ENERGY:
@@ -261,12 +279,12 @@ def test_more_bandwidth(product: Product, hardware: Hardware, options: Options, 
 
 
 @EFFORT
-@given(products(), machines(), options_of, capacities)
+@given(products(), machines(), options_of, capacities, epilogues)
 def test_each_objective_is_best_at_its_own(
-    product: Product, hardware: Hardware, options: Options, capacity: int
+    product: Product, hardware: Hardware, options: Options, capacity: int, vector: int
 ) -> None:
     by = {
-        objective: found(product, hardware, msgspec.structs.replace(options, objective=objective), capacity)
+        objective: found(product, hardware, msgspec.structs.replace(options, objective=objective), capacity, vector)
         for objective in Objective
     }
     assert by[Objective.DRAM].dram_bytes == min(result.dram_bytes for result in by.values())

@@ -15,6 +15,9 @@ import msgspec
 import pytest
 
 from analysis import cli
+from analysis.commands.estimate import TABLE_NAMES, WORKLOAD_NAMES
+from hwsim.accelerator.energy_tables import TABLES
+from hwsim.accelerator.workloads import WORKLOADS
 from reference.quantize.scheme import preset
 from tests.unit.tiny_program import tiny_program
 
@@ -565,3 +568,23 @@ assert not {"torch", "numba", "matplotlib", "rich.table"} & set(sys.modules), sy
         env={"PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_help_names_what_there_is() -> None:
+    assert ", ".join(WORKLOADS) == WORKLOAD_NAMES
+    assert ", ".join(TABLES) == TABLE_NAMES
+
+
+def test_a_factor_goes_with_the_table_it_was_fitted_on(run: Run, tmp_path: Path) -> None:
+    own = record_of(run, tmp_path, "--workload", "tiny11", "--accelerator", "ita")
+    other = record_of(run, tmp_path, "--workload", "tiny11", "--accelerator", "ita", "--energy-table", "horowitz-45")
+    assert (own["hardware"]["overhead"], other["hardware"]["overhead"]) == (1.37, 1.0)
+    assert other["hardware"]["sources"]["overhead"] == "command line"
+
+
+def test_two_machines_are_summed_as_far_as_both_tables_reach(run: Run, tmp_path: Path) -> None:
+    """The table of 5 nm has no DRAM: a ratio to a sum with DRAM would say nothing."""
+    out = tmp_path / "two.json"
+    code, shown, error = run("--workload", "tiny11", "--compare", "edge-256", "keller-5nm", "--json", out)
+    assert code == 0, error
+    assert "boundary chip" in shown and "boundary system" not in shown

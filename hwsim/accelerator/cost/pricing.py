@@ -33,7 +33,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     energy_aj, low_aj, high_aj
-        Total within the boundary, aJ: nominal, and at the ends of the published bands of DRAM.
+        Total within the boundary, aJ: nominal, and at the ends of the bands of DRAM.
     by_component, by_level, by_operand
         Nominal energies within the boundary, aJ. Each sums to `energy_aj` exactly.
     outside_aj

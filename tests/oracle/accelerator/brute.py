@@ -83,13 +83,14 @@ def key(cost: Run, objective: str, memory: Memory, prices: Prices) -> tuple[int,
 
 def search(
     what: Product, array: Array, memory: Memory, capacity: int, mode: str, objective: str, prices: Prices,
-    smallest: bool = False,
+    smallest: bool = False, vector_cycles: int = 0,
 ) -> Choice | Refusal:  # fmt: skip
-    """The best tiling that fits, if any does."""
+    """The best tiling that fits, if any does; an epilogue of so many cycles is part of the time."""
     room = {
         tiling: rooms(what, memory, tiling)[mode == "divisors"] for tiling in candidates(what, array, mode, smallest)
     }
-    choices = [Choice(tiling, run(what, array, memory, tiling)) for tiling in room if room[tiling] <= capacity]
+    fit = [tiling for tiling in room if room[tiling] <= capacity]
+    choices = [Choice(tiling, run(what, array, memory, tiling, vector_cycles)) for tiling in fit]
     if not choices:
         return Refusal(min(room.values()))
     return min(choices, key=lambda c: (*key(c.cost, objective, memory, prices), *c.tiling))

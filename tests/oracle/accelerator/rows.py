@@ -114,16 +114,23 @@ def row_room(what: Rows, memory: Memory) -> int:
     return 2 * sum(row_words(stream, memory) * memory.word for stream in moving) + what.kept
 
 
-def block_rows(what: Rows, memory: Memory, capacity: int) -> list[int]:
-    """Rows of each block; a row that does not fit is a block by itself."""
-    most, room = 0, row_room(what, memory)
-    while most < what.rows and (most + 1) * room <= capacity:
-        most += 1
-    left, made = what.rows, []
+def equal_blocks(rows: int, number: int) -> list[int]:
+    """Rows of each block, cd(rows, number) of them but for the last."""
+    size, left, made = ceil(Fraction(rows, number)), rows, []
     while left:
-        made.append(min(max(most, 1), left))
+        made.append(min(size, left))
         left -= made[-1]
     return made
+
+
+def block_choices(what: Rows, memory: Memory, capacity: int) -> list[list[int]]:
+    """All that fit, largest blocks first; if no row does, each is a block by itself."""
+    room, made = row_room(what, memory), []
+    for number in range(1, what.rows + 1):
+        sizes = equal_blocks(what.rows, number)
+        if sizes[0] * room <= capacity and sizes not in made:
+            made.append(sizes)
+    return made or [[1] * what.rows]
 
 
 def moved(streams: tuple[Stream, ...], rows: int, memory: Memory) -> Iterator[Transfer]:
@@ -134,11 +141,11 @@ def moved(streams: tuple[Stream, ...], rows: int, memory: Memory) -> Iterator[Tr
             yield Transfer(stream, rows, size)
 
 
-def blocks(what: Rows, passes: int, memory: Memory, capacity: int) -> list[Block]:
-    """What every block moves."""
+def blocks(what: Rows, sizes: list[int], passes: int, memory: Memory, capacity: int) -> list[Block]:
+    """What every block of so many rows moves."""
     again = passes if row_room(what, memory) > capacity else 1
     made = []
-    for rows in block_rows(what, memory, capacity):
+    for rows in sizes:
         fetched = [move for _ in range(max(again, 1)) for move in moved(what.inputs, rows, memory)]
         if not made:
             fetched = [*moved(what.constants, 1, memory), *fetched]
@@ -172,8 +179,19 @@ def row_causes(made: list[Block], busy: list[int], memory: Memory) -> dict[str, 
 
 
 def run(what: Rows, work: Work, unit: Unit, memory: Memory, capacity: int) -> Run:
-    """Everything that a row layer costs; `work` is that of one row."""
-    made = blocks(what, work.passes, memory, capacity)
+    """Everything that a row layer costs in the fastest blocks, of equals the largest; `work` is that of one row."""
+    best: Run | None = None
+    for sizes in block_choices(what, memory, capacity):
+        tried = run_in_blocks(what, sizes, work, unit, memory, capacity)
+        if best is None or tried.total_cycles < best.total_cycles:
+            best = tried
+    assert best is not None
+    return best
+
+
+def run_in_blocks(what: Rows, sizes: list[int], work: Work, unit: Unit, memory: Memory, capacity: int) -> Run:
+    """The cost in blocks of so many rows."""
+    made = blocks(what, sizes, work.passes, memory, capacity)
     busy = [vector_cycles(of_rows(work, block.rows), unit) for block in made]
     moves: Counter[tuple[str, str, int]] = Counter()
     near: Counter[str] = Counter()
@@ -201,6 +219,9 @@ class Machine(NamedTuple):
     objective: str = "dram"
     mode: str = "array"
     recompute: bool = False
+    unit: Unit = Unit(1, 0, 1, 1, 1)
+    passes: tuple[int, int] = (0, 0)
+    """Of the epilogues of scores and context."""
 
 
 class Attention(NamedTuple):
@@ -227,13 +248,12 @@ def priced_block(
     """The best tiles of both products for some queries beside tq rows, or None if one does not fit."""
     left = machine.capacity - tq * kept_row(scores, context, machine)
     made = []
-    for what in (
-        scores._replace(m=queries, output_on_chip=True),
-        context._replace(m=queries, a_on_chip=True),
-    ):
+    both = (scores._replace(m=queries, output_on_chip=True), context._replace(m=queries, a_on_chip=True))
+    for what, passes in zip(both, machine.passes, strict=True):
         choice = search(
-            what, machine.array, machine.memory, left, machine.mode, machine.objective, machine.prices, smallest=True
-        )
+            what, machine.array, machine.memory, left, machine.mode, machine.objective, machine.prices, smallest=True,
+            vector_cycles=vector_cycles(Work(queries * what.n, passes), machine.unit),
+        )  # fmt: skip
         if not isinstance(choice, Choice):
             return None
         made.append(choice)

@@ -240,7 +240,7 @@ def steps(what: Product, array: Array, memory: Memory, tiling: Tiling) -> list[S
 
 
 def cycles_of(made: list[Step], vector_cycles: int) -> tuple[dict[str, int], int]:
-    """Cycles by cause, and the total by (10)."""
+    """Cycles by cause, and the total by (10) with what an epilogue takes beyond all work of the array."""
     came = [sum(move.cycles for move in step.fetched) for step in made] + [0]
     went = [0] + [sum(move.cycles for move in step.stored) for step in made]
     causes: Counter[str] = Counter(dma_in=came[0], dma_out=went[-1])
@@ -280,7 +280,7 @@ def rooms(what: Product, memory: Memory, tiling: Tiling) -> tuple[int, int]:
 
 
 def run(what: Product, array: Array, memory: Memory, tiling: Tiling, vector_cycles: int = 0) -> Run:
-    """Everything that one product costs with these tiles."""
+    """Everything that one product costs with these tiles, its epilogue taking so many cycles."""
     made = steps(what, array, memory, tiling)
     moved: dict[tuple[str, str], tuple[int, int]] = {}
     near: Counter[str] = Counter()

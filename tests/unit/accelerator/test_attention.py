@@ -19,7 +19,7 @@ from hwsim.accelerator.workloads import blocks
 from hwsim.accelerator.workloads.sizes import Shape, Widths
 from tests.oracle.accelerator import rows as oracle
 from tests.unit.accelerator.test_oracle_against_tiling import PLAIN, PRICES, Setting, hardware
-from tests.unit.accelerator.test_vectors import DRAM, READ, SMALL, WRITE, counted, with_sram
+from tests.unit.accelerator.test_vectors import DRAM, READ, SMALL, WRITE, counted, plain_unit, with_sram
 
 FUSED, RECOMPUTE = Attention.FUSED, Attention.RECOMPUTE
 Layers = tuple[Layer, Layer, Layer]
@@ -131,7 +131,8 @@ def expected(layers: Layers, onto: Mapping) -> oracle.Attention | None:
     first, then = (Setting(product(layers[i]), onto.hardware, onto.options) for i in (0, 2))
     machine = oracle.Machine(
         first.array, first.memory, onto.capacity_bytes, PLAIN, onto.options.objective.value,
-        recompute=onto.options.attention is RECOMPUTE,
+        recompute=onto.options.attention is RECOMPUTE, unit=plain_unit(onto.hardware.vector),
+        passes=(layers[0].vectors.passes, layers[2].vectors.passes),
     )  # fmt: skip
     return oracle.attention(first.what, then.what, machine)
 
@@ -151,6 +152,24 @@ def test_objectives_differ(objective: Objective, queries: int) -> None:
     onto = mapping(91, replace(WIDE, array=array, dram=dram), objective=objective)
     assert fused(layers, onto).queries == queries
     check_block(layers, onto)
+
+
+def with_long_passes() -> tuple[Layers, Mapping]:
+    """7 queries by 5 keys in 91 bytes, each pass of an epilogue with 50 cycles of latency."""
+    array = replace(WIDE.array, rows=1, cols=1, dataflow=Dataflow.IS)
+    dram = replace(WIDE.dram, bandwidth_bytes_per_second=20, latency_cycles=0)
+    machine = replace(WIDE, array=array, dram=dram, vector=replace(WIDE.vector, lanes=2, latency_cycles=50))
+    return attention(7, 5, 5, heads=1), mapping(91, machine, objective=Objective.LATENCY)
+
+
+def test_exposed_epilogues_decide_about_blocks() -> None:
+    """Each block has their latency: 4 and 3 queries are faster than the 2, 2, 2 and 1 that array and DRAM prefer."""
+    layers, onto = with_long_passes()
+    assert fused(layers, onto).queries == 4
+    without = onto._replace(hardware=replace(onto.hardware, vector=replace(WIDE.vector, lanes=1000, latency_cycles=0)))
+    assert fused(layers, without).queries == 2
+    for each in (onto, without):
+        check_block(layers, each)
 
 
 def check_block(layers: Layers, onto: Mapping) -> None:

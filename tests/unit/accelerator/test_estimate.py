@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from hwsim.accelerator.cost.estimate import Estimate, LayerCost, estimate
 from hwsim.accelerator.cycles import Cycles
-from hwsim.accelerator.events import Component, Direction, Event, Level, Operand, bytes_moved, macs
+from hwsim.accelerator.events import Component, Direction, Event, Level, Operand
 from hwsim.accelerator.hardware import Dataflow, Hardware
 from hwsim.accelerator.layers import Layer, Part, Phase, Product, Rows, Term, Vectors, Workload
 from hwsim.accelerator.options import Attention, Options, Sparsity
@@ -68,9 +68,9 @@ def test_a_product_by_hand() -> None:
     assert one.cycles == Cycles(compute=4, fill_drain=5, sram=2, dma_in=12, dma_out=6)
     assert one.cycles.total == 29
     assert one.bound == "dma"
-    assert macs(one.events) == 8
+    assert count(one, Component.MAC_MULTIPLY) == 8
     assert one.utilization == 8 / (4 * 29)
-    assert bytes_moved(one.events, Level.DRAM) == 12
+    assert count(one, Component.DRAM_TRANSFER) == 12
     assert count(one, Component.SRAM_ACCESS, Direction.READ) == 4 + 4 + 16
     assert count(one, Component.SRAM_ACCESS, Direction.WRITE) == 16 + 4
     assert count(one, Component.SRAM_TRANSFER) == 12
@@ -88,7 +88,7 @@ def test_layers_make_phases_and_phases_the_total() -> None:
     for whole in (*result.phases, result.total):
         assert whole.cycles == Cycles(*(sum(part) for part in zip(*(one.cycles for one in whole.layers), strict=True)))
         assert whole.cost.energy_aj == sum(one.cost.energy_aj for one in whole.layers)
-        assert whole.cost.dram_bytes == sum(bytes_moved(one.events, Level.DRAM) for one in whole.layers)
+        assert whole.cost.dram_bytes == sum(count(one, Component.DRAM_TRANSFER) for one in whole.layers)
         assert sum(whole.cost.by_component.values()) == whole.cost.energy_aj
     assert result.total.layers == result.phases[0].layers + result.phases[1].layers
     assert [one.phase for one in result.total.layers] == ["encode", "encode", "decode", "decode"]
@@ -132,9 +132,15 @@ def test_names_do_not_change_costs() -> None:
 
 
 def test_count_is_linear() -> None:
-    """Heads run one after the other, without overlap; an epilogue has its passes over all."""
+    """Heads run one after the other, without overlap; each has the epilogue of its own results, here exposed."""
     product = Product(m=20, k=30, n=40, a_bits=8, b_bits=8, output_bits=8, b=Operand.ACTIVATION)
-    one, many = (only(cost(layer(replace(product, count=heads)))) for heads in (1, 7))
+
+    def heads(count: int) -> LayerCost:
+        epilogue = Vectors(elements=count * 800, passes=9)
+        return only(cost(layer(replace(product, count=count), vectors=epilogue)))
+
+    one, many = heads(1), heads(7)
+    assert one.cycles.vector > 0 and many.plan == one.plan
     assert many.cycles == one.cycles.times(7)
     assert events_of(many) == Counter({event: 7 * times for event, times in events_of(one).items()})
 
@@ -160,7 +166,7 @@ def test_fused_attention_moves_no_scores() -> None:
     assert count(parts["a.context"], Component.DRAM_TRANSFER, Direction.READ) == 2 * 30 * 16
     for one, other in zip(unfused.layers, fused.layers, strict=True):
         assert (one == other) is (one.name not in INNER)
-        assert macs(one.events) == macs(other.events)
+        assert count(one, Component.MAC_MULTIPLY) == count(other, Component.MAC_MULTIPLY)
 
 
 def test_recompute_has_the_scores_terms_twice() -> None:

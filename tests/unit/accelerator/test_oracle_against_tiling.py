@@ -14,6 +14,8 @@ from hwsim.accelerator.events import Operand
 from hwsim.accelerator.hardware import Array, ArrayKind, Dataflow, Dram, FoldMode, Hardware, Packing, Sram, Vector
 from hwsim.accelerator.layers import Product
 from hwsim.accelerator.options import Objective, Options, Sparsity, Tiles
+from hwsim.accelerator.tiling.plans import plan_of
+from hwsim.accelerator.tiling.problem import problem_of
 from tests.oracle.accelerator import array_walk, brute, tile_loop
 from tests.oracle.accelerator.tile_loop import ORDERS, Run
 
@@ -23,11 +25,12 @@ COUNTS = ("ifmap_reads", "filter_reads", "psum_writes", "psum_reads", "drain_rea
 
 
 class Setting(NamedTuple):
-    """One product on one machine, as the cost model takes it."""
+    """One product on one machine, as the cost model takes it, and the cycles of its epilogue."""
 
     product: Product
     hardware: Hardware
     options: Options
+    vector_cycles: int = 0
 
     @property
     def array(self) -> array_walk.Array:
@@ -62,10 +65,10 @@ class Setting(NamedTuple):
 
     def plan(self, tile: tile_loop.Tiling) -> tiling.Plan:
         chosen = tiling.Tiling(tm=tile.tm, tk=tile.tk, tn=tile.tn, order=ORDERS[tile.order])
-        return tiling.plan(self.product, self.hardware, self.options, chosen, PRICES)
+        return plan_of(problem_of(self.product, self.hardware, self.options, self.vector_cycles), chosen, PRICES)
 
     def run(self, tile: tile_loop.Tiling) -> Run:
-        return tile_loop.run(self.what, self.array, self.memory, tile)
+        return tile_loop.run(self.what, self.array, self.memory, tile, self.vector_cycles)
 
 
 @st.composite
@@ -79,7 +82,10 @@ def hardware(draw) -> Hardware:
             kind=kind, rows=draw(st.integers(1, 4)), cols=draw(st.integers(1, 4)), dataflow=dataflow,
             fold_mode=draw(st.sampled_from(FoldMode)), macs_per_cycle=rates,
         ),
-        vector=Vector(lanes=1, latency_cycles=0, dividers=1, divide_cycles=1, root_cycles=1),
+        vector=Vector(
+            lanes=draw(st.integers(1, 4)), latency_cycles=draw(st.sampled_from([0, 3, 50])), dividers=1,
+            divide_cycles=1, root_cycles=1,
+        ),
         sram=Sram(
             capacity_bytes=1 << 20, word_bytes=draw(st.sampled_from([1, 4, 16])), ports=draw(st.integers(1, 3))
         ),
@@ -124,7 +130,8 @@ def drawn(
         b_on_chip=draw(SOME), residual_on_chip=draw(st.booleans()),
     )  # fmt: skip
     psum_bits = draw(st.sampled_from([None, None, 8, 20]))
-    return Setting(made, draw(hardware()), Options(sparsity=draw(sparsity), psum_bits=psum_bits))
+    vector_cycles = draw(st.just(0) | st.integers(1, 100) | st.integers(1, 1500))
+    return Setting(made, draw(hardware()), Options(sparsity=draw(sparsity), psum_bits=psum_bits), vector_cycles)
 
 
 @st.composite
@@ -201,7 +208,9 @@ def chosen(setting: Setting, tiles: Tiles, objective: Objective, capacity: int) 
         objective=objective, tiles=tiles, sparsity=setting.options.sparsity, psum_bits=setting.options.psum_bits
     )
     try:
-        return tiling.search(setting.product, setting.hardware, options, PRICES, capacity)
+        return tiling.search(
+            setting.product, setting.hardware, options, PRICES, capacity, vector_cycles=setting.vector_cycles
+        )
     except tiling.DoesNotFit as error:
         return brute.Refusal(error.needed)
 
@@ -210,7 +219,7 @@ def best(
     setting: Setting, tiles: Tiles, objective: Objective, capacity: int, smallest: bool
 ) -> brute.Choice | brute.Refusal:
     mode = (capacity, tiles.value, objective.value, PLAIN, smallest)
-    return brute.search(setting.what, setting.array, setting.memory, *mode)
+    return brute.search(setting.what, setting.array, setting.memory, *mode, vector_cycles=setting.vector_cycles)
 
 
 Search = tuple[Setting, Objective, int]
@@ -244,13 +253,13 @@ def same_choice(case: Search, tiles: Tiles, smallest: bool) -> set[str]:
     return {kind for kind, is_so in kinds.items() if is_so}
 
 
-def pinned(tiles: Tiles, smallest: bool, output_on_chip: bool = False) -> set[str]:
+def pinned(tiles: Tiles, smallest: bool, output_on_chip: bool = False, vector_cycles: int = 0) -> set[str]:
     """What kinds of choices there are at many capacities."""
     met = set[str]()
     for sizes, capacity, objective in product(((6, 4, 6), (7, 5, 3)), (5, 18, 98, 999), Objective):
         what = dict(zip("mkn", sizes, strict=True), a_bits=16, b_bits=16, column_bytes=7, residual_bits=8)
         made = Product(output_bits=8, output_on_chip=output_on_chip, **what)
-        setting = Setting(made, MACHINE, Options(psum_bits=8))
+        setting = Setting(made, MACHINE, Options(psum_bits=8), vector_cycles)
         met |= same_choice((setting, objective, capacity), tiles, smallest)
     return met
 
@@ -281,6 +290,33 @@ def test_pinned_choices_are_those_of_brute_force() -> None:
     assert pinned(Tiles.ARRAY, smallest=True) == {"refused", "spills", "ragged"}  # a whole one has no overlap
     for tiles in Tiles:
         pinned(tiles, smallest=tiles is Tiles.ARRAY, output_on_chip=True)
+
+
+@pytest.mark.parametrize("vector_cycles", [30, 150])
+def test_pinned_choices_with_an_epilogue(vector_cycles: int) -> None:
+    pinned(Tiles.ARRAY, smallest=True, vector_cycles=vector_cycles)
+
+
+EPILOGUES = [
+    (Objective.DRAM, 64, (3, 6, 4)),
+    (Objective.LATENCY, 64, (3, 6, 4)),
+    (Objective.DRAM, 98, (5, 4, 3)),
+    (Objective.LATENCY, 98, (4, 5, 4)),
+]
+
+
+@pytest.mark.parametrize(("objective", "capacity", "sizes"), EPILOGUES)
+def test_an_epilogue_makes_other_tiles_the_best(objective: Objective, capacity: int, sizes: tuple[int, ...]) -> None:
+    """It hides a busier array; brute force chooses likewise."""
+    made = Product(**dict(zip("mkn", sizes, strict=True)), a_bits=8, b_bits=8, output_bits=8, column_bytes=7)
+    plain = Setting(made, MACHINE, Options())
+    tilings = set()
+    for setting in (plain, plain._replace(vector_cycles=100)):
+        same_choice((setting, objective, capacity), Tiles.DIVISORS, smallest=False)
+        found = chosen(setting, Tiles.DIVISORS, objective, capacity)
+        assert isinstance(found, tiling.Plan)
+        tilings.add((found.tiling.tm, found.tiling.tk, found.tiling.tn, found.tiling.order))
+    assert len(tilings) == 2
 
 
 FULL = drawn(most=6, codes=WHOLE_BYTES, sparsity=st.none())

@@ -5,20 +5,32 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from hwsim.accelerator.cost import products
 from hwsim.accelerator.cost.counts import Counts, Kind, Run, total
-from hwsim.accelerator.cost.products import Mapping, product_run, resident, with_epilogue
+from hwsim.accelerator.cost.products import Mapping, product_run, resident
 from hwsim.accelerator.cycles import Cycles
 from hwsim.accelerator.events import Component, Direction, Operand
 from hwsim.accelerator.hardware import Array, ArrayKind, Dataflow, Hardware, Packing
-from hwsim.accelerator.layers import Layer, Product, Term, Vectors
-from hwsim.accelerator.options import Options, Sparsity
-from hwsim.accelerator.tiling import TilePrices
+from hwsim.accelerator.layers import Layer, Product, Term
+from hwsim.accelerator.options import Objective, Options, Sparsity
+from hwsim.accelerator.tiling import TilePrices, plan
+from tests.oracle.accelerator import rows as oracle
 from tests.oracle.accelerator.tile_loop import ORDERS, Tiling
 from tests.unit.accelerator.test_oracle_against_tiling import Setting, drawn
-from tests.unit.accelerator.test_vectors import ACCESS, DRAM, READ, SMALL, TRANSFER, WRITE, counted, with_sram
+from tests.unit.accelerator.test_vectors import (
+    ACCESS,
+    DRAM,
+    READ,
+    SMALL,
+    TRANSFER,
+    WRITE,
+    counted,
+    plain_unit,
+    with_sram,
+)
 
 ROOMY = with_sram(SMALL, capacity_bytes=1 << 16)
 PRODUCT = Product(count=3, m=5, k=6, n=4, a_bits=8, b_bits=8, output_bits=8)
@@ -45,18 +57,36 @@ def layer(product: Product = PRODUCT, **changes: Any) -> Layer:
 # --- epilogue -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("elements", [1, 400, 443, 444, 445, 4000])
-def test_an_epilogue_is_exposed_beyond_what_the_array_takes(elements: int) -> None:
-    """2 passes of cd(x, 4) + 1 cycles against compute, fill and drain, and stalls; DMA hides nothing."""
-    run = Run({}, Cycles(compute=100, fill_drain=20, sram=104, dma_in=1000, dma_out=1000))
-    work = Vectors(elements=elements, passes=2)
-    exposed = with_epilogue(run, layer(vectors=work), SMALL).cycles
-    assert exposed == run.cycles._replace(vector=max(0, 2 * (-(-elements // 4) + 1) - 224))
+TINY = Product(m=2, k=2, n=2, a_bits=8, b_bits=8, output_bits=8)
+"""ws 2 by 2, one fold of 3 + 6 cycles and 2 of stalls, see `test_estimate.test_a_product_by_hand`."""
 
 
-def test_a_product_that_is_computed_twice_has_its_epilogue_twice() -> None:
-    run = Run({}, Cycles(compute=10))
-    assert with_epilogue(run, layer(vectors=Vectors(elements=40, passes=1)), SMALL, 2).cycles.vector == 2 * 11 - 10
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(("passes", "exposed"), [(0, 0), (1, 0), (5, 0), (6, 1), (7, 3), (20, 29)])
+def test_an_epilogue_is_exposed_beyond_what_its_own_array_takes(count: int, passes: int, exposed: int) -> None:
+    """Of each product passes of cd(4, 4) + 1 cycles against its compute, fill and drain, and stalls: 11."""
+    run = product_run(replace(TINY, count=count), mapping(with_sram(SMALL, capacity_bytes=64)), passes)
+    hidden = Cycles(compute=4, fill_drain=5, sram=2, dma_in=12, dma_out=6)
+    assert run.cycles == hidden._replace(vector=exposed).times(count)
+
+
+def test_dma_hides_no_epilogue() -> None:
+    """A slow DRAM makes the layer longer, and its epilogue no shorter."""
+    slow = replace(SMALL, dram=replace(SMALL.dram, latency_cycles=5000))
+    run = product_run(TINY, mapping(with_sram(slow, capacity_bytes=64)), 7)
+    assert run.cycles == Cycles(compute=4, fill_drain=5, sram=2, dma_in=2 * 5004, dma_out=5004, vector=3)
+
+
+def test_an_exposed_epilogue_chooses_other_tiles() -> None:
+    """Where it takes longer than the array, under `latency` a busier array costs nothing: here it spares transfers."""
+    product = Product(m=12, k=8, n=8, a_bits=8, b_bits=8, output_bits=8)
+    onto = mapping(with_sram(SMALL, capacity_bytes=300), objective=Objective.LATENCY)
+    hidden, exposed = (product_run(product, onto, passes) for passes in (0, 40))
+    assert hidden.plan is not None and exposed.plan is not None
+    assert hidden.plan.tiling != exposed.plan.tiling
+    given = plan(product, onto.hardware, onto.options, hidden.plan.tiling).cycles
+    busy = given.compute + given.fill_drain + given.sram
+    assert exposed.cycles.total < given.total + 40 * (24 + 1) - busy
 
 
 def test_the_epilogue_reads_its_residual_once_and_its_constants_once_a_tile_along_m() -> None:
@@ -77,10 +107,14 @@ def test_the_epilogue_reads_its_residual_once_and_its_constants_once_a_tile_alon
 
 
 @settings(deadline=None, max_examples=150)
-@given(drawn(most=6))
-def test_memories_and_cycles_are_those_of_loops_that_are_walked(setting: Setting) -> None:
-    product, hardware = setting.product, setting.hardware
-    run = product_run(product, Mapping(hardware, setting.options, TilePrices(), hardware.sram.capacity_bytes))
+@given(drawn(most=6), st.integers(0, 5), st.sampled_from(Operand))
+def test_memories_and_cycles_are_those_of_loops_that_are_walked(
+    setting: Setting, passes: int, residual: Operand
+) -> None:
+    product, hardware = replace(setting.product, residual=residual), setting.hardware
+    epilogue = oracle.Work(product.m * product.n, passes)
+    setting = setting._replace(vector_cycles=oracle.vector_cycles(epilogue, plain_unit(hardware.vector)))
+    run = product_run(product, Mapping(hardware, setting.options, TilePrices(), hardware.sram.capacity_bytes), passes)
     assert run.plan is not None
     tiling = run.plan.tiling
     walked = setting.run(Tiling(tiling.tm, tiling.tk, tiling.tn, ORDERS.index(tiling.order)))
@@ -88,19 +122,20 @@ def test_memories_and_cycles_are_those_of_loops_that_are_walked(setting: Setting
     streams = {
         "a": (product.a, product.a_bits), "b": (product.b, product.b_bits), "constants": (Operand.WEIGHT, 8),
         "partial": (Operand.ACCUMULATOR, product.accumulator_bits), "output": (product.output, product.output_bits),
-        "residual": (Operand.ACTIVATION, product.residual_bits),
+        "residual": (residual, product.residual_bits),
     }  # fmt: skip
     moved = total(
         ({Kind(DRAM, *streams[name][:1], Direction(direction), streams[name][1]): size}, times)
         for (name, direction), (size, _) in walked.moves.items()
     )
     assert {kind: count for kind, count in run.counts.items() if kind.component is DRAM} == moved
+    assert run.cycles._asdict() == {cause: walked.cycles[cause] * times for cause in Cycles._fields}
     assert run.cycles.total == walked.total_cycles * times
     sides = {READ: walked.sram_read_bytes, WRITE: walked.sram_write_bytes}
-    epilogue = _epilogue_bytes(setting, run)
+    extra = _epilogue_bytes(setting, run)
     for direction, size in sides.items():
         near = counted(run.counts, ACCESS, direction) + counted(run.counts, TRANSFER, direction)
-        assert near == (size + (epilogue if direction is READ else 0)) * times
+        assert near == (size + (extra if direction is READ else 0)) * times
     registers = {direction: counted(run.counts, Component.REGISTER, direction) for direction in (READ, WRITE)}
     assert registers == {READ: walked.registers.read * times, WRITE: walked.registers.written * times}
     assert counted(run.counts, Component.HOP) == walked.registers.hops * times
@@ -250,6 +285,22 @@ def test_what_stays_has_no_transfers() -> None:
     assert counted(run.counts, ACCESS, Operand.ACTIVATION, WRITE) == 256
     assert HALF.sram.tile_bytes == 3072
     assert resident(product, ROOMY) is product
+
+
+@pytest.mark.parametrize("residual", [Operand.ACTIVATION, Operand.WEIGHT, Operand.KV_CACHE])
+def test_a_residual_is_what_the_product_says(residual: Operand) -> None:
+    """Only an activation stays; by default it is one. Of weights 256 bytes move, beside the 256 of b."""
+    product = Product(m=16, k=16, n=16, a_bits=8, b_bits=8, output_bits=8, residual_bits=8, residual=residual)
+    assert replace(product, residual=Product(m=1, k=1, n=1, a_bits=8, b_bits=8, output_bits=8).residual) == replace(
+        product, residual=Operand.ACTIVATION
+    )
+    stays = residual is Operand.ACTIVATION
+    placed = resident(product, HALF)
+    assert placed.residual_on_chip is stays
+    counts = product_run(placed, mapping(HALF)).counts
+    assert counted(counts, DRAM) == (256 if stays else 512)
+    assert counted(counts, DRAM, residual, READ) == {Operand.ACTIVATION: 0, Operand.WEIGHT: 512}.get(residual, 256)
+    assert counts[Kind(ACCESS, residual, READ, 8)] >= 256
 
 
 @pytest.mark.parametrize(("along", "stays"), [("k", False), ("n", True)])

@@ -124,9 +124,10 @@ def test_repeated_layers_of_a_program_are_summed() -> None:
     check(result, trace(result))
 
 
-def one_product(**sizes: int) -> Estimate:
+def one_product(passes: int = 0, **sizes: int) -> Estimate:
+    """With an epilogue of so many passes."""
     product = Product(**sizes, a_bits=8, b_bits=8, output_bits=8, column_bytes=7)
-    phase = Phase(name="forward", tokens=1, layers=(product_layer("mix", product),))
+    phase = Phase(name="forward", tokens=1, layers=(product_layer("mix", product, passes=passes),))
     machine = hardware("edge-256")
     small = msgspec.structs.replace(machine.sram, capacity_bytes=16 * 1024)
     return estimate(Workload(name="one", scheme="int8", phases=(phase,)), msgspec.structs.replace(machine, sram=small))
@@ -152,6 +153,20 @@ def test_transfers_are_drawn_where_the_array_hides_them() -> None:
     array = [(e.ts, e.ts + e.dur) for e in events if e.tid == tracing.ARRAY and e.cat == "work"]
     loads = [(e.ts, e.ts + e.dur) for e in events if e.tid == tracing.DMA_IN]
     assert any(start < end_a and begin_a < end for start, end in loads for begin_a, end_a in array)
+
+
+def test_steps_are_drawn_where_an_epilogue_is_exposed() -> None:
+    """Behind them comes what is exposed, of all 2 products; the timeline is exact either way."""
+    result = one_product(passes=9, m=64, k=16, n=256, count=2)
+    found = trace(result)
+    check(result, found)
+    (layer,) = result.total.layers
+    assert layer.plan is not None and layer.plan.cycles.vector > 0
+    events = spans(found)
+    assert sum(e.args["bytes"] for e in events if e.cat == "transfer" and "bytes" in e.args) == layer.plan.dram_bytes
+    (last,) = [e for e in events if e.args.get("cause") == "vector"]
+    assert (last.tid, last.dur) == (tracing.VECTOR, 2 * layer.plan.cycles.vector)
+    assert last.ts + last.dur == layer.cycles.total
 
 
 def test_like_estimates_have_the_same_bytes() -> None:
