@@ -16,8 +16,9 @@ from analysis.estimates.sweeps import against_context, against_sram
 from analysis.estimates.tables import LEAST
 from analysis.plots import EMPTY, GREY, MARKERS, NORMAL, OKABE_ITO, SMALL, png
 from hwsim.accelerator.cost.estimate import Estimate, LayerCost
-from hwsim.accelerator.cost.pricing import AJ_PER_PJ, Cost
+from hwsim.accelerator.cost.pricing import Cost
 from hwsim.accelerator.events import Operand
+from hwsim.accelerator.prices import AJ_PER_PJ
 
 COMPONENTS = 7
 """Components that have a colour; the others are one."""

@@ -16,9 +16,10 @@ from analysis.estimates import tables
 from analysis.estimates.records import Record, configuration_record, cost_record, layer_record
 from analysis.estimates.rows import shape, shortened
 from hwsim.accelerator.array import ArrayCounts, Widths, padded_macs, registers, streaming_cycles, untiled
-from hwsim.accelerator.cost.counts import Counts, Kind, add, events, of_terms
+from hwsim.accelerator.cost.counts import Counts, Kind, add, events
 from hwsim.accelerator.cost.estimate import Estimate, LayerCost
 from hwsim.accelerator.cost.pricing import Cost, price, summed
+from hwsim.accelerator.cost.products import datapath_counts
 from hwsim.accelerator.cycles import Cycles
 from hwsim.accelerator.energy_tables import EnergyTable, energy_table
 from hwsim.accelerator.events import Component, Direction, Operand
@@ -117,7 +118,7 @@ def _counts(
     rate = array.rate(p.a_bits, p.b_bits)
     padded = padded_macs(streaming_cycles(p.m, p.k, p.n, array, rate), p.macs, array, rate)
     bits = registers(counts, p.macs, Widths(p.a_bits, p.b_bits, p.accumulator_bits), array)
-    found = of_terms(layer.terms)
+    found = datapath_counts(layer, 0, 0)
     add(found, Kind(Component.MAC_PADDED, bits=p.a_bits, second_bits=p.b_bits), padded)
     add(found, Kind(Component.REGISTER, direction=Direction.WRITE, bits=1), bits.written)
     add(found, Kind(Component.REGISTER, direction=Direction.READ, bits=1), bits.read)

@@ -9,14 +9,14 @@ import msgspec
 
 from analysis.targets import Provenance
 from hwsim.accelerator.cost.estimate import COST_MODEL, Estimate, LayerCost, PhaseCost
-from hwsim.accelerator.cost.pricing import AJ_PER_PJ, Cost
+from hwsim.accelerator.cost.pricing import Cost
 from hwsim.accelerator.cycles import Cycles
 from hwsim.accelerator.energy_tables import EnergyTable, describe
 from hwsim.accelerator.events import LEVEL_OF, Component, Direction, Event, Level, Operand
 from hwsim.accelerator.hardware import Hardware
 from hwsim.accelerator.layers import Workload
 from hwsim.accelerator.options import Options
-from hwsim.accelerator.prices import prices_of
+from hwsim.accelerator.prices import AJ_PER_PJ, prices_of
 
 Record = dict[str, Any]
 BREAKDOWNS = ("component", "level", "operand")

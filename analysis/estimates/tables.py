@@ -11,12 +11,13 @@ from rich.text import Text
 from analysis.estimates.rows import rows, shortened
 from analysis.targets import Provenance
 from hwsim.accelerator.cost.estimate import Estimate, PhaseCost
-from hwsim.accelerator.cost.pricing import AJ_PER_PJ, Cost
+from hwsim.accelerator.cost.pricing import Cost
 from hwsim.accelerator.cycles import Cycles
 from hwsim.accelerator.energy_tables import EnergyTable, describe, dram_constant
 from hwsim.accelerator.hardware import Boundary, Hardware
 from hwsim.accelerator.layers import Part, Product, Workload
 from hwsim.accelerator.options import Objective, Tiles
+from hwsim.accelerator.prices import AJ_PER_PJ
 from hwsim.accelerator.reading import short
 
 DEAREST = 20

@@ -11,7 +11,7 @@ from analysis.report.records import accelerators, configuration_names
 from analysis.run import ConfigurationResult, RunResult
 from analysis.sensitivity import Kind, Row
 from hwsim.accelerator.cost.estimate import Estimate
-from hwsim.accelerator.cost.pricing import AJ_PER_PJ
+from hwsim.accelerator.prices import AJ_PER_PJ
 from hwsim.targets import DEFAULT_TARGET
 
 LONGEST_LABEL = 12

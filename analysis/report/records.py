@@ -16,8 +16,7 @@ from analysis.run import ConfigurationResult, RunResult
 from analysis.sensitivity import Row
 from analysis.targets import Provenance, provenance
 from hwsim.accelerator.cost.estimate import COST_MODEL, Estimate, PhaseCost
-from hwsim.accelerator.cost.pricing import AJ_PER_PJ
-from hwsim.accelerator.prices import prices_of
+from hwsim.accelerator.prices import AJ_PER_PJ, prices_of
 from hwsim.zeros import ZeroCounts
 from reference.quantize.scheme import Scheme, extended
 from reference.quantize.sites import Site

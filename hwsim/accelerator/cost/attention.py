@@ -35,9 +35,11 @@ def fused_attention(scores: Layer, softmax: Layer, context: Layer, mapping: Mapp
     """
     best: tuple[tuple[int, ...], Fused] | None = None
     missing = DoesNotFit(0, 0)
+    assert softmax.rows is not None
+    between = rows_run(_inside(softmax.rows), softmax.vectors, mapping.hardware)  # whatever the blocks
     for queries in shares(_product(scores).m):
         try:
-            candidate = _in_blocks(scores, softmax, context, queries, mapping)
+            candidate = _in_blocks(scores, between, context, queries, mapping)
         except DoesNotFit as error:
             missing = error
             continue
@@ -54,9 +56,7 @@ def _product(layer: Layer) -> Product:
     return layer.product
 
 
-def _in_blocks(scores: Layer, softmax: Layer, context: Layer, queries: int, mapping: Mapping) -> Fused:
-    rows = softmax.rows
-    assert rows is not None
+def _in_blocks(scores: Layer, softmax: Run, context: Layer, queries: int, mapping: Mapping) -> Fused:
     first, last = _product(scores), _product(context)
     recompute = mapping.options.attention is Attention.RECOMPUTE
     capacity = mapping.capacity_bytes - queries * (RECOMPUTED_BYTES if recompute else _kept(first, last, mapping))
@@ -69,7 +69,7 @@ def _in_blocks(scores: Layer, softmax: Layer, context: Layer, queries: int, mapp
     then = msgspec.structs.replace(resident(last, mapping.hardware), a_on_chip=True)
     return Fused(
         _in_parts(parts, once, scores, inner, 2 if recompute else 1),
-        rows_run(_inside(rows), softmax.vectors, mapping.hardware),
+        softmax,
         _in_parts(parts, then, context, inner),
         queries,
     )

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from hwsim.accelerator.cycles import Cycles
 from hwsim.accelerator.events import LEVEL_OF, Component, Direction, Event, Level, Operand
-from hwsim.accelerator.layers import Term
 from hwsim.accelerator.tiling import Plan
 
 
@@ -52,14 +51,6 @@ def joined(runs: Iterable[tuple[Run, int]]) -> Run:
     for run, times in runs:
         cycles = cycles.added(run.cycles.times(times))
     return Run(total((run.counts, times) for run, times in runs), cycles, runs[0][0].plan)
-
-
-def of_terms(terms: Iterable[Term]) -> Counts:
-    """Operations of the datapath."""
-    counts: Counts = {}
-    for term in terms:
-        add(counts, Kind(term.component, bits=term.bits, second_bits=term.second_bits), term.count)
-    return counts
 
 
 def events(counts: Mapping[Kind, int], site: str, operation: str) -> tuple[Event, ...]:

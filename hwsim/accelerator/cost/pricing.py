@@ -6,9 +6,7 @@ from typing import TypeVar
 import msgspec
 
 from hwsim.accelerator.events import Component, Direction, Event, Level
-from hwsim.accelerator.prices import Prices
-
-AJ_PER_PJ = 10**6
+from hwsim.accelerator.prices import AJ_PER_PJ, Prices
 
 K = TypeVar("K", bound=Hashable)
 

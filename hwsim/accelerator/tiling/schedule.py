@@ -57,7 +57,7 @@ class Step(NamedTuple):
 def steps(product: Product, hardware: Hardware, options: Options, tiling: Tiling) -> Iterator[Step]:
     """All steps of one product: its first loads, one for each tile, its last stores.
 
-    Their cycles and transfers add up to those of `hwsim.accelerator.tiling.plans`.
+    Their cycles and transfers add up to those of `hwsim.accelerator.tiling.plans`, but for `vector`.
     """
     whole = walk_of(problem_of(product, hardware, options), tiling)
     idle = (0, 0, 0)
