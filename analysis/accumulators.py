@@ -13,14 +13,14 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from analysis.fitting import Fitting, Row
-from hwsim import gemm
 from hwsim.formats import Accumulator, Counter, Granularity, Overflow
-from hwsim.machine import Machine, Observer
-from hwsim.operations import MatMul
+from hwsim.machine.machine import Machine, Observer
+from hwsim.machine.steps import products
+from hwsim.machine.steps.workspace import Array
+from hwsim.operators import gemm
 from hwsim.program import Program
-from hwsim.proofs import Interval, centred_weight, product_reach, product_terms
-from hwsim.steps import products
-from hwsim.steps.workspace import Array
+from hwsim.program.operations import MatMul
+from hwsim.program.proofs import Interval, centred_weight, product_reach, product_terms
 
 SPEC = "BITS:RULE[:WHEN[=TILE]]"
 EXAMPLE = "16:saturate:tile=16"

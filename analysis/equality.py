@@ -12,9 +12,9 @@ from torch import Tensor
 from analysis.divergence import before_rounding, tie_distance
 from analysis.steppers import MachineStepper, strict_stepper
 from hwsim.formats import Counter
-from hwsim.machine import Machine
-from hwsim.operations import written
-from hwsim.zeros import ZeroCounter
+from hwsim.machine.machine import Machine
+from hwsim.machine.zeros import ZeroCounter
+from hwsim.program.operations import written
 from reference.decoding import Stepper, beam, greedy, length_limit
 from reference.model import Transformer
 from reference.quantize.strict import StrictArithmetic

@@ -16,8 +16,8 @@ from hwsim.accelerator.hardware import Hardware
 from hwsim.accelerator.lowered import program_workload
 from hwsim.accelerator.presets import PRESETS, hardware
 from hwsim.formats import Overflow
-from hwsim.machine import Machine
-from hwsim.zeros import ZeroCounter, ZeroCounts
+from hwsim.machine.machine import Machine
+from hwsim.machine.zeros import ZeroCounter, ZeroCounts
 from reference.data import ParallelText
 from reference.decoding import Stepper, beam, greedy, length_limit
 from reference.quantize.calibrate import Range

@@ -10,8 +10,8 @@ from analysis.accuracy import Accuracy, FloatPass, float_passes, measure
 from analysis.bleu import bleu
 from analysis.steppers import strict_stepper
 from analysis.workload import Model, by_length
-from hwsim.targets import DEFAULT_TARGET
-from hwsim.targets import target as named_target
+from hwsim.program.targets import DEFAULT_TARGET
+from hwsim.program.targets import target as named_target
 from reference.data import ParallelText
 from reference.decoding import greedy, length_limit
 from reference.quantize.calibrate import Range
@@ -43,7 +43,7 @@ class Target:
 class Row:
     """One target at one width: loss increase over float in nat per token, SQNR of the logits in dB, BLEU if wanted.
 
-    `accelerator` is the name in `hwsim.targets` whose `int8` is the baseline.
+    `accelerator` is the name in `hwsim.program.targets` whose `int8` is the baseline.
     """
 
     kind: Kind
@@ -163,7 +163,7 @@ def sensitivity(
     advance
         Called after each measured scheme, of which there are `count_schemes(model, kinds, bits, accelerator)`.
     accelerator
-        Name in `hwsim.targets`, whose `int8` is the baseline.
+        Name in `hwsim.program.targets`, whose `int8` is the baseline.
 
     Returns
     -------

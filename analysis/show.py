@@ -12,8 +12,9 @@ from rich.text import Text
 
 from analysis.fitting import Fitting, Row
 from analysis.targets import Provenance, program_provenance
-from hwsim.catalogue import Requantization
-from hwsim.operations import (
+from hwsim.program import ConstantInfo, Program, TensorInfo
+from hwsim.program.catalogue import Requantization
+from hwsim.program.operations import (
     Add,
     Embed,
     GemmlowpSoftmax,
@@ -25,10 +26,9 @@ from hwsim.operations import (
     ShiftRight,
     written,
 )
-from hwsim.packing import packed_bytes
-from hwsim.program import ConstantInfo, Program, TensorInfo
-from hwsim.proofs import Interval
-from hwsim.validate import validate
+from hwsim.program.packing import packed_bytes
+from hwsim.program.proofs import Interval
+from hwsim.program.validate import validate
 
 HASH_DIGITS = 12
 Range = tuple[int, int]

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hwsim.machine import Machine
+from hwsim.machine.machine import Machine
 from reference.floating import FloatArithmetic
 from reference.model import Arithmetic, KeyValue, Mask, Transformer, V, source_mask
 from reference.padding import Visibility

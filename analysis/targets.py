@@ -9,9 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hwsim.catalogue import CATALOGUE, Limits, SchemeRecord
 from hwsim.program import Program
-from hwsim.targets import TARGETS, Operator, Target, target
+from hwsim.program.catalogue import CATALOGUE, Limits, SchemeRecord
+from hwsim.program.targets import TARGETS, Operator, Target, target
 from reference.quantize.scheme import Scheme, extended
 from reference.quantize.sites import sites_among
 

@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.steppers import MachineStepper
-from hwsim.catalogue import Requantization, Shift
 from hwsim.files import write_whole
 from hwsim.formats import IntFormat
-from hwsim.machine import Machine, Observer
-from hwsim.operations import (
+from hwsim.machine.machine import Machine, Observer
+from hwsim.program import ConstantInfo, Program, TensorInfo
+from hwsim.program.catalogue import Requantization, Shift
+from hwsim.program.operations import (
     GemminiSoftmax,
     GemmlowpSoftmax,
     IBertLayerNorm,
@@ -35,7 +36,6 @@ from hwsim.operations import (
     TfliteLayerNorm,
     written,
 )
-from hwsim.program import ConstantInfo, Program, TensorInfo
 from reference.decoding import greedy
 
 MANIFEST = "manifest.json"

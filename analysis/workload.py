@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 
 from hwsim.formats import Accumulator
-from hwsim.loading import load
-from hwsim.machine import Machine
+from hwsim.machine.machine import Machine
 from hwsim.program import Program
+from hwsim.program.loading import load
 from reference.checkpoint import load_checkpoint
 from reference.data import ParallelText, assets, corpus
 from reference.lower import lower

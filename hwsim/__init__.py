@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from hwsim.accelerator.lowered import program_workload
     from hwsim.accelerator.presets import hardware
     from hwsim.accelerator.workloads import workload
-    from hwsim.loading import load
-    from hwsim.machine import Machine
+    from hwsim.machine.machine import Machine
+    from hwsim.program.loading import load
 
 __all__ = [
     "Accumulator",
@@ -39,10 +39,10 @@ __all__ = [
 ]
 
 _AT_FIRST_USE = {
-    "Machine": "hwsim.machine",
+    "Machine": "hwsim.machine.machine",
     "estimate": "hwsim.accelerator.cost.estimate",
     "hardware": "hwsim.accelerator.presets",
-    "load": "hwsim.loading",
+    "load": "hwsim.program.loading",
     "program_workload": "hwsim.accelerator.lowered",
     "workload": "hwsim.accelerator.workloads",
 }

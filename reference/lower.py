@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hwsim import operations as ops
 from hwsim import program as ir
-from hwsim.catalogue import AnyRequantization, Dyadic, Q31Double
 from hwsim.formats import IntFormat
+from hwsim.program import operations as ops
+from hwsim.program.catalogue import AnyRequantization, Dyadic, Q31Double
 from reference.model import Transformer
 from reference.quantize import exact
 from reference.quantize.constants import (
@@ -41,7 +41,7 @@ IDS = IntFormat(bits=32, signed=False)
 def lower(
     model: Transformer, plan: Plan, *, name: str, tokenizer: Tokenizer | None = None, origin: str = ""
 ) -> ir.Program:
-    """Lower a planned model. `hwsim.validate` proves the result; `Program.save` writes it."""
+    """Lower a planned model. `hwsim.program.validate` proves the result; `Program.save` writes it."""
     return _Lowering(model, plan).program(name, tokenizer.hash if tokenizer else "", origin)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from hwsim.formats import Accumulator, Granularity, Overflow
-from hwsim.targets import TARGETS
+from hwsim.program.targets import TARGETS
 from reference.model import Transformer, TransformerConfig
 from reference.quantize.graph import trace
 from reference.quantize.scheme import Rule, Scheme, scheme_for

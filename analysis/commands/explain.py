@@ -54,7 +54,7 @@ def explain(
     from analysis.explain import Dump, render
     from analysis.explain import explain as explain_runs
     from analysis.workload import load_model
-    from hwsim.targets import TARGETS
+    from hwsim.program.targets import TARGETS
     from reference.quantize.scheme import NATIVE
 
     if (b is None) == (schemes is None):
@@ -102,8 +102,8 @@ class _Bench:
 
     def program(self, name: str) -> "Program":
         from analysis.workload import configure, match_tokenizer
-        from hwsim.loading import load
-        from hwsim.targets import TARGETS
+        from hwsim.program.loading import load
+        from hwsim.program.targets import TARGETS
         from reference.quantize.scheme import preset
 
         if name in TARGETS:

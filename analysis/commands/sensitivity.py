@@ -29,8 +29,8 @@ def sensitivity(
     from analysis import report
     from analysis.report.study import check_kinds, study, write_study
     from analysis.workload import load_model
-    from hwsim.targets import DEFAULT_TARGET
-    from hwsim.targets import target as named_target
+    from hwsim.program.targets import DEFAULT_TARGET
+    from hwsim.program.targets import target as named_target
 
     began = time.perf_counter()
     report.check_target(out)

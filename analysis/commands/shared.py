@@ -22,7 +22,7 @@ def choose_schemes(configs: Sequence[str] | None, scheme: Path | None, targets: 
         For an unknown target or configuration, a scheme file of a target that was not asked for, and a target that
         was asked for while the file is all there is to run.
     """
-    from hwsim.targets import DEFAULT_TARGET, target
+    from hwsim.program.targets import DEFAULT_TARGET, target
     from reference.quantize.scheme import NATIVE, PRESETS, preset, read_scheme
 
     wanted = [target(name).name for name in dict.fromkeys(targets or [DEFAULT_TARGET])]

@@ -40,7 +40,7 @@ def show(
     from analysis.accumulators import safe_widths, width_table
     from analysis.show import describe, header, render
     from hwsim.files import write_whole
-    from hwsim.loading import load
+    from hwsim.program.loading import load
 
     observing = text is not None or sentences is not None
     if observing and not accumulators:

@@ -24,8 +24,8 @@ def vectors(
     from analysis.report import check_target
     from analysis.vectors import write_vectors
     from analysis.workload import load_model, match_tokenizer
-    from hwsim.loading import load
-    from hwsim.machine import Machine
+    from hwsim.machine.machine import Machine
+    from hwsim.program.loading import load
 
     check_target(out)
     loaded, checked = load_model(model), load(program)

@@ -113,7 +113,7 @@ def _verify_program(
 
 def _known(target: str | None) -> None:
     """Refuse an unknown target before anything is read."""
-    from hwsim.targets import target as named_target
+    from hwsim.program.targets import target as named_target
 
     if target is not None:
         named_target(target)

@@ -5,7 +5,7 @@ from fractions import Fraction
 from analysis.divergence import elementwise, layernorms, softmaxes
 from analysis.divergence.element import Element, Index, Values, find_stage
 from analysis.divergence.stage import Stage, tie_distance
-from hwsim.machine import operation_of
+from hwsim.machine.machine import operation_of
 from hwsim.program import Program
 
 __all__ = ["Element", "Index", "Stage", "Values", "before_rounding", "stages", "tie_distance"]

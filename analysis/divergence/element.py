@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 
 from analysis.divergence.stage import Stage
-from hwsim.catalogue import Requantization
-from hwsim.operations import Operation
 from hwsim.program import Program
+from hwsim.program.catalogue import Requantization
+from hwsim.program.operations import Operation
 
 Index = tuple[int, ...]
 Values = Mapping[str, NDArray[Any]]

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 from analysis.divergence.element import Element, find_stage
 from analysis.divergence.stage import Stage
-from hwsim.operations import Add, Embed, Requantize, RescaledAdd, ShiftRight
+from hwsim.program.operations import Add, Embed, Requantize, RescaledAdd, ShiftRight
 
 
 @find_stage.register

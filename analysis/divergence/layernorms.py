@@ -4,8 +4,8 @@ from math import isqrt
 
 from analysis.divergence.element import Element, find_stage
 from analysis.divergence.stage import Stage, half_away, half_even, half_up, toward_zero
-from hwsim.gemmlowp import inverse_sqrt
-from hwsim.operations import IBertLayerNorm, LayerNorm, PulpLayerNorm, TfliteLayerNorm
+from hwsim.arithmetic.gemmlowp import inverse_sqrt
+from hwsim.program.operations import IBertLayerNorm, LayerNorm, PulpLayerNorm, TfliteLayerNorm
 
 
 @find_stage.register

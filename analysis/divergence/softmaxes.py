@@ -4,14 +4,14 @@ from typing import NamedTuple
 
 from analysis.divergence.element import Element, find_stage
 from analysis.divergence.stage import Stage, half_even
-from hwsim.gemmlowp import (
+from hwsim.arithmetic.gemmlowp import (
     count_leading_zeros32,
     doubling_high_multiply,
     exp_on_negative,
     one_over_one_plus,
     rounding_divide,
 )
-from hwsim.operations import AnySoftmax, GemminiSoftmax, GemmlowpSoftmax, IBertSoftmax, ItaMax, Softmax
+from hwsim.program.operations import AnySoftmax, GemminiSoftmax, GemmlowpSoftmax, IBertSoftmax, ItaMax, Softmax
 
 INT16_CODES = (1 << 16) - 1
 

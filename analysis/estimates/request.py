@@ -173,7 +173,7 @@ def _one(name: str, lengths: Sequence[int]) -> int | None:
 
 def _of_program(request: Request, path: Path) -> Priced:
     from hwsim.accelerator.lowered import program_workload
-    from hwsim.loading import load
+    from hwsim.program.loading import load
 
     program = load(path)
     zeros = None

@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 
 from hwsim.accelerator.reading import read_regular, short
+from hwsim.machine.zeros import ZeroCounter, ZeroCounts
 from hwsim.program import Program
-from hwsim.zeros import ZeroCounter, ZeroCounts
 
 MAX_BYTES = 100_000_000
 """Of a report: more than one of every sentence that is shipped."""

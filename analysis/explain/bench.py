@@ -5,12 +5,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from hwsim.machine import STEPS
-from hwsim.operations import Operation, written
+from hwsim.machine.machine import STEPS
+from hwsim.machine.steps.workspace import Workspace
 from hwsim.program import Program
-from hwsim.proofs import Interval
-from hwsim.steps.workspace import Workspace
-from hwsim.validate import validate
+from hwsim.program.operations import Operation, written
+from hwsim.program.proofs import Interval
+from hwsim.program.validate import validate
 
 Array = NDArray[Any]
 Values = dict[str, Array]

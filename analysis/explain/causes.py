@@ -11,9 +11,9 @@ from analysis.explain.records import Cause
 from analysis.explain.rules import Rounded, explain_rounding, observe, rank
 from analysis.explain.tables import explain_swap, explain_table
 from analysis.explain.tally import Sample, Tally
-from hwsim.machine import operation_of
-from hwsim.operations import AnySoftmax, MatMul, Operation, Relu, Requantize, Softmax
+from hwsim.machine.machine import operation_of
 from hwsim.program import Program
+from hwsim.program.operations import AnySoftmax, MatMul, Operation, Relu, Requantize, Softmax
 
 ENOUGH, PRODUCTS = 1_000, 2_000
 """Codes of either kind that rules are tried on beside an exact declared cause, and whose products are held."""

@@ -12,9 +12,9 @@ from analysis.explain.records import Cause
 from analysis.explain.rules import rank
 from analysis.explain.tables import describe_entries
 from analysis.explain.tally import Sample
-from hwsim.catalogue import Requantization
-from hwsim.operations import Operation, written
 from hwsim.program import Program
+from hwsim.program.catalogue import Requantization
+from hwsim.program.operations import Operation, written
 
 SHOWN = 3
 

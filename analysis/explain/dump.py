@@ -17,8 +17,8 @@ from analysis.divergence.stage import wrapped
 from analysis.explain.npz import Member, open_npz, refusing
 from analysis.vectors import MANIFEST, Folder, VectorCall, VectorFile, VectorManifest
 from hwsim.formats import IntFormat
-from hwsim.operations import Operation, written
 from hwsim.program import Program
+from hwsim.program.operations import Operation, written
 
 Array = NDArray[Any]
 Values = dict[str, Array]

@@ -14,9 +14,9 @@ from analysis.explain.records import UNEXPLAINED, Events, Explanation, FirstDive
 from analysis.explain.tally import Tally, histogram
 from hwsim.files import write_whole
 from hwsim.formats import Counter
-from hwsim.machine import Machine, operation_of
-from hwsim.operations import MatMul, written
+from hwsim.machine.machine import Machine, operation_of
 from hwsim.program import Program
+from hwsim.program.operations import MatMul, written
 
 DEFAULT_STEPS = 16
 

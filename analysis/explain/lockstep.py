@@ -11,9 +11,9 @@ from analysis.explain.bench import Bench, Values
 from analysis.explain.dump import Call, Dump
 from analysis.explain.tally import Tally
 from analysis.steppers import MachineStepper
-from hwsim.machine import Machine
-from hwsim.operations import Operation, written
+from hwsim.machine.machine import Machine
 from hwsim.program import Program
+from hwsim.program.operations import Operation, written
 from reference.decoding import greedy
 
 Array = NDArray[Any]

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from analysis.explain.records import Cause
 from analysis.explain.rules import SCREENED, Rounded, rank
 from analysis.explain.tally import Sample
-from hwsim.operations import MatMul
 from hwsim.program import Program
+from hwsim.program.operations import MatMul
 
 Int = NDArray[np.int64]
 NARROWEST = 8

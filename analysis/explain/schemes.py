@@ -18,13 +18,13 @@ from analysis.explain.records import Histogram
 from analysis.explain.show import lsb
 from analysis.explain.tally import Array, differences, histogram
 from analysis.steppers import MachineStepper
-from hwsim.catalogue import CATALOGUE, Limits, scheme_type
 from hwsim.files import write_whole
 from hwsim.formats import Counter, IntFormat, Rounding, Scaling
-from hwsim.machine import Machine
-from hwsim.operations import Requantize
+from hwsim.machine.machine import Machine
+from hwsim.operators.requantize import requantize
 from hwsim.program import Program
-from hwsim.requantize import requantize
+from hwsim.program.catalogue import CATALOGUE, Limits, scheme_type
+from hwsim.program.operations import Requantize
 from reference.decoding import greedy
 
 Int = NDArray[np.int64]
@@ -123,7 +123,7 @@ def compare_schemes(
     pattern
         Shell style, of sites that a requantization makes.
     one, other
-        Names of the catalogue (`hwsim.catalogue.CATALOGUE`): multiplier and shift are then the nearest to the
+        Names of the catalogue (`hwsim.program.catalogue.CATALOGUE`): multiplier and shift are then the nearest to the
         program's that the scheme encodes. Or one of the five roundings: the program's own multiplier and shift by it.
     sources
         Ids of each sentence, ended by EOS: one batch, padded.

@@ -7,8 +7,8 @@ from analysis.divergence.softmaxes import distances
 from analysis.explain.bench import Bench
 from analysis.explain.records import Cause
 from analysis.explain.tally import Sample
-from hwsim.operations import Softmax
 from hwsim.program import Program
+from hwsim.program.operations import Softmax
 
 SHOWN = 6
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from analysis.divergence import Index
 from analysis.explain.records import Histogram
-from hwsim.operations import Operation
+from hwsim.program.operations import Operation
 
 Array = NDArray[Any]
 SAMPLE = 20_000

@@ -21,8 +21,8 @@ from analysis.operator_pages.study import (
 )
 from analysis.plots import MARKERS, NORMAL, OKABE_ITO, SMALL
 from hwsim.formats import Accumulator, Granularity, Overflow
-from hwsim.gemm import matmul, partial_extremes
-from hwsim.proofs import Interval, centred, weight_product
+from hwsim.operators.gemm import matmul, partial_extremes
+from hwsim.program.proofs import Interval, centred, weight_product
 
 PAGE = "accumulator"
 ROWS, K, COLUMNS, TILE = 128, 512, 128, 16

@@ -23,9 +23,9 @@ from analysis.operator_pages.study import (
     signed,
 )
 from analysis.operator_pages.tables import Function
-from hwsim.activation import ibert_gelu, ita_gelu, table_interpolate, table_lookup
 from hwsim.formats import Scaling
-from hwsim.requantize import requantize
+from hwsim.operators.activation import ibert_gelu, ita_gelu, table_interpolate, table_lookup
+from hwsim.operators.requantize import requantize
 
 PAGE = "activation"
 SCALE, OUT_SCALE = 0.05, 0.05

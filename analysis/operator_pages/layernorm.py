@@ -21,9 +21,9 @@ from analysis.operator_pages.study import (
     signed,
     unsigned,
 )
-from hwsim import layernorm as kernels
 from hwsim.formats import IntFormat
-from hwsim.targets import LayerNormMethod
+from hwsim.operators import layernorm as kernels
+from hwsim.program.targets import LayerNormMethod
 from reference.quantize.constants import (
     AnyLayerNormConstants,
     IBertLayerNormConstants,

@@ -11,9 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from analysis.operator_pages.where import LIVES, SCHEMES, Place
 from analysis.report.numbers import count, fixed, signed
 from analysis.targets import OPERATORS
-from hwsim.catalogue import CATALOGUE
 from hwsim.files import write_whole
-from hwsim.targets import TARGETS, Target
+from hwsim.program.catalogue import CATALOGUE
+from hwsim.program.targets import TARGETS, Target
 
 ERRORS = Path("operators", "errors.json")
 CONFORMANCE = Path("results", "conformance.json")

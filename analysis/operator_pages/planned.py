@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from hwsim.formats import IntFormat
-from hwsim.targets import TARGETS, LayerNormMethod, SoftmaxMethod
+from hwsim.program.targets import TARGETS, LayerNormMethod, SoftmaxMethod
 from reference.quantize.constants import AnyLayerNormConstants, AnySoftmaxConstants
 from reference.quantize.graph import Kind, Node, Symbol
 from reference.quantize.plan import Planner

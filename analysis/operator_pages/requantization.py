@@ -23,10 +23,10 @@ from analysis.operator_pages.study import (
     one,
     signed,
 )
-from hwsim.catalogue import CATALOGUE, scaling_of, scheme_type
 from hwsim.formats import Rounding, Scaling
-from hwsim.requantize import requantize
-from hwsim.residual import add, rescaled_add
+from hwsim.operators.requantize import requantize
+from hwsim.operators.residual import add, rescaled_add
+from hwsim.program.catalogue import CATALOGUE, scaling_of, scheme_type
 
 PAGE = "requantization"
 RATIOS = np.exp2(np.linspace(-11.9, -2.1, 24))

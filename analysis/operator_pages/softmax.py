@@ -22,9 +22,9 @@ from analysis.operator_pages.study import (
     unsigned,
 )
 from analysis.operator_pages.tables import exponential, interpolation_table, reciprocal
-from hwsim import softmax as kernels
 from hwsim.formats import IntFormat
-from hwsim.targets import SoftmaxMethod
+from hwsim.operators import softmax as kernels
+from hwsim.program.targets import SoftmaxMethod
 from reference.quantize.constants import SoftmaxConstants
 from reference.quantize.exact_rows import exp_table
 

@@ -12,7 +12,7 @@ from analysis.run import ConfigurationResult, RunResult
 from analysis.sensitivity import Kind, Row
 from hwsim.accelerator.cost.estimate import Estimate
 from hwsim.accelerator.prices import AJ_PER_PJ
-from hwsim.targets import DEFAULT_TARGET
+from hwsim.program.targets import DEFAULT_TARGET
 
 LONGEST_LABEL = 12
 """Letters below a bar."""

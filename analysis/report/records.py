@@ -17,7 +17,7 @@ from analysis.sensitivity import Row
 from analysis.targets import Provenance, provenance
 from hwsim.accelerator.cost.estimate import COST_MODEL, Estimate, PhaseCost
 from hwsim.accelerator.prices import AJ_PER_PJ, prices_of
-from hwsim.zeros import ZeroCounts
+from hwsim.machine.zeros import ZeroCounts
 from reference.quantize.scheme import Scheme, extended
 from reference.quantize.sites import Site
 

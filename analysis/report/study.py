@@ -26,7 +26,7 @@ from analysis.sensitivity import (
 )
 from analysis.targets import Provenance
 from analysis.workload import Model
-from hwsim.targets import DEFAULT_TARGET
+from hwsim.program.targets import DEFAULT_TARGET
 from reference.data import ParallelText
 from reference.quantize.calibrate import Range
 from reference.quantize.graph import trace

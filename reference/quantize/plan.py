@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hwsim.formats import IntFormat
-from hwsim.targets import Target
+from hwsim.program.targets import Target
 from reference.model import Transformer
 from reference.quantize.calibrate import Range
 from reference.quantize.constants import (

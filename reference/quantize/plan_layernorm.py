@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from hwsim.targets import LayerNormMethod
+from hwsim.program.targets import LayerNormMethod
 from reference.quantize.constants import (
     IBertLayerNormConstants,
     PulpLayerNormConstants,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from hwsim.targets import ResidualMethod
+from hwsim.program.targets import ResidualMethod
 from reference.quantize.constants import AddConstants, RescaledAddConstants
 from reference.quantize.graph import Node
 from reference.quantize.snap import snap_around, snap_together

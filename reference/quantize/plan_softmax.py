@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from hwsim.targets import SoftmaxMethod
+from hwsim.program.targets import SoftmaxMethod
 from reference.quantize.constants import (
     GemminiSoftmaxConstants,
     GemmlowpConstants,

@@ -10,8 +10,8 @@ import msgspec
 from msgspec import Meta
 
 from hwsim.formats import Accumulator, IntFormat
-from hwsim.targets import DEFAULT_TARGET, Target
-from hwsim.targets import target as named_target
+from hwsim.program.targets import DEFAULT_TARGET, Target
+from hwsim.program.targets import target as named_target
 from reference.quantize.sites import Role, Site
 
 Bits = Annotated[int, Meta(ge=2, le=16)]
@@ -63,8 +63,8 @@ class Scheme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     `sqrt_mode` is the treatment of sqrt(d_head); `multiplier_bits` limits the significant bits of every multiplier;
     `power_of_two` rounds every free scale up to a power of two (with `multiplier_bits = 1`: the stock contract).
-    `target` names whose arithmetic it is (`hwsim.targets`); what `scheme_for` is not told and a scheme file leaves open
-    is the target's native configuration.
+    `target` names whose arithmetic it is (`hwsim.program.targets`); what `scheme_for` is not told and a scheme file
+    leaves open is the target's native configuration.
     """
 
     name: str

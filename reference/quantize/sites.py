@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from hwsim.targets import DEFAULT_TARGET, TARGETS, SoftmaxMethod, Target
+from hwsim.program.targets import DEFAULT_TARGET, TARGETS, SoftmaxMethod, Target
 
 if TYPE_CHECKING:  # which loads torch; a program's sites are told without
     from reference.quantize.graph import Graph, Node

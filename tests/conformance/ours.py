@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim import activation, gemm, residual, softmax
-from hwsim.catalogue import scheme_type
 from hwsim.formats import Accumulator, Counter, Granularity, IntFormat, Overflow, Rounding, Scaling
-from hwsim.layernorm import ibert_layernorm as ibert_layernorm_kernel
-from hwsim.layernorm import tflite_layernorm as tflite_layernorm_kernel
-from hwsim.requantize import requantize as requantize_kernel
+from hwsim.operators import activation, gemm, residual, softmax
+from hwsim.operators.layernorm import ibert_layernorm as ibert_layernorm_kernel
+from hwsim.operators.layernorm import tflite_layernorm as tflite_layernorm_kernel
+from hwsim.operators.requantize import requantize as requantize_kernel
+from hwsim.program.catalogue import scheme_type
 
 Array = NDArray[Any]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim import gemmlowp
+from hwsim.arithmetic import gemmlowp
 from tests.conformance.cases import CODES, batches, generator
 from tests.conformance.comparison import Results
 from tests.conformance.oracles import vela

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hwsim import gemmlowp
+from hwsim.arithmetic import gemmlowp
 from hwsim.formats import Counter
 from tests.conformance import ours
 from tests.conformance.cases import CODES, generator, quantize_multiplier

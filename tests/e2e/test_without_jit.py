@@ -14,7 +14,7 @@ FILES = ("tests/unit/test_kernels_exhausted.py", "tests/unit/test_kernels_proper
 
 SCRIPT = """
 import sys, numba, pytest
-from hwsim.gemm.blocked import dot_wide
+from hwsim.operators.gemm.blocked import dot_wide
 if not numba.config.DISABLE_JIT or hasattr(dot_wide, "py_func"):
     sys.exit("the kernels are compiled")
 sys.exit(pytest.main(sys.argv[1:]))

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hwsim.formats import Counter
-from hwsim.loading import load
-from hwsim.machine import Machine
-from hwsim.operations import Operation
+from hwsim.machine.machine import Machine
 from hwsim.program import Program
+from hwsim.program.loading import load
+from hwsim.program.operations import Operation
 from reference.lower import lower
 from reference.model import KeyValue, Transformer, source_mask
 from reference.padding import Visibility, full_sequence

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis import strategies as st
 
 from hwsim.files import write_whole
-from hwsim.targets import DEFAULT_TARGET, TARGETS
+from hwsim.program.targets import DEFAULT_TARGET, TARGETS
 from reference.model import TransformerConfig
 from reference.quantize.scheme import Rule, Scheme
 from reference.quantize.sites import Role

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwsim import operations as ops
 from hwsim.accelerator.lowered import arithmetic, function_layers
 from hwsim.formats import Overflow
-from hwsim.machine import Machine
+from hwsim.machine.machine import Machine
 from hwsim.program import Program
-from hwsim.targets import TARGETS
+from hwsim.program import operations as ops
+from hwsim.program.targets import TARGETS
 from reference.quantize.scheme import Scheme, preset
 from tests.oracle.accelerator import kernels, layernorms, softmaxes
 from tests.oracle.accelerator.kernels import Addend, Operand, Table

@@ -8,11 +8,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from hwsim import operations as ops
-from hwsim import requantize, residual
 from hwsim.formats import Accumulator, IntFormat, Overflow, Scaling
-from hwsim.machine import STEPS
+from hwsim.machine.machine import STEPS
+from hwsim.operators import requantize, residual
 from hwsim.program import Program
+from hwsim.program import operations as ops
 from reference.model import TransformerConfig
 from reference.quantize.scheme import Rule, Scheme
 from tests.property import equality
@@ -50,7 +50,7 @@ def _round_half_even(product: Any, shift: Any) -> Any:
 
 
 def _requantize(rounding: Callable[[Any, Any], Any], limit: Callable[[Any, IntFormat], Any]) -> Callable[..., Any]:
-    """A stand-in for `hwsim.requantize.requantize` with a rounding and a saturation of its own."""
+    """A stand-in for `hwsim.operators.requantize.requantize` with a rounding and a saturation of its own."""
 
     def stand_in(acc: Any, m: Any, e: Any, zero_point: int, output: IntFormat, counters: Any, scaling: Scaling) -> Any:
         assert scaling is Scaling.HALF_EVEN
@@ -68,7 +68,7 @@ def _wrap(codes: Any, fmt: IntFormat) -> Any:
 
 
 def _rounds_twice(a: Any, b: Any, *, shift: int, **rest: Any) -> Any:
-    """A stand-in for `hwsim.residual.add` that rounds each operand."""
+    """A stand-in for `hwsim.operators.residual.add` that rounds each operand."""
     left = _round_half_even((a.astype(np.int64) - rest["a_zero"]) * rest["a_multiplier"], shift)
     right = _round_half_even((b.astype(np.int64) - rest["b_zero"]) * rest["b_multiplier"], shift)
     return _clamp(left + right + rest["zero_point"], rest["output"]).astype(np.int32)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwsim import operations as ops
+from hwsim.program import operations as ops
 from tests.property.equality import ALL_OPERATIONS, TARGET_OPERATIONS, Outcome, RefusedError, compare, missing
 from tests.strategies import EFFORT, A, B, Case, cases, sites_of
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from hwsim import requantize, residual
 from hwsim.formats import IntFormat, Scaling
-from hwsim.targets import DEFAULT_TARGET, TARGETS, Target
+from hwsim.operators import requantize, residual
+from hwsim.program.targets import DEFAULT_TARGET, TARGETS, Target
 from reference.model import TransformerConfig
 from reference.quantize.constants import Quantizer
 from reference.quantize.scheme import scheme_for

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hwsim.targets import DEFAULT_TARGET, TARGETS
+from hwsim.program.targets import DEFAULT_TARGET, TARGETS
 from reference.quantize.scheme import Rule
 from reference.quantize.sites import sites_among
 from tests.property.equality import EVENTS, TARGET_OPERATIONS, Outcome, RefusedError, compare

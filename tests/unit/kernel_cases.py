@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hwsim.formats import IntFormat
-from hwsim.layernorm import LayerNormConstants
+from hwsim.operators.layernorm import LayerNormConstants
 from tests.unit.kernel_checks import Integers, int64
 
 Draw = Callable[..., Any]

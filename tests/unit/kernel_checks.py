@@ -17,14 +17,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.activation import relu
-from hwsim.embedding import embed
 from hwsim.formats import Accumulator, Counter, IntFormat
-from hwsim.gemm import matmul
-from hwsim.layernorm import LayerNormConstants, layernorm
-from hwsim.requantize import requantize, shift_right
-from hwsim.residual import add
-from hwsim.softmax import softmax
+from hwsim.operators.activation import relu
+from hwsim.operators.embedding import embed
+from hwsim.operators.gemm import matmul
+from hwsim.operators.layernorm import LayerNormConstants, layernorm
+from hwsim.operators.requantize import requantize, shift_right
+from hwsim.operators.residual import add
+from hwsim.operators.softmax import softmax
 from tests import oracle
 from tests.oracle.formats import saturate_row
 from tests.oracle.layernorm import parts

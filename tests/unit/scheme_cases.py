@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
-from hwsim.catalogue import Shift, scheme_type
 from hwsim.formats import IntFormat, Rounding, Scaling
-from hwsim.requantize import requantize
-from hwsim.residual import rescaled_add
+from hwsim.operators.requantize import requantize
+from hwsim.operators.residual import rescaled_add
+from hwsim.program.catalogue import Shift, scheme_type
 from tests import oracle
 from tests.oracle import Ratio
 from tests.oracle.rounding import ROUNDINGS

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hwsim.formats import IntFormat
-from hwsim.softmax import gemmini_softmax, gemmlowp_softmax, ibert_softmax, itamax, softmax_int16
+from hwsim.operators.softmax import gemmini_softmax, gemmlowp_softmax, ibert_softmax, itamax, softmax_int16
 from tests import oracle
 from tests.unit.kernel_cases import arrays, codes, formats, shapes
 from tests.unit.kernel_checks import Events, Integers, assert_counted, assert_same, half_full, int32, tallied

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import torch
 
-from hwsim.machine import operation_of
+from hwsim.machine.machine import operation_of
 from hwsim.program import Program
 from reference.checkpoint import save_checkpoint
 from reference.model import Transformer, TransformerConfig

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwsim.formats import Accumulator, Counter, Granularity, Overflow
-from hwsim.gemm import first_overflow, matmul, partial_extremes, prepare
+from hwsim.operators.gemm import first_overflow, matmul, partial_extremes, prepare
 from tests import oracle
 from tests.unit.kernel_cases import Product, products
 from tests.unit.kernel_checks import (

@@ -6,10 +6,10 @@ import pytest
 from analysis.accumulators import Watch, in_words, parse_accumulator, safe_widths
 from analysis.steppers import MachineStepper
 from hwsim.formats import Accumulator, Counter, Granularity, Overflow
-from hwsim.machine import Machine
-from hwsim.operations import MatMul
+from hwsim.machine.machine import Machine
 from hwsim.program import Program
-from hwsim.validate import validate
+from hwsim.program.operations import MatMul
+from hwsim.program.validate import validate
 from reference.decoding import greedy
 from reference.quantize.scheme import Scheme, preset, scheme_for
 from tests import oracle

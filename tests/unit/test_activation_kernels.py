@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from hwsim.activation import ibert_gelu, ita_gelu, table_interpolate, table_lookup
 from hwsim.formats import IntFormat
+from hwsim.operators.activation import ibert_gelu, ita_gelu, table_interpolate, table_lookup
 from tests import oracle
 from tests.unit.kernel_cases import arrays, codes, formats, shapes, zero_points
 from tests.unit.kernel_checks import Events, Integers, assert_same, int32, matrix, no_events, thin

@@ -192,7 +192,7 @@ def test_ctrl_c_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hwsim.loading.load", interrupt)
+    monkeypatch.setattr("hwsim.program.loading.load", interrupt)
     refused(run("show", "any.hwsim"), "interrupted")
 
 

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from hwsim.accelerator.cost.estimate import estimate
 from hwsim.accelerator.presets import hardware
 from hwsim.accelerator.workloads import read_workload, workload
-from hwsim.catalogue import CATALOGUE
 from hwsim.formats import Granularity, Overflow, Rounding
-from hwsim.operations import Operation
-from hwsim.targets import TARGETS
+from hwsim.program.catalogue import CATALOGUE
+from hwsim.program.operations import Operation
+from hwsim.program.targets import TARGETS
 from reference.model import Transformer, TransformerConfig
 from reference.quantize.graph import trace
 from reference.quantize.sites import enumerate_sites

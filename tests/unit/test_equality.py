@@ -17,9 +17,9 @@ from analysis.run import prove_text
 from analysis.steppers import MachineStepper, strict_stepper
 from analysis.workload import Configuration, Model, calibrate_model, configure, load_model
 from hwsim.formats import Accumulator, Overflow
-from hwsim.machine import Machine, operation_of
-from hwsim.operations import Add, Requantize, ShiftRight, written
+from hwsim.machine.machine import Machine, operation_of
 from hwsim.program import Program
+from hwsim.program.operations import Add, Requantize, ShiftRight, written
 from reference.data import ParallelText
 from reference.decoding import beam, greedy, length_limit
 from reference.quantize.scheme import Scheme, preset

@@ -339,8 +339,8 @@ def test_a_program_says_whose_arithmetic_it_is(run: Run, tmp_path: Path, program
 
 def zero_report(program: Path, name: str = "ita-int8") -> dict[str, Any]:
     """Weights as the program has them; a quarter of all MACs is zero."""
-    from hwsim.loading import load
-    from hwsim.zeros import ZeroCounter
+    from hwsim.machine.zeros import ZeroCounter
+    from hwsim.program.loading import load
 
     counted = ZeroCounter(load(program)).counts.sites
     sites = {output: msgspec.structs.asdict(site) | {"macs": 4, "macs_zero": 1} for output, site in counted.items()}

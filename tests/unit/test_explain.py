@@ -11,11 +11,11 @@ import pytest
 from analysis.explain import Explanation, SiteReport, explain, read_dump, render
 from analysis.explain.records import UNEXPLAINED
 from analysis.steppers import MachineStepper
-from hwsim.catalogue import NarrowBefore
 from hwsim.formats import Accumulator, Overflow, Rounding
-from hwsim.machine import Machine, operation_of
-from hwsim.operations import Requantize, written
+from hwsim.machine.machine import Machine, operation_of
 from hwsim.program import Program
+from hwsim.program.catalogue import NarrowBefore
+from hwsim.program.operations import Requantize, written
 from reference.quantize.scheme import Scheme, preset
 from reference.tokenizer import BOS
 from tests.unit.tampering import with_constant, with_operation

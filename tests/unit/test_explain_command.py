@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from analysis import cli
-from hwsim.loading import load
-from hwsim.machine import Machine
+from hwsim.machine.machine import Machine
 from hwsim.program import Program
+from hwsim.program.loading import load
 from tests.unit.tampering import with_operation
 
 SITE = "encoder.0.self_attention.key"

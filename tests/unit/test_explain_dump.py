@@ -11,7 +11,7 @@ from analysis.explain import explain, parse_call, read_dump
 from analysis.explain.dump import Call, read_hex
 from analysis.vectors import readmemh, write_vectors
 from hwsim.formats import IntFormat, Rounding
-from hwsim.machine import Machine
+from hwsim.machine.machine import Machine
 from hwsim.program import Program
 from reference.quantize.scheme import Scheme
 from tests.unit.tampering import with_operation

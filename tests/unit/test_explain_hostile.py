@@ -13,7 +13,7 @@ import pytest
 
 from analysis.explain import npz, read_dump
 from analysis.vectors import write_vectors
-from hwsim.machine import Machine
+from hwsim.machine.machine import Machine
 from hwsim.program import Program
 from reference.quantize.scheme import Scheme
 from tests.unit.tiny_program import sentences, tiny_program

@@ -19,9 +19,9 @@ from analysis.explain.plot import figure
 from analysis.explain.records import DEFINITIONS
 from analysis.explain.rules import Rounded, explain_rounding, observe, rank
 from analysis.explain.schemes import nearest
-from hwsim.catalogue import CATALOGUE
 from hwsim.formats import IntFormat
 from hwsim.program import Program
+from hwsim.program.catalogue import CATALOGUE
 from reference.quantize.scheme import preset, scheme_for
 from tests.unit.test_explain import ROWS, swapped
 from tests.unit.tiny_program import tiny_program

@@ -9,9 +9,9 @@ from analysis.divergence import Stage, before_rounding, stages, tie_distance
 from analysis.divergence.stage import NEAREST, ROUNDINGS, binary32, wrapped
 from analysis.steppers import MachineStepper
 from hwsim.formats import IntFormat
-from hwsim.machine import Machine
-from hwsim.operations import written
-from hwsim.targets import TARGETS
+from hwsim.machine.machine import Machine
+from hwsim.program.operations import written
+from hwsim.program.targets import TARGETS
 from reference.quantize.scheme import scheme_for
 from reference.tokenizer import BOS
 from tests.unit.tiny_program import sentences, tiny_program

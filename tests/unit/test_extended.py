@@ -6,7 +6,7 @@ import pytest
 from analysis.targets import program_provenance
 from hwsim.formats import Accumulator, Overflow
 from hwsim.program import Program
-from hwsim.targets import TARGETS, target
+from hwsim.program.targets import TARGETS, target
 from reference.quantize.graph import trace
 from reference.quantize.origin import Origin
 from reference.quantize.scheme import NATIVE, Rule, extended, preset, scheme_for

@@ -8,7 +8,7 @@ from math import isqrt as oracle_isqrt
 import numpy as np
 import pytest
 
-from hwsim import fixedpoint
+from hwsim.arithmetic import fixedpoint
 from hwsim.formats import Counter, IntFormat
 from tests import oracle
 from tests.oracle.formats import clamp as oracle_clamp
@@ -51,7 +51,7 @@ FORMATS = [
 ]
 
 
-# Primitives of hwsim.fixedpoint
+# Primitives of hwsim.arithmetic.fixedpoint
 
 
 def test_shifts() -> None:

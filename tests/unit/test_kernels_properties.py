@@ -13,8 +13,8 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from hwsim.formats import Accumulator, Counter, IntFormat, Overflow
-from hwsim.gemm import matmul, prepare
-from hwsim.layernorm import LayerNormConstants
+from hwsim.operators.gemm import matmul, prepare
+from hwsim.operators.layernorm import LayerNormConstants
 from tests import oracle
 from tests.unit.kernel_cases import (
     Add,

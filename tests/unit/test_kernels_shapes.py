@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hwsim.activation import relu
-from hwsim.embedding import embed
-from hwsim.fixedpoint import half_even_divide, half_even_shift, isqrt, round_ratio, wrap
+from hwsim.arithmetic.fixedpoint import half_even_divide, half_even_shift, isqrt, round_ratio, wrap
 from hwsim.formats import Accumulator, Counter, IntFormat, Overflow
-from hwsim.gemm import matmul, prepare
-from hwsim.gemm.blocked import dot_narrow, dot_wide
-from hwsim.layernorm import LayerNormCodes, LayerNormConstants, layernorm
-from hwsim.requantize import requantize, shift_right
-from hwsim.residual import add
-from hwsim.softmax import SoftmaxCodes, softmax
+from hwsim.operators.activation import relu
+from hwsim.operators.embedding import embed
+from hwsim.operators.gemm import matmul, prepare
+from hwsim.operators.gemm.blocked import dot_narrow, dot_wide
+from hwsim.operators.layernorm import LayerNormCodes, LayerNormConstants, layernorm
+from hwsim.operators.requantize import requantize, shift_right
+from hwsim.operators.residual import add
+from hwsim.operators.softmax import SoftmaxCodes, softmax
 
 INT8, UINT8, UINT16 = IntFormat(bits=8), IntFormat(bits=8, signed=False), IntFormat(bits=16, signed=False)
 INT12 = IntFormat(bits=12)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwsim.formats import Counter, IntFormat
-from hwsim.layernorm import ibert_layernorm, pulp_layernorm, tflite_layernorm
+from hwsim.operators.layernorm import ibert_layernorm, pulp_layernorm, tflite_layernorm
 from tests import oracle
 from tests.oracle import Result
 from tests.unit.kernel_cases import EDGE_SHIFTS, arrays, codes, formats, layernorms, zero_points

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hwsim import operations as ops
 from hwsim import program as ir
 from hwsim.formats import Accumulator, Counter, IntFormat, Overflow
-from hwsim.machine import Machine, operation_of
-from hwsim.operations import written
+from hwsim.machine.machine import Machine, operation_of
 from hwsim.program import Manifest, Program
+from hwsim.program import operations as ops
+from hwsim.program.operations import written
 from reference.quantize.scheme import Scheme, preset
 from tests.unit.tiny_program import tiny_program
 

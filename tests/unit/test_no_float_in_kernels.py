@@ -23,9 +23,9 @@ import pytest
 from numba.core.dispatcher import Dispatcher
 
 import hwsim
-from hwsim import fixedpoint
-from hwsim.activation import table_interpolate
+from hwsim.arithmetic import fixedpoint
 from hwsim.formats import Accumulator, Overflow, Scaling
+from hwsim.operators.activation import table_interpolate
 from tests.unit.kernel_checks import (
     check_add,
     check_embed,

@@ -12,9 +12,9 @@ import pytest
 from analysis.operator_pages import pages, softmax, tables
 from analysis.operator_pages.study import encoded, errors, finding, signed
 from analysis.operator_pages.where import LIVES, Place
-from hwsim.catalogue import CATALOGUE
 from hwsim.formats import Rounding
-from hwsim.targets import TARGETS
+from hwsim.program.catalogue import CATALOGUE
+from hwsim.program.targets import TARGETS
 from tests.oracle.interpolation import softmax_tables
 from tests.oracle.real_functions import FUNCTIONS, nearest
 

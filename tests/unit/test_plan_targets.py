@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from hwsim.catalogue import CATALOGUE, Dyadic
-from hwsim.operations import Embed, Requantize
-from hwsim.targets import TARGETS
-from hwsim.validate import validate
+from hwsim.program.catalogue import CATALOGUE, Dyadic
+from hwsim.program.operations import Embed, Requantize
+from hwsim.program.targets import TARGETS
+from hwsim.program.validate import validate
 from reference.floating import FloatArithmetic
 from reference.lower import lower
 from reference.model import Transformer

@@ -32,10 +32,11 @@ from tests.unit.planting import (
 if __name__ == "__main__":
     settle()
 
-from hwsim import embedding, fixedpoint, requantize, rescale, residual
-from hwsim.gemm import ordered, product
-from hwsim.layernorm import fullyqt
-from hwsim.softmax import rows, table
+from hwsim.arithmetic import fixedpoint
+from hwsim.operators import embedding, requantize, rescale, residual
+from hwsim.operators.gemm import ordered, product
+from hwsim.operators.layernorm import fullyqt
+from hwsim.operators.softmax import rows, table
 from tests.unit import kernel_checks
 from tests.unit import test_kernels_exhausted as exhausted
 from tests.unit import test_kernels_properties as properties

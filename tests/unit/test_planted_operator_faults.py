@@ -29,16 +29,17 @@ from tests.unit.planting import (
 if __name__ == "__main__":
     settle()
 
-from hwsim import fixedpoint, gemmlowp, lookup, rescale, residual, scaling, softfloat
-from hwsim.activation import gelu
-from hwsim.activation import table as activation_table
-from hwsim.gemm import ordered, product
-from hwsim.layernorm import fullyqt, pulp, tflite
-from hwsim.layernorm import ibert as ibert_norm
-from hwsim.layernorm import rows as norm_rows
-from hwsim.softmax import gemmini, gemmlowp_int8, ita, table_int16
-from hwsim.softmax import ibert as ibert_softmax
-from hwsim.softmax import rows as softmax_rows
+from hwsim.arithmetic import fixedpoint, gemmlowp, scaling, softfloat
+from hwsim.operators import lookup, rescale, residual
+from hwsim.operators.activation import gelu
+from hwsim.operators.activation import table as activation_table
+from hwsim.operators.gemm import ordered, product
+from hwsim.operators.layernorm import fullyqt, pulp, tflite
+from hwsim.operators.layernorm import ibert as ibert_norm
+from hwsim.operators.layernorm import rows as norm_rows
+from hwsim.operators.softmax import gemmini, gemmlowp_int8, ita, table_int16
+from hwsim.operators.softmax import ibert as ibert_softmax
+from hwsim.operators.softmax import rows as softmax_rows
 from tests.unit import test_accumulator_kernels as accumulators
 from tests.unit import test_activation_kernels as activations
 from tests.unit import test_layernorm_kernels as norms

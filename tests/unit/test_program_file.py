@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hwsim import files
-from hwsim import operations as ops
 from hwsim import program as ir
-from hwsim.catalogue import Dyadic
 from hwsim.formats import Accumulator, IntFormat
-from hwsim.loading import load
-from hwsim.machine import Machine
-from hwsim.packing import pack, packed_bytes, unpack
+from hwsim.machine.machine import Machine
 from hwsim.program import Program
+from hwsim.program import operations as ops
+from hwsim.program.catalogue import Dyadic
+from hwsim.program.loading import load
+from hwsim.program.packing import pack, packed_bytes, unpack
 from reference.quantize.scheme import Scheme, preset
 from tests.unit.tiny_program import tiny_program
 

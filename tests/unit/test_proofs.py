@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hwsim.formats import Accumulator, IntFormat, Overflow
-from hwsim.proofs import Interval, activation_product, centred, check_accumulator, weight_product
+from hwsim.program.proofs import Interval, activation_product, centred, check_accumulator, weight_product
 from tests import oracle
 
 PROVEN, SATURATE, WRAP = Overflow.PROVEN, Overflow.SATURATE, Overflow.WRAP

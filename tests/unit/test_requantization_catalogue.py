@@ -5,7 +5,8 @@ import re
 import msgspec
 import pytest
 
-from hwsim.catalogue import (
+from hwsim.formats import Rounding, Scaling
+from hwsim.program.catalogue import (
     CATALOGUE,
     MAX_SHIFT,
     AnyRequantization,
@@ -17,7 +18,6 @@ from hwsim.catalogue import (
     scaling_of,
     scheme_type,
 )
-from hwsim.formats import Rounding, Scaling
 
 PAGE = {  # docs/operators/requantization.md, section 1: least and greatest m, least e, |x| to 2^bits
     "q31_double": (1 << 30, (1 << 31) - 1, 0, 31),

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwsim.catalogue import CATALOGUE, scheme_type
 from hwsim.formats import Counter, IntFormat, Rounding, Scaling
-from hwsim.requantize import requantize, shift_right
+from hwsim.operators.requantize import requantize, shift_right
+from hwsim.program.catalogue import CATALOGUE, scheme_type
 from tests import oracle
 from tests.oracle import Ratio
 from tests.unit.kernel_checks import (

@@ -26,8 +26,8 @@ from analysis.sensitivity import (
 )
 from analysis.steppers import MachineStepper
 from analysis.workload import Model, calibrate_model
-from hwsim.machine import Machine
-from hwsim.targets import TARGETS as ACCELERATORS
+from hwsim.machine.machine import Machine
+from hwsim.program.targets import TARGETS as ACCELERATORS
 from reference.data import ParallelText
 from reference.decoding import greedy, length_limit
 from reference.lower import lower

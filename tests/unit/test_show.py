@@ -8,12 +8,12 @@ import pytest
 from rich.console import Console
 
 from analysis.show import Description, describe, render, show
-from hwsim.catalogue import Dyadic
 from hwsim.formats import Accumulator, Granularity, Overflow
-from hwsim.operations import Requantize
 from hwsim.program import Program
-from hwsim.targets import TARGETS
-from hwsim.validate import validate
+from hwsim.program.catalogue import Dyadic
+from hwsim.program.operations import Requantize
+from hwsim.program.targets import TARGETS
+from hwsim.program.validate import validate
 from reference.quantize.scheme import Scheme, preset
 from tests.unit.tiny_program import tiny_program
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwsim import gemmlowp
+from hwsim.arithmetic import gemmlowp
 from hwsim.formats import Counter, IntFormat
 from tests.oracle import gemmlowp as oracle_gemmlowp
 from tests.oracle.interpolation import lookup

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from analysis.targets import OPERATORS, details, overview, program_provenance, provenance, schemes
-from hwsim.catalogue import CATALOGUE
 from hwsim.program import Program
-from hwsim.targets import TARGETS
+from hwsim.program.catalogue import CATALOGUE
+from hwsim.program.targets import TARGETS
 from reference.quantize.origin import Origin
 from reference.quantize.scheme import Scheme, preset
 from tests.unit.tiny_program import tiny_program

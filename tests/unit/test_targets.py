@@ -8,13 +8,13 @@ import msgspec
 import pytest
 import torch
 
-from hwsim.catalogue import CATALOGUE, Dyadic, scheme_type
 from hwsim.formats import Accumulator, IntFormat, Overflow
-from hwsim.loading import load
-from hwsim.operations import AnyAdd, AnyLayerNorm, AnySoftmax, Embed, GemmlowpSoftmax, MatMul, Requantize
 from hwsim.program import Program
-from hwsim.targets import DEFAULT_TARGET, TARGETS, Operator, Target, target
-from hwsim.validate import validate
+from hwsim.program.catalogue import CATALOGUE, Dyadic, scheme_type
+from hwsim.program.loading import load
+from hwsim.program.operations import AnyAdd, AnyLayerNorm, AnySoftmax, Embed, GemmlowpSoftmax, MatMul, Requantize
+from hwsim.program.targets import DEFAULT_TARGET, TARGETS, Operator, Target, target
+from hwsim.program.validate import validate
 from reference.lower import lower
 from reference.model import Transformer, TransformerConfig
 from reference.quantize.calibrate import calibrate

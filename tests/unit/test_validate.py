@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hwsim import operations as ops
 from hwsim import program as ir
-from hwsim.catalogue import MAX_MULTIPLIER, Dyadic
 from hwsim.formats import Accumulator, IntFormat, Overflow
-from hwsim.machine import Machine
-from hwsim.operations import Requantize, written
+from hwsim.machine.machine import Machine
 from hwsim.program import Manifest, Program
-from hwsim.validate import validate
+from hwsim.program import operations as ops
+from hwsim.program.catalogue import MAX_MULTIPLIER, Dyadic
+from hwsim.program.operations import Requantize, written
+from hwsim.program.validate import validate
 from reference.quantize.scheme import Scheme, preset
 from tests import oracle
 from tests.property.equality import TARGET_OPERATIONS

@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hwsim import operations as ops
 from hwsim import program as ir
-from hwsim.catalogue import (
+from hwsim.formats import Accumulator, IntFormat, Rounding
+from hwsim.machine.machine import Machine
+from hwsim.program import Manifest, Program
+from hwsim.program import operations as ops
+from hwsim.program.catalogue import (
     Q15,
     AnyRequantization,
     Dyadic,
@@ -29,11 +32,8 @@ from hwsim.catalogue import (
     Q31Single,
     Shift,
 )
-from hwsim.formats import Accumulator, IntFormat, Rounding
-from hwsim.machine import Machine
-from hwsim.program import Manifest, Program
-from hwsim.targets import TARGETS
-from hwsim.validate import validate
+from hwsim.program.targets import TARGETS
+from hwsim.program.validate import validate
 from reference.quantize.scheme import preset
 from tests.property.equality import TARGET_OPERATIONS
 from tests.unit.test_validate import (

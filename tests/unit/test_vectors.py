@@ -13,10 +13,10 @@ import pytest
 from analysis.steppers import MachineStepper
 from analysis.vectors import MANIFEST, readmemh, write_vectors
 from hwsim.formats import Accumulator, Counter, Granularity, IntFormat, Overflow
-from hwsim.machine import Machine
-from hwsim.operations import Operation
+from hwsim.machine.machine import Machine
 from hwsim.program import Manifest, Program
-from hwsim.targets import TARGETS
+from hwsim.program.operations import Operation
+from hwsim.program.targets import TARGETS
 from reference.decoding import greedy
 from reference.quantize.scheme import Scheme, preset
 from reference.tokenizer import BOS

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from analysis import cli
-from hwsim.loading import load
 from hwsim.program import Program
+from hwsim.program.loading import load
 from reference.data import ParallelText
 from tests.unit.tampering import save_tiny_model, with_constant
 

@@ -19,7 +19,7 @@ from hwsim.accelerator.layers import Term
 from hwsim.accelerator.lowered import rows
 from hwsim.accelerator.lowered.residence import Call
 from hwsim.accelerator.lowered.terms import finish, multiplier_width, rescale
-from hwsim.operations import (
+from hwsim.program.operations import (
     Add,
     Append,
     Embed,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from hwsim.accelerator.layers import Part
 from hwsim.accelerator.lowered.residence import Addressing, Epilogue, Residence
-from hwsim.operations import Add, AnySoftmax, MatMul, Operation, Requantize, RescaledAdd
+from hwsim.program.operations import Add, AnySoftmax, MatMul, Operation, Requantize, RescaledAdd
 
 
 class Group(NamedTuple):

@@ -9,7 +9,9 @@ from hwsim.accelerator.layers import Layer, Product, Rows, Stream, Term, Vectors
 from hwsim.accelerator.lowered.arithmetic import arithmetic, product_size
 from hwsim.accelerator.lowered.grouping import Group, groups
 from hwsim.accelerator.lowered.residence import Call, Residence, find_function
-from hwsim.operations import (
+from hwsim.machine.zeros import ZeroCounts
+from hwsim.program import Program
+from hwsim.program.operations import (
     Add,
     AnyLayerNorm,
     AnySoftmax,
@@ -21,9 +23,7 @@ from hwsim.operations import (
     Softmax,
     written,
 )
-from hwsim.packing import row_bytes
-from hwsim.program import Program
-from hwsim.zeros import ZeroCounts
+from hwsim.program.packing import row_bytes
 
 ROW_PASSES = 3
 """Passes of a softmax and of a LayerNorm over their rows (docs/accelerator.md, section 6)."""

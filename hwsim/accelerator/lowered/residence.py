@@ -3,9 +3,19 @@
 from collections.abc import Iterable, Mapping
 
 from hwsim.accelerator.events import Operand
-from hwsim.operations import Append, MatMul, MergeHeads, Operation, Relu, Requantize, ShiftRight, SplitHeads, written
-from hwsim.packing import packed_bytes
 from hwsim.program import Function, Program
+from hwsim.program.operations import (
+    Append,
+    MatMul,
+    MergeHeads,
+    Operation,
+    Relu,
+    Requantize,
+    ShiftRight,
+    SplitHeads,
+    written,
+)
+from hwsim.program.packing import packed_bytes
 
 Reshape = SplitHeads | MergeHeads
 Addressing = SplitHeads | MergeHeads | Append

@@ -15,7 +15,7 @@ from hwsim.accelerator.events import Component
 from hwsim.accelerator.layers import Term
 from hwsim.accelerator.lowered.residence import Call
 from hwsim.accelerator.lowered.terms import finish, multiplier_width, rescale
-from hwsim.operations import (
+from hwsim.program.operations import (
     AnyLayerNorm,
     AnySoftmax,
     GemminiSoftmax,

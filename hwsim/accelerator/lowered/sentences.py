@@ -9,8 +9,8 @@ from hwsim.accelerator.layers import Layer, Phase, Workload
 from hwsim.accelerator.lowered.grouping import groups
 from hwsim.accelerator.lowered.layers import layer
 from hwsim.accelerator.lowered.residence import Call, Residence, find_function
+from hwsim.machine.zeros import ZeroCounts
 from hwsim.program import Program
-from hwsim.zeros import ZeroCounts
 
 ENCODE, DECODE = "encode", "decode_step"
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.accelerator.options import Sparsity
-from hwsim.operations import MatMul
 from hwsim.program import Program
+from hwsim.program.operations import MatMul
 
 
 def check_sparsity(program: Program, sparsity: Sparsity) -> None:

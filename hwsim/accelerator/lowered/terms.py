@@ -2,8 +2,8 @@
 
 from hwsim.accelerator.datapath import MULTIPLIER_BITS, Terms, finish_terms, requantize_terms
 from hwsim.accelerator.lowered.residence import Call
-from hwsim.catalogue import Dyadic, Requantization, Shift
-from hwsim.targets import target
+from hwsim.program.catalogue import Dyadic, Requantization, Shift
+from hwsim.program.targets import target
 
 
 def multiplier_width(scheme: Requantization, call: Call) -> int:

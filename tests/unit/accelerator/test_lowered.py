@@ -11,12 +11,12 @@ from hwsim.accelerator.lowered import function_layers
 from hwsim.accelerator.lowered.arithmetic import arithmetic
 from hwsim.accelerator.lowered.grouping import groups
 from hwsim.accelerator.lowered.residence import Addressing, Call, Residence
-from hwsim.catalogue import Dyadic
 from hwsim.formats import IntFormat
-from hwsim.operations import Add, Embed, MatMul, Operation, Relu, Requantize, ShiftRight, Softmax
-from hwsim.packing import row_bytes
 from hwsim.program import ConstantInfo, Dimension, Function, Manifest, Program, TensorInfo
-from hwsim.targets import TARGETS
+from hwsim.program.catalogue import Dyadic
+from hwsim.program.operations import Add, Embed, MatMul, Operation, Relu, Requantize, ShiftRight, Softmax
+from hwsim.program.packing import row_bytes
+from hwsim.program.targets import TARGETS
 from tests.property.equality import RefusedError, prepare
 from tests.strategies import A, Case, cases
 from tests.unit.accelerator.lowered_programs import (

@@ -10,10 +10,10 @@ from analysis.workload import Model, calibrate_model, calibration_text, configur
 from hwsim.accelerator.events import Component
 from hwsim.accelerator.layers import Part, Phase, Product
 from hwsim.accelerator.lowered import function_layers, program_workload
-from hwsim.operations import MatMul
+from hwsim.machine.zeros import SiteZeros, ZeroCounts
 from hwsim.program import Program
-from hwsim.targets import TARGETS
-from hwsim.zeros import SiteZeros, ZeroCounts
+from hwsim.program.operations import MatMul
+from hwsim.program.targets import TARGETS
 from reference.quantize.scheme import preset
 from tests.unit.accelerator.lowered_programs import CACHE, ENCODE, STEP, E, H, cache_bytes, macs, named, native, terms
 

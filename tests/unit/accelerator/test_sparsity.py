@@ -5,8 +5,8 @@ import pytest
 
 from hwsim.accelerator.lowered import check_sparsity
 from hwsim.accelerator.options import Sparsity
-from hwsim.operations import MatMul
 from hwsim.program import Program
+from hwsim.program.operations import MatMul
 from reference.quantize.scheme import preset
 from tests.unit.tiny_program import tiny_program
 

@@ -12,9 +12,10 @@ from hwsim.accelerator.lowered import program_workload
 from hwsim.accelerator.lowered.arithmetic import arithmetic
 from hwsim.accelerator.lowered.residence import Call, Residence
 from hwsim.accelerator.presets import hardware
-from hwsim.catalogue import CATALOGUE, NarrowAfter, Q31Double, Requantization, scheme_type
 from hwsim.formats import IntFormat
-from hwsim.operations import (
+from hwsim.program import Program
+from hwsim.program.catalogue import CATALOGUE, NarrowAfter, Q31Double, Requantization, scheme_type
+from hwsim.program.operations import (
     AnyAdd,
     AnyLayerNorm,
     AnySoftmax,
@@ -25,8 +26,7 @@ from hwsim.operations import (
     Operation,
     RescaledAdd,
 )
-from hwsim.program import Program
-from hwsim.targets import TARGETS
+from hwsim.program.targets import TARGETS
 from reference.quantize.scheme import Scheme, preset
 from tests.property.equality import TARGET_OPERATIONS
 from tests.unit.test_validate import manifest

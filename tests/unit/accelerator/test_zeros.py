@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from analysis.steppers import MachineStepper
 from hwsim.accelerator.lowered import program_workload
 from hwsim.formats import IntFormat
-from hwsim.machine import Machine
-from hwsim.operations import ItaMax, MatMul
+from hwsim.machine.machine import Machine
+from hwsim.machine.zeros import SiteZeros, ZeroCounter, ZeroCounts
 from hwsim.program import ConstantInfo, Dimension, Function, Manifest, Program, TensorInfo
-from hwsim.zeros import SiteZeros, ZeroCounter, ZeroCounts
+from hwsim.program.operations import ItaMax, MatMul
 from reference.decoding import beam, greedy
 from tests.unit.accelerator.lowered_programs import native
 from tests.unit.tiny_program import sentences

@@ -1,7 +1,0 @@
-"""Activations: ReLU, (6) of docs/numerics.md, and docs/operators/activation.md."""
-
-from hwsim.activation.gelu import ibert_gelu, ita_gelu
-from hwsim.activation.relu import relu
-from hwsim.activation.table import table_interpolate, table_lookup
-
-__all__ = ["ibert_gelu", "ita_gelu", "relu", "table_interpolate", "table_lookup"]

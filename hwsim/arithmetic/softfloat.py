@@ -1,0 +1,40 @@
+"""IEEE 754 binary32 in integers: what fl32 of docs/operators/requantization.md needs, and no float type.
+
+A binary32 is an int64 v of at most 24 significant bits over a power of two that the caller keeps: nothing here is
+subnormal or overflows, so rounding does not depend on that power.
+"""
+
+import numpy as np
+from numba import njit
+
+from hwsim.arithmetic.fixedpoint import Integer, bit_length, half_even_shift
+
+MANTISSA_BITS = 24
+SUM_BITS = 46
+"""Fractional bits of a sum with a zero point: a zero point of at most 17 bits, and the product, stay below 2^63."""
+
+
+@njit(cache=True)
+def to_mantissa(value: Integer) -> np.int64:
+    """fl32 of an integer |v| < 2^63: the nearest of 24 significant bits, a tie to the even mantissa."""
+    dropped = max(bit_length(abs(np.int64(value))) - MANTISSA_BITS, np.int64(0))
+    return half_even_shift(value, dropped) << dropped
+
+
+@njit(cache=True)
+def multiply(x: Integer, m: Integer) -> np.int64:
+    """fl32(fl32(x) * m), |x| <= 2^31 and 1 <= m < 2^24; over 2^e it is fl32(fl32(x) * m / 2^e)."""
+    return to_mantissa(to_mantissa(x) * np.int64(m))
+
+
+@njit(cache=True)
+def add_integer(value: Integer, shift: Integer, z: Integer) -> tuple[np.int64, np.int64]:
+    """fl32(value / 2^shift + z) as (v, s) of v / 2^s, for a product of `multiply` and a zero point.
+
+    Bits below 2^-46 are only seen as a last bit that is set (rounding to odd). They exist only where |value / 2^shift|
+    is below 2^-22; then the sum with z != 0 is at least 1/2 and its last mantissa bit far above.
+    """
+    low = np.int64(max(shift - SUM_BITS, 0))
+    kept = shift - low
+    sticky = np.int64((value & ((np.int64(1) << low) - 1)) != 0)
+    return to_mantissa(((value >> low) | sticky) + (np.int64(z) << kept)), kept

@@ -1,0 +1,83 @@
+"""What the steps of a program share while it runs: constants made ready once, formats, counters."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.formats import Accumulator, Counter, IntFormat, Overflow
+from hwsim.operators import gemm
+from hwsim.program import Program
+from hwsim.program.catalogue import Requantization
+from hwsim.program.operations import MatMul
+from hwsim.program.proofs import Interval
+
+Array = NDArray[Any]
+Values = dict[str, Array]
+
+
+class Scale(NamedTuple):
+    """A requantization with its constants at hand, int64 (1,) or (channels,)."""
+
+    multiplier: NDArray[np.int64]
+    shift: NDArray[np.int64]
+
+
+class Workspace:
+    """A program's constants as kernels take them, and its event counters.
+
+    Attributes
+    ----------
+    reach
+        Proven interval of every accumulator.
+    counters
+        Tensor -> events (int64, one element a `Counter` member) of the operation that made it.
+    """
+
+    def __init__(self, program: Program, reach: dict[str, Interval]) -> None:
+        self.program, self.reach = program, reach
+        self.counters: dict[str, NDArray[np.int64]] = {}
+        self._operands: dict[str, gemm.Prepared] = {}
+        self._scales: dict[Requantization, Scale] = {}
+
+    def events(self, name: str) -> NDArray[np.int64]:
+        if name not in self.counters:
+            self.counters[name] = np.zeros(len(Counter), np.int64)
+        return self.counters[name]
+
+    def zero(self, name: str) -> int:
+        return self.program.tensors[name].zero_point
+
+    def format(self, name: str) -> IntFormat:
+        return self.program.tensors[name].format
+
+    def scale(self, scheme: Requantization) -> Scale:
+        if scheme not in self._scales:
+            fields = (scheme.multiplier, scheme.shift)
+            self._scales[scheme] = Scale(
+                *(
+                    self.program.constants[f].astype(np.int64) if isinstance(f, str) else np.array([f], np.int64)
+                    for f in fields
+                )
+            )
+        return self._scales[scheme]
+
+    def single(self, scheme: Requantization) -> tuple[int, int]:
+        scale = self.scale(scheme)
+        return int(scale.multiplier[0]), int(scale.shift[0])
+
+    def operand(self, name: str) -> gemm.Prepared:
+        if name not in self._operands:
+            zero_point = self.program.constant_info[name].zero_point
+            self._operands[name] = gemm.prepare(self.program.constants[name].astype(np.int32), zero_point)
+        return self._operands[name]
+
+    def effective(self, operation: MatMul) -> Accumulator:
+        """An accumulator that provably never overflows may be summed in any order, whatever its overflow rule."""
+        accumulator, reach = operation.accumulator, self.reach[operation.output]
+        if accumulator.min < reach.low and reach.high < accumulator.max:
+            return Accumulator(bits=accumulator.bits, overflow=Overflow.PROVEN)
+        return accumulator
+
+    def table(self, name: str) -> NDArray[np.int32]:
+        return self.program.constants[name].astype(np.int32)

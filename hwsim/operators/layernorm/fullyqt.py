@@ -1,0 +1,213 @@
+"""Layer normalisation of integer codes with an integer square root: equations (5a) to (5f) of docs/numerics.md."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from hwsim.arithmetic.fixedpoint import (
+    ISQRT_BITS,
+    Counters,
+    bounds,
+    isqrt,
+    raise_to_one,
+    round_ratio,
+    round_shift,
+    saturate,
+)
+from hwsim.formats import IntFormat
+from hwsim.operators.arguments import (
+    CODE_MAX,
+    CODE_MIN,
+    Codes,
+    check_code_format,
+    check_elements,
+    check_exact,
+    check_ratio,
+    check_zero_point,
+)
+from hwsim.operators.layernorm.rows import check_rows, offset_rows, sums
+
+
+class LayerNormCodes(NamedTuple):
+    """The four results, all int32: (..., n), (..., 1), (..., n), (..., n)."""
+
+    numerator: Codes
+    denominator: Codes
+    quotient: Codes
+    output: Codes
+
+
+class LayerNormConstants(NamedTuple):
+    """The numbers of a layer normalisation but gamma and beta.
+
+    `eps` is eps_int of (5b). Each stage has a ratio multiplier / 2^shift and the format of its result: signed
+    numerator and quotient, unsigned denominator, any output; only the output has a zero point.
+    """
+
+    eps: int
+    numerator_multiplier: int
+    numerator_shift: int
+    numerator: IntFormat
+    denominator_multiplier: int
+    denominator_shift: int
+    denominator: IntFormat
+    quotient_multiplier: int
+    quotient_shift: int
+    quotient: IntFormat
+    output_multiplier: int
+    output_shift: int
+    output_zero_point: int
+    output: IntFormat
+
+
+class Stage(NamedTuple):
+    """One rounding as the kernel sees it."""
+
+    multiplier: int
+    shift: int
+    lo: int
+    hi: int
+
+
+class Stages(NamedTuple):
+    """The four roundings of (5c) to (5f)."""
+
+    numerator: Stage
+    denominator: Stage
+    quotient: Stage
+    output: Stage
+
+
+def layernorm(
+    x: Codes,
+    gamma: Codes,
+    beta: NDArray[np.int64],
+    constants: LayerNormConstants,
+    counters: Counters,
+    *,
+    centred: bool = True,
+    zero: int = 0,
+) -> LayerNormCodes:
+    """Normalise each row of codes, equations (5a) to (5f), every rounding HALF_EVEN.
+
+    RMSNorm is the same without the mean: section 1 of docs/operators/layernorm.md.
+
+    Parameters
+    ----------
+    x : int32, (..., n)
+        Codes of at most 16 bits.
+    gamma : int32, (n,)
+        Signed codes.
+    beta : int64, (n,)
+        Integers at the scale of quotient * gamma.
+    constants : LayerNormConstants
+        Ratios, formats, eps_int and the output's zero point.
+    counters : int64, (len(Counter),)
+        Ties, saturations and denominators raised to 1 are added.
+    centred : bool
+        Whether the mean is subtracted: LayerNorm, otherwise RMSNorm.
+    zero : int
+        Zero point of x; it cancels where the mean is subtracted.
+
+    Returns
+    -------
+    LayerNormCodes
+        int32 numerator (..., n), denominator (..., 1), quotient (..., n), output (..., n).
+
+    Raises
+    ------
+    ValueError
+        For other dtypes, shapes, ratios or formats, or if V of (5b) could reach 2^52 or a product of (5f) 2^63.
+    """
+    check_rows(x, gamma, beta, counters, "beta")
+    stages = _check_constants(constants)
+    check_elements("x", x, CODE_MIN, CODE_MAX)
+    check_zero_point("zero", zero)
+    offset = offset_rows(x, 0 if centred else zero)
+    rows, n = offset.shape
+    _check_variance(offset, constants.eps, centred)
+    _check_affine(gamma, beta, constants)
+    flat = LayerNormCodes(*(np.empty((rows, width), np.int32) for width in (n, 1, n, n)))
+    zero_point = int(constants.output_zero_point)
+    _layernorm(offset, gamma, beta, int(constants.eps), stages, zero_point, bool(centred), flat, counters)
+    return LayerNormCodes(*(codes.reshape(*x.shape[:-1], codes.shape[1]) for codes in flat))
+
+
+def _check_constants(constants: LayerNormConstants) -> Stages:
+    """Refuse ratios, formats and zero points that are not of section 5."""
+    stages = []
+    for name, signed in (("numerator", True), ("denominator", False), ("quotient", True), ("output", None)):
+        multiplier, shift = getattr(constants, f"{name}_multiplier"), getattr(constants, f"{name}_shift")
+        form: IntFormat = getattr(constants, name)
+        check_ratio(name, multiplier, shift)
+        check_code_format(name, form, signed)
+        stages.append(Stage(int(multiplier), int(shift), form.min, form.max))
+    check_zero_point("output_zero_point", constants.output_zero_point)
+    return Stages(*stages)
+
+
+def _check_variance(x: Codes, eps: int, centred: bool) -> None:
+    """Refuse rows whose V could reach 2^52, or leave int64 on the way.
+
+    V is at most n^2*(hi-lo)^2/4 + eps about the mean, n^2*max(x^2) + eps without it.
+    """
+    n = x.shape[1]
+    lo, hi = (int(bound) for bound in bounds(x.reshape(-1)))
+    squares = n * n * max(lo * lo, hi * hi)
+    greatest = (n * n * (hi - lo) ** 2 // 4 if centred else squares) + eps
+    if eps < 0 or greatest >= 1 << ISQRT_BITS:
+        raise ValueError(f"V could reach {greatest} (n = {n}, codes {lo} to {hi}, eps {eps}); allowed: 0 to 2^52 - 1")
+    check_exact("n * sum(x^2)", squares)
+
+
+def _check_affine(gamma: Codes, beta: NDArray[np.int64], constants: LayerNormConstants) -> None:
+    """Refuse a gamma that is no code, and products of (5f) that could reach 2^63."""
+    lo, hi = check_elements("gamma", gamma, CODE_MIN, CODE_MAX)
+    least, greatest = (int(bound) for bound in bounds(beta))
+    affine = -constants.quotient.min * max(-lo, hi) + max(-least, greatest)
+    check_exact(
+        "(quotient * gamma + beta) * multiplier",
+        affine * constants.output_multiplier + (1 << constants.output_shift >> 1),
+    )
+
+
+@njit(cache=True)
+def _layernorm(
+    x: Codes,
+    gamma: Codes,
+    beta: NDArray[np.int64],
+    eps: int,
+    stages: Stages,
+    zero_point: int,
+    centred: bool,
+    codes: LayerNormCodes,
+    counters: Counters,
+) -> None:
+    """Equations (5a) to (5f), row by row."""
+    n = np.int64(x.shape[1])
+    numerators, denominators, quotients, outputs = codes
+    lowest, highest = stages.output.lo - zero_point, stages.output.hi - zero_point
+    for i in range(x.shape[0]):
+        total, squares = sums(x[i], centred)
+        variance = n * squares - total * total + eps
+        root = isqrt(variance) * stages.denominator.multiplier
+        denominator = raise_to_one(_rescale(root, stages.denominator, counters), counters)
+        denominators[i, 0] = np.int32(denominator)
+        for j in range(x.shape[1]):
+            deviation = n * np.int64(x[i, j]) - total
+            numerator = _rescale(deviation * stages.numerator.multiplier, stages.numerator, counters)
+            divided = round_ratio(numerator * stages.quotient.multiplier, denominator, stages.quotient.shift, counters)
+            quotient = saturate(divided, stages.quotient.lo, stages.quotient.hi, counters)
+            affine = quotient * np.int64(gamma[j]) + beta[j]
+            rounded = round_shift(affine * stages.output.multiplier, stages.output.shift, counters)
+            numerators[i, j] = np.int32(numerator)
+            quotients[i, j] = np.int32(quotient)
+            outputs[i, j] = np.int32(saturate(rounded, lowest, highest, counters) + zero_point)
+
+
+@njit(cache=True)
+def _rescale(product: np.int64, stage: Stage, counters: Counters) -> np.int64:
+    """sat(HALF_EVEN(product / 2^shift)), product already multiplied."""
+    return saturate(round_shift(product, stage.shift, counters), stage.lo, stage.hi, counters)

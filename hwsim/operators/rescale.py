@@ -1,0 +1,109 @@
+"""The loop of (R1): accumulators to codes by any rule, for every operator that ends so; its caller checks arguments."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numba import njit
+
+from hwsim.arithmetic.fixedpoint import NEGATIVE_TIE, POSITIVE_TIE, SATURATION, Counters, clamp
+from hwsim.arithmetic.scaling import FLOAT32_INSIDE, greatest_input, least_input, scale_and_tie
+from hwsim.formats import IntFormat, Scaling
+from hwsim.operators.arguments import Accumulators, Codes, Multipliers
+
+Loop = Callable[..., None]
+
+_INPUTS = {
+    Scaling.Q31_DOUBLE: "acc * 2^max(31 - shift, 0) from -2^31 to 2^31 - 1",
+    Scaling.Q31_DOUBLE_HALF_UP: "acc * 2^max(31 - shift, 0) from -2^31 to 2^31 - 1",
+    Scaling.FLOAT32: "|acc| to 2^31",
+    Scaling.FLOAT32_INSIDE: "|acc| to 2^31",
+}
+_EXACT_INPUT = "|acc|*multiplier + floor(2^shift / 2) below 2^63"
+
+
+def rescale(
+    acc: Accumulators,
+    multiplier: Multipliers,
+    shift: Multipliers,
+    zero_point: int,
+    output: IntFormat,
+    counters: Counters,
+    scaling: Scaling,
+) -> Codes:
+    """clamp(scale(acc; multiplier, shift) + zero_point) of (rows, channels), one ratio or one for each channel.
+
+    Raises
+    ------
+    ValueError
+        If an accumulator is greater than the rule takes with the ratio of its channel.
+    """
+    _check_inputs(acc, multiplier, shift, scaling)
+    codes = np.empty(acc.shape, np.int32)
+    LOOPS[scaling](acc, multiplier, shift, int(zero_point), output.min, output.max, codes, counters)
+    return codes
+
+
+def _check_inputs(acc: Accumulators, multiplier: Multipliers, shift: Multipliers, scaling: Scaling) -> None:
+    """Refuse accumulators greater than a rule takes. Of int32, only the doubling high multiply does not take all."""
+    if acc.dtype == np.int32 and scaling not in (Scaling.Q31_DOUBLE, Scaling.Q31_DOUBLE_HALF_UP):
+        return
+    if not _are_taken(acc, multiplier, shift, int(scaling)):
+        got = f"acc of {acc.min()} to {acc.max()} by multipliers to {multiplier.max()}, shifts to {shift.max()}"
+        raise ValueError(f"{got}; allowed: {_INPUTS.get(scaling, _EXACT_INPUT)}")
+
+
+@njit(cache=True)
+def _are_taken(acc: Accumulators, multiplier: Multipliers, shift: Multipliers, rule: int) -> bool:
+    """Whether every |acc| is one that the rule takes."""
+    m_step, e_step = np.int64(multiplier.size > 1), np.int64(shift.size > 1)
+    least, greatest = np.empty(acc.shape[1], np.int64), np.empty(acc.shape[1], np.int64)
+    for j in range(acc.shape[1]):
+        least[j] = least_input(rule, multiplier[j * m_step], shift[j * e_step])
+        greatest[j] = greatest_input(rule, multiplier[j * m_step], shift[j * e_step])
+    beyond = np.int64(0)
+    for i in range(acc.shape[0]):
+        for j in range(acc.shape[1]):
+            value = np.int64(acc[i, j])
+            beyond += np.int64(value > greatest[j]) + np.int64(value < least[j])
+    return bool(beyond == 0)
+
+
+def _loop(rule: int) -> Loop:
+    """Equation (R1) on (rows, channels) by one rule, a constant to the compiler.
+
+    Events are kept in registers so that the loop vectorises. The zero point moves the bounds of the clamp instead of
+    the value, which it could carry past 2^63.
+    """
+
+    @njit(cache=True)
+    def loop(
+        acc: Accumulators,
+        multiplier: Multipliers,
+        shift: Multipliers,
+        zero_point: int,
+        lo: int,
+        hi: int,
+        result: Codes,
+        counters: Counters,
+    ) -> None:
+        m_step, e_step = np.int64(multiplier.size > 1), np.int64(shift.size > 1)
+        inside = zero_point if rule == FLOAT32_INSIDE else 0
+        outside = zero_point - inside
+        saturations, ties, balance = np.int64(0), np.int64(0), np.int64(0)
+        for i in range(acc.shape[0]):
+            for j in range(acc.shape[1]):
+                value, tie = scale_and_tie(rule, acc[i, j], multiplier[j * m_step], shift[j * e_step], inside)
+                clamped = clamp(value, lo - outside, hi - outside)
+                ties += tie & 1
+                balance += tie
+                saturations += np.int64(clamped != value)
+                result[i, j] = np.int32(clamped + outside)
+        counters[SATURATION] += saturations
+        counters[POSITIVE_TIE] += (ties + balance) >> 1
+        counters[NEGATIVE_TIE] += (ties - balance) >> 1
+
+    return loop
+
+
+LOOPS: dict[Scaling, Loop] = {scaling: _loop(int(scaling)) for scaling in Scaling}
+"""The loop of every rule; each is compiled when it is first used."""

@@ -1,0 +1,218 @@
+"""The residual sum of two code tensors of different scales: (7) of docs/numerics.md and (R10) of requantization.md."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from hwsim.arithmetic.fixedpoint import Counters, bounds, round_shift, saturate
+from hwsim.arithmetic.scaling import scale, scale_counted
+from hwsim.formats import IntFormat, Scaling
+from hwsim.operators.arguments import (
+    Codes,
+    check_array,
+    check_code_format,
+    check_counters,
+    check_exact,
+    check_range,
+    check_ratio,
+    check_scaled,
+    check_shape,
+    check_zero_point,
+)
+
+MAX_LEFT_SHIFT = 20
+
+
+class Sum(NamedTuple):
+    """The scalars of (7)."""
+
+    a_zero: int
+    b_zero: int
+    a_multiplier: int
+    b_multiplier: int
+    shift: int
+    zero_point: int
+    lo: int
+    hi: int
+
+
+class Rescaling(NamedTuple):
+    """A zero point and a ratio multiplier / 2^shift; a multiplier of 0 stands for the identity."""
+
+    zero_point: int
+    multiplier: int
+    shift: int
+
+
+class RescaledSum(NamedTuple):
+    """The scalars of (R10)."""
+
+    a: Rescaling
+    b: Rescaling
+    output: Rescaling
+    left_shift: int
+    lo: int
+    hi: int
+
+
+def add(
+    a: Codes,
+    b: Codes,
+    *,
+    a_zero: int,
+    b_zero: int,
+    a_multiplier: int,
+    b_multiplier: int,
+    shift: int,
+    zero_point: int,
+    output: IntFormat,
+    counters: Counters,
+) -> Codes:
+    """clamp(HALF_EVEN(((a - a_zero)*a_multiplier + (b - b_zero)*b_multiplier) / 2^shift) + zero_point), equation (7).
+
+    Parameters
+    ----------
+    a, b : int32, one shape
+        Codes.
+    a_zero, b_zero, zero_point : int
+        Zero points of a, b and the result.
+    a_multiplier, b_multiplier, shift : int
+        1 <= multiplier <= 2^31 - 1, 0 <= shift <= 62; one rounding for both.
+    output : IntFormat
+        At most 16 bits.
+    counters : int64, (len(Counter),)
+        Ties, and values that the clamp changed, are added.
+
+    Returns
+    -------
+    int32, the shape of a and b
+
+    Raises
+    ------
+    ValueError
+        For other dtypes, shapes, ratios, zero points or formats.
+    """
+    _check_operands(a, b, (a_zero, b_zero, zero_point), output, counters)
+    check_ratio("a", a_multiplier, shift)
+    check_ratio("b", b_multiplier, shift)
+    numbers = (a_zero, b_zero, a_multiplier, b_multiplier, shift, zero_point, output.min, output.max)
+    codes = np.empty_like(a)
+    _add(a.reshape(-1), b.reshape(-1), Sum(*map(int, numbers)), codes.reshape(-1), counters)
+    return codes
+
+
+def rescaled_add(
+    a: Codes,
+    b: Codes,
+    *,
+    a_zero: int,
+    b_zero: int,
+    left_shift: int,
+    scaling: Scaling,
+    a_multiplier: int,
+    a_shift: int,
+    b_multiplier: int,
+    b_shift: int,
+    output_multiplier: int | None,
+    output_shift: int,
+    zero_point: int,
+    output: IntFormat,
+    counters: Counters,
+) -> Codes:
+    """clamp(scale_o(scale_a((a - a_zero) * 2^L) + scale_b((b - b_zero) * 2^L)) + zero_point), equation (R10).
+
+    Parameters
+    ----------
+    a, b : int32, one shape
+        Codes.
+    a_zero, b_zero, zero_point : int
+        Zero points of a, b and the result.
+    left_shift : int
+        L, 0 to 20.
+    scaling : Scaling
+        The arithmetic of all three rescalings; not FLOAT32_INSIDE, whose zero point has no place here.
+    a_multiplier, a_shift, b_multiplier, b_shift, output_multiplier, output_shift : int
+        The ratios, under the terms of `requantize`. An output_multiplier None stands for no output scheme.
+    output : IntFormat
+        At most 16 bits.
+    counters : int64, (len(Counter),)
+        Ties of all roundings, and values that the clamp changed, are added.
+
+    Returns
+    -------
+    int32, the shape of a and b
+
+    Raises
+    ------
+    ValueError
+        For other dtypes, shapes, ratios, zero points, formats or rules, or if an operand or the sum of two, between
+        their least and greatest, could be greater than the rule takes.
+    """
+    _check_operands(a, b, (a_zero, b_zero, zero_point), output, counters)
+    check_range("left_shift", left_shift, 0, MAX_LEFT_SHIFT)
+    if scaling is Scaling.FLOAT32_INSIDE:
+        raise ValueError("scaling is FLOAT32_INSIDE; allowed in a rescaled sum: the other rules")
+    terms = RescaledSum(
+        Rescaling(int(a_zero), int(a_multiplier), int(a_shift)),
+        Rescaling(int(b_zero), int(b_multiplier), int(b_shift)),
+        Rescaling(int(zero_point), int(output_multiplier or 0), int(output_shift)),
+        *(int(left_shift), output.min, output.max),
+    )
+    _check_reach(a, b, terms, scaling)
+    codes = np.empty_like(a)
+    _rescaled_add(a.reshape(-1), b.reshape(-1), terms, int(scaling), codes.reshape(-1), counters)
+    return codes
+
+
+def _check_operands(a: Codes, b: Codes, zeros: tuple[int, int, int], output: IntFormat, counters: Counters) -> None:
+    check_array("a", a, (np.int32,))
+    check_array("b", b, (np.int32,))
+    check_shape("b", b, a.shape)
+    for name, zero in zip(("a_zero", "b_zero", "zero_point"), zeros, strict=True):
+        check_zero_point(name, zero)
+    check_code_format("output", output)
+    check_counters(counters)
+
+
+def _check_reach(a: Codes, b: Codes, terms: RescaledSum, scaling: Scaling) -> None:
+    """Refuse operands, and a sum, that could be greater than the rule takes."""
+    low_a, high_a = _reach("a", a, terms.a, terms.left_shift, scaling)
+    low_b, high_b = _reach("b", b, terms.b, terms.left_shift, scaling)
+    reach = max(abs(low_a + low_b), abs(high_a + high_b))
+    check_exact("the sum", reach)
+    if terms.output.multiplier:
+        check_scaled("the sum", scaling, terms.output.multiplier, terms.output.shift, reach)
+
+
+def _reach(name: str, codes: Codes, by: Rescaling, left_shift: int, scaling: Scaling) -> tuple[int, int]:
+    """Least and greatest rescaled operand: a rounding is monotone. Refuses one that the rule does not take."""
+    ends = [(int(end) - by.zero_point) << left_shift for end in bounds(codes.reshape(-1))]
+    check_scaled(name, scaling, by.multiplier, by.shift, max(map(abs, ends)))
+    low, high = (int(scale(int(scaling), end, by.multiplier, by.shift)) for end in ends)
+    return low, high
+
+
+@njit(cache=True)
+def _add(a: Codes, b: Codes, terms: Sum, result: Codes, counters: Counters) -> None:
+    """Equation (7) on flat arrays."""
+    for i in range(a.size):
+        left = (np.int64(a[i]) - terms.a_zero) * terms.a_multiplier
+        right = (np.int64(b[i]) - terms.b_zero) * terms.b_multiplier
+        value = round_shift(left + right, terms.shift, counters) + terms.zero_point
+        result[i] = np.int32(saturate(value, terms.lo, terms.hi, counters))
+
+
+@njit(cache=True)
+def _rescaled_add(a: Codes, b: Codes, terms: RescaledSum, rule: int, result: Codes, counters: Counters) -> None:
+    """Equation (R10) on flat arrays; the zero point moves the bounds of the clamp, as in `requantize`."""
+    out = terms.output
+    for i in range(a.size):
+        left = (np.int64(a[i]) - terms.a.zero_point) << terms.left_shift
+        right = (np.int64(b[i]) - terms.b.zero_point) << terms.left_shift
+        total = scale_counted(rule, left, terms.a.multiplier, terms.a.shift, counters)
+        total += scale_counted(rule, right, terms.b.multiplier, terms.b.shift, counters)
+        if out.multiplier > 0:
+            total = scale_counted(rule, total, out.multiplier, out.shift, counters)
+        code = saturate(total, terms.lo - out.zero_point, terms.hi - out.zero_point, counters)
+        result[i] = np.int32(code + out.zero_point)

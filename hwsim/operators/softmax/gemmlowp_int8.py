@@ -1,0 +1,102 @@
+"""gemmlowp's softmax in fixed point: docs/operators/softmax.md, section 2."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from hwsim.arithmetic.fixedpoint import Counters, Integer
+from hwsim.arithmetic.gemmlowp import (
+    count_leading_zeros32,
+    doubling_high_multiply,
+    exp_on_negative,
+    one_over_one_plus,
+    rounding_divide,
+)
+from hwsim.formats import IntFormat
+from hwsim.operators.arguments import Codes, check_code_format, check_range
+from hwsim.operators.softmax.rows import Mask, check_rows, distances, store
+
+MAX_KEYS = 4095
+"""So many exponentials of 1 sum to less than 2^31."""
+MAX_LEFT_SHIFT = 31
+SUM_BITS = 12
+"""Bits that an exponential loses before it is summed, and integer bits of the sum."""
+_FURTHEST = 31 << 26
+"""31 in Q5.26: exponentials further down are 0."""
+_Q31_ONE = 1 << 31
+
+
+class Constants(NamedTuple):
+    """What the kernel needs to know of section 2."""
+
+    multiplier: int
+    left_shift: int
+    bits: int
+
+
+def gemmlowp_softmax(
+    scores: Codes, allowed: Mask, *, multiplier: int, left_shift: int, output: IntFormat, counters: Counters
+) -> Codes:
+    """Softmax with gemmlowp's exponential and reciprocal, equations (S1) to (S5).
+
+    Parameters
+    ----------
+    scores : int32, (rows, n)
+        Score codes, n <= 4095.
+    allowed : bool, (rows, n)
+        False where a key is masked; a masked key gets the least code.
+    multiplier, left_shift : int
+        2^30 <= multiplier <= 2^31 - 1 and 0 <= left_shift <= 31; multiplier * 2^left_shift / 2^31 scales a distance
+        to Q5.26.
+    output : IntFormat
+        Signed, 2 to 16 bits, not narrow; the least code means 0.
+    counters : int64, (len(Counter),)
+        Saturations are added.
+
+    Returns
+    -------
+    int32, (rows, n)
+
+    Raises
+    ------
+    ValueError
+        For other dtypes, shapes, constants or formats.
+    """
+    check_rows(scores, allowed, counters)
+    check_range("the number of keys in a row", scores.shape[1], 0, MAX_KEYS)
+    check_range("multiplier", multiplier, 1 << 30, (1 << 31) - 1)
+    check_range("left_shift", left_shift, 0, MAX_LEFT_SHIFT)
+    check_code_format("output", output, signed=True)
+    if output.narrow:
+        raise ValueError(f"output has format {output}; allowed: formats that are not narrow")
+    codes = np.full(scores.shape, output.min, np.int32)
+    _gemmlowp_softmax(scores, allowed, Constants(int(multiplier), int(left_shift), output.bits), codes, counters)
+    return codes
+
+
+@njit(cache=True)
+def _exponential(distance: Integer, constants: Constants) -> np.int64:
+    """(S1) and (S2): exp of minus a distance in Q0.31."""
+    if distance > _FURTHEST >> constants.left_shift:
+        return np.int64(0)
+    return exp_on_negative(doubling_high_multiply(-(distance << constants.left_shift), constants.multiplier))
+
+
+@njit(cache=True)
+def _gemmlowp_softmax(scores: Codes, allowed: Mask, constants: Constants, codes: Codes, counters: Counters) -> None:
+    """Equations (S1) to (S5), row by row."""
+    half = np.int64(1) << (constants.bits - 1)
+    for i in range(scores.shape[0]):
+        keys, values = distances(scores[i], allowed[i])
+        total = np.int64(0)
+        for j in range(keys.size):
+            values[j] = _exponential(values[j], constants)
+            total += rounding_divide(values[j], SUM_BITS)
+        if keys.size:
+            headroom = count_leading_zeros32(total)
+            reciprocal = one_over_one_plus((total << headroom) - _Q31_ONE)
+            shift = SUM_BITS - headroom + 31 - constants.bits
+            for j in range(keys.size):
+                values[j] = rounding_divide(doubling_high_multiply(reciprocal, values[j]), shift) - half
+            store(codes[i], keys, values, -half, half - 1, counters)

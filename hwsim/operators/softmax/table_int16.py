@@ -1,0 +1,98 @@
+"""Softmax of int16 scores through two interpolated tables: docs/operators/softmax.md, section 3."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from hwsim.arithmetic.fixedpoint import Counters, clamp
+from hwsim.arithmetic.gemmlowp import count_leading_zeros32, multiply_by_multiplier
+from hwsim.arithmetic.scaling import Q31_DOUBLE, greatest_input
+from hwsim.operators.arguments import SHIFT_MAX, Codes, check_elements, check_range
+from hwsim.operators.lookup import INT16_MAX, INT16_MIN, check_interpolated_table, interpolate
+from hwsim.operators.softmax.rows import Mask, check_rows, distances, furthest, store
+
+_INT32_LIMIT = 1 << 31
+_NEAREST_MIN = 1 << 14
+"""Least exponential of the greatest score: with less, the sum would have too few bits for (S9)."""
+_RECIPROCAL_MIDDLE = 98304
+"""3/2 in 16 fractional bits: the middle of [1, 2], where the reciprocal's table has code 0."""
+
+
+class Constants(NamedTuple):
+    """Tables and ratio as the kernel sees them."""
+
+    exp_table: Codes
+    reciprocal_table: Codes
+    multiplier: int
+    shift: int
+
+
+def softmax_int16(
+    scores: Codes,
+    allowed: Mask,
+    exp_table: Codes,
+    reciprocal_table: Codes,
+    *,
+    multiplier: int,
+    shift: int,
+    counters: Counters,
+) -> Codes:
+    """Softmax with interpolated exponentials and one interpolated reciprocal a row, equations (S6) to (S9).
+
+    Parameters
+    ----------
+    scores : int32, (rows, n)
+        int16 codes.
+    allowed : bool, (rows, n)
+        False where a key is masked; a masked key gets 0.
+    exp_table, reciprocal_table : int32, (513,)
+        exp over [-10, 0], entries in [0, 2^15 - 1], and 1/(1 + x) over [0, 1], int16 entries; scaled by 2^15.
+    multiplier, shift : int
+        2^30 <= multiplier <= 2^31 - 1, 0 <= shift <= 62: scheme (R2), distances to steps of the table.
+    counters : int64, (len(Counter),)
+        Saturations are added.
+
+    Returns
+    -------
+    int32, (rows, n)
+        Codes of [0, 2^15 - 1], scale 2^-15.
+
+    Raises
+    ------
+    ValueError
+        For other dtypes, shapes, codes, ratios or tables; if exp_table is below 2^14 at its end, if n of its greatest
+        entry could sum to 2^31, or if a distance times 2^max(31 - shift, 0) reaches 2^31.
+    """
+    check_rows(scores, allowed, counters)
+    check_elements("scores", scores, INT16_MIN, INT16_MAX)
+    check_interpolated_table("exp_table", exp_table, 0)
+    check_interpolated_table("reciprocal_table", reciprocal_table)
+    check_range("multiplier", multiplier, 1 << 30, (1 << 31) - 1)
+    check_range("shift", shift, 0, SHIFT_MAX)
+    check_range("exp_table at the greatest score", int(interpolate(exp_table, INT16_MAX)), _NEAREST_MIN, INT16_MAX)
+    check_range("n * the greatest entry of exp_table", scores.shape[1] * int(exp_table.max()), 0, _INT32_LIMIT - 1)
+    limit = int(greatest_input(Q31_DOUBLE, multiplier, shift))
+    check_range("the greatest distance of two scores", max(int(furthest(scores, allowed)), 0), 0, limit)
+    codes = np.zeros_like(scores)
+    constants = Constants(exp_table, reciprocal_table, int(multiplier), int(shift))
+    _softmax_int16(scores, allowed, constants, codes, counters)
+    return codes
+
+
+@njit(cache=True)
+def _softmax_int16(scores: Codes, allowed: Mask, constants: Constants, codes: Codes, counters: Counters) -> None:
+    """Equations (S6) to (S9), row by row."""
+    for i in range(scores.shape[0]):
+        keys, values = distances(scores[i], allowed[i])
+        for j in range(keys.size):
+            step = multiply_by_multiplier(-values[j], constants.multiplier, constants.shift)
+            values[j] = interpolate(constants.exp_table, clamp(step + INT16_MAX, INT16_MIN, INT16_MAX))
+        if keys.size:
+            total = np.int64(values.sum())
+            headroom = count_leading_zeros32(total)
+            mantissa = ((total << (headroom - 1)) + (1 << 13)) >> 14
+            code = clamp(mantissa - _RECIPROCAL_MIDDLE, INT16_MIN, INT16_MAX)
+            reciprocal = interpolate(constants.reciprocal_table, code)
+            values = (values * reciprocal + (np.int64(1) << (30 - headroom))) >> (31 - headroom)
+            store(codes[i], keys, values, 0, INT16_MAX, counters)

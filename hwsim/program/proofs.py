@@ -1,0 +1,92 @@
+"""Overflow proofs: what an accumulator can reach at most (docs/numerics.md, section 10).
+
+Sums over a row of codes are int64; the rest are Python integers.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.formats import Accumulator, IntFormat, Overflow
+from hwsim.program.operations import MatMul
+from hwsim.program.program import Program
+
+
+class Interval(NamedTuple):
+    """Least and greatest value, both reached or not."""
+
+    low: int
+    high: int
+
+    @property
+    def magnitude(self) -> int:
+        return max(abs(self.low), abs(self.high))
+
+    @property
+    def bits(self) -> int:
+        """Width of the least signed format that holds the interval."""
+        return max(self.high.bit_length(), (-self.low - 1).bit_length() if self.low < 0 else 0) + 1
+
+
+def centred(fmt: IntFormat, zero_point: int) -> Interval:
+    """The interval of q - zero_point."""
+    return Interval(fmt.min - zero_point, fmt.max - zero_point)
+
+
+def weight_product(a: Interval, weight: NDArray[Any], bias: NDArray[Any] | None) -> Interval:
+    """(10a): every partial sum of a @ weight.T + bias, the worst row; weight (out, in) centred codes."""
+    codes = weight.astype(np.int64)
+    start = np.zeros(len(codes), object) if bias is None else bias.astype(object)
+    positive, negative = np.maximum(codes, 0).sum(-1).astype(object), np.minimum(codes, 0).sum(-1).astype(object)
+    high = np.maximum(start, 0) + positive * a.high + negative * a.low
+    low = np.minimum(start, 0) + positive * a.low + negative * a.high
+    return Interval(int(low.min()), int(high.max()))
+
+
+def activation_product(a: Interval, b: Interval, terms: int) -> Interval:
+    """(10b): every partial sum of at most `terms` products of two activations."""
+    corners = [x * y for x in a for y in b]
+    return Interval(terms * min(0, *corners), terms * max(0, *corners))
+
+
+def product_terms(program: Program, operation: MatMul) -> int:
+    """Products of a sum, at most."""
+    dim = program.tensors[operation.a].dims[-1]
+    return program.dimensions[dim].maximum if isinstance(dim, str) else dim
+
+
+def centred_weight(program: Program, operation: MatMul) -> NDArray[Any]:
+    """The constant factor of a product, (out, in), less its zero point."""
+    return program.constants[operation.b] - program.constant_info[operation.b].zero_point
+
+
+def product_reach(program: Program, operation: MatMul) -> Interval:
+    """(10a) of a product with a constant, (10b) of two activations, whatever its accumulator."""
+    a = program.tensors[operation.a]
+    left = centred(a.format, a.zero_point)
+    if operation.b in program.constants:
+        bias = None if operation.bias is None else program.constants[operation.bias]
+        return weight_product(left, centred_weight(program, operation), bias)
+    b = program.tensors[operation.b]
+    return activation_product(left, centred(b.format, b.zero_point), product_terms(program, operation))
+
+
+def check_accumulator(site: str, reach: Interval, accumulator: Accumulator) -> Interval:
+    """The interval that the accumulator can hold at the end.
+
+    Raises
+    ------
+    ValueError
+        If it must be proven and is not; names the site and the least width that would do.
+    """
+    if accumulator.min <= reach.low and reach.high <= accumulator.max:
+        return reach
+    if accumulator.overflow is Overflow.PROVEN:
+        raise ValueError(
+            f"{site}: partial sums reach [{reach.low}, {reach.high}], which a {accumulator.bits}-bit accumulator "
+            f"cannot hold; it needs {reach.bits} bits, or the overflow rule 'saturate' or 'wrap'"
+        )
+    if accumulator.overflow is Overflow.WRAP:
+        return Interval(accumulator.min, accumulator.max)
+    return Interval(max(reach.low, accumulator.min), min(reach.high, accumulator.max))

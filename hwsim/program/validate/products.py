@@ -1,0 +1,103 @@
+"""Checks of embeddings, matrix products and what is done to accumulators."""
+
+from hwsim.formats import IntFormat, Overflow, Scaling
+from hwsim.program.catalogue import Dyadic
+from hwsim.program.operations import Append, Embed, MatMul, MergeHeads, Relu, Requantize, ShiftRight, SplitHeads
+from hwsim.program.proofs import Interval, check_accumulator, product_reach
+from hwsim.program.validate.checker import CODE_BITS, MATRICES, PRODUCT_LIMIT, Checker
+
+
+def embed(c: Checker, op: Embed) -> None:
+    *lead, width = c.dims(op.output, range(3, 4))
+    c.dims(op.position, range(1))
+    if tuple(lead) != c.dims(op.ids):
+        raise ValueError(f"ids {c.dims(op.ids)} do not fit the output {c.dims(op.output)}")
+    c.code(op.output)
+    rows, positions = (len(c.program.constants.get(name, ())) for name in (op.table, op.positions))
+    c.constant(op.table, (rows, c.fixed(width)), code=True)
+    c.constant(op.positions, (positions, c.fixed(width)), code=True)
+    if positions < c.maximum(lead[-1]):
+        raise ValueError(f"{op.positions} has {positions} rows, {op.output} {c.maximum(lead[-1])} positions")
+    c.requantization(Dyadic(multiplier=op.multiplier, shift=op.shift), rows, 1 << 20)
+
+
+def matmul(c: Checker, op: MatMul) -> None:
+    c.code(op.a)
+    *rows, terms = c.dims(op.a, MATRICES)
+    *lead, columns = c.dims(op.output, MATRICES)
+    if lead != rows:
+        raise ValueError(f"{op.a} {c.dims(op.a)} does not fit the output {c.dims(op.output)}")
+    output = c.info(op.output)
+    if output.format != IntFormat(bits=op.accumulator.bits) or output.zero_point:
+        raise ValueError(f"{op.output} must be as its accumulator, int{op.accumulator.bits} with zero point 0")
+    if op.b in c.program.constants:
+        _weight(c, op, columns, terms)
+    else:
+        if op.bias is not None:
+            raise ValueError("a product of two activations has no bias")
+        c.code(op.b)
+        wanted = (*lead[:-1], terms, columns) if op.transpose_b else (*lead[:-1], columns, terms)
+        if c.dims(op.b) != wanted:
+            raise ValueError(f"{op.b} has dimensions {c.dims(op.b)}, needed {wanted}")
+    reach = product_reach(c.program, op)
+    if op.accumulator.overflow is not Overflow.PROVEN and reach.magnitude >= PRODUCT_LIMIT:
+        raise ValueError(f"products reach {reach.magnitude}, beyond 64-bit simulation")
+    c.reach[op.output] = check_accumulator(op.output, reach, op.accumulator)
+
+
+def _weight(c: Checker, op: MatMul, columns: str | int, terms: str | int) -> None:
+    if op.transpose_b:
+        raise ValueError("a constant operand is stored (out, in); transpose_b is for activations")
+    c.constant(op.b, (c.fixed(columns), c.fixed(terms)), code=True, centred_at_zero=False)
+    if op.bias is not None:
+        c.constant(op.bias, (c.fixed(columns),))
+
+
+def shift_right(c: Checker, op: ShiftRight) -> None:
+    reach, half = c.wide(op.input), 1 << op.shift >> 1
+    c.same_dims(op.input, op.output)
+    c.same_codes(op.input, op.output)
+    c.reach[op.output] = Interval((reach.low - half) >> op.shift, (reach.high + half) >> op.shift)
+
+
+def relu(c: Checker, op: Relu) -> None:
+    reach = c.wide(op.input)
+    c.same_dims(op.input, op.output)
+    c.same_codes(op.input, op.output)
+    c.reach[op.output] = Interval(max(0, reach.low), max(0, reach.high))
+
+
+def requantize(c: Checker, op: Requantize) -> None:
+    dims = c.same_dims(op.input, op.output)
+    output = c.info(op.output).format
+    if output.bits > CODE_BITS and (output != IntFormat(bits=32) or c.info(op.output).zero_point):
+        raise ValueError(f"output format {output}; codes have 2 to {CODE_BITS} bits, logits are int32")
+    low, high = c.wide(op.input)
+    doubling = op.requantization.scaling in (Scaling.Q31_DOUBLE, Scaling.Q31_DOUBLE_HALF_UP)
+    c.requantization(op.requantization, dims[-1], max(high, -low - int(doubling)))  # these take -2^31, not 2^31
+
+
+def split_heads(c: Checker, op: SplitHeads) -> None:
+    _heads(c, op.output, op.input)
+
+
+def merge_heads(c: Checker, op: MergeHeads) -> None:
+    _heads(c, op.input, op.output)
+
+
+def _heads(c: Checker, split: str, merged: str) -> None:
+    c.same_codes(split, merged)
+    batch, heads, length, d_head = c.dims(split, range(4, 5))
+    if c.dims(merged) != (batch, length, c.fixed(heads) * c.fixed(d_head)):
+        raise ValueError(f"{merged} {c.dims(merged)} is not {split} {c.dims(split)} merged")
+
+
+def append(c: Checker, op: Append) -> None:
+    for name in (op.past, op.input):
+        c.same_codes(name, op.output)
+    past, new, out = (c.dims(name, range(4, 5)) for name in (op.past, op.input, op.output))
+    terms = c.program.dimensions[out[2]].terms if isinstance(out[2], str) else []
+    if (past[:2], past[3]) != (out[:2], out[3]) or (new[:2], new[3]) != (out[:2], out[3]):
+        raise ValueError("past, input and output differ outside the position axis")
+    if terms != [past[2], new[2]]:
+        raise ValueError(f"dimension {out[2]!r} must be the sum of {past[2]!r} and {new[2]!r}")
