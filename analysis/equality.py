@@ -16,8 +16,8 @@ from hwsim.machine.machine import Machine
 from hwsim.machine.zeros import ZeroCounter
 from hwsim.program.operations import written
 from reference.decoding import Stepper, beam, greedy, length_limit
-from reference.model import Transformer
-from reference.quantize.strict import StrictArithmetic
+from reference.models.translation import Transformer
+from reference.quantize.strict.strict import StrictArithmetic
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from hwsim import kernels
 from hwsim.formats import Accumulator, Counter, IntFormat
-from reference.quantize import exact, exact_matmul, exact_rows
+from reference.quantize.plan.snap import Snapped, snap_down, snap_together, snap_up
 from reference.quantize.scheme import preset
-from reference.quantize.snap import Snapped, snap_down, snap_together, snap_up
+from reference.quantize.strict import exact
+from reference.quantize.strict import matmul as exact_matmul
+from reference.quantize.strict import rows as exact_rows
 
 Real = NDArray[np.float64]
 Array = NDArray[Any]

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from hwsim.machine.machine import Machine
 from reference.floating import FloatArithmetic
-from reference.model import Arithmetic, KeyValue, Mask, Transformer, V, source_mask
+from reference.models.translation import Arithmetic, KeyValue, Mask, Transformer, V, source_mask
 from reference.padding import Visibility
-from reference.quantize.strict import Codes, StrictArithmetic
+from reference.quantize.strict.strict import Codes, StrictArithmetic
 from reference.tokenizer import PAD
 from reference.train import pad
 

@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from hwsim.files import write_whole
-from reference.model import Transformer, TransformerConfig
+from reference.models.translation import Transformer, TransformerConfig
 from reference.tokenizer import Tokenizer
 
 _ALIASES = ("target_embedding.weight", "generator.weight")

@@ -11,9 +11,9 @@ from hwsim import program as ir
 from hwsim.formats import IntFormat
 from hwsim.program import operations as ops
 from hwsim.program.catalogue import AnyRequantization, Dyadic, Q31Double
-from reference.model import Transformer
-from reference.quantize import exact
-from reference.quantize.constants import (
+from reference.models.translation import Transformer
+from reference.quantize.graph import Kind, Node, Symbol
+from reference.quantize.plan.constants import (
     AddConstants,
     GemminiSoftmaxConstants,
     GemmlowpConstants,
@@ -25,12 +25,12 @@ from reference.quantize.constants import (
     SoftmaxConstants,
     TfliteLayerNormConstants,
 )
-from reference.quantize.exact_rows import LayerNormConstants, Rescale
-from reference.quantize.graph import Kind, Node, Symbol
-from reference.quantize.plan import Plan
+from reference.quantize.plan.planner import Plan
+from reference.quantize.plan.snap import Snapped
 from reference.quantize.sites import POSITIONS_WEIGHT
-from reference.quantize.snap import Snapped
-from reference.quantize.strict import StrictArithmetic
+from reference.quantize.strict import exact
+from reference.quantize.strict.rows import LayerNormConstants, Rescale
+from reference.quantize.strict.strict import StrictArithmetic
 from reference.tokenizer import BOS, EOS, PAD, Tokenizer
 
 MASK = IntFormat(bits=2, signed=False)

@@ -20,7 +20,7 @@ from hwsim.files import write_whole
 from reference.checkpoint import save_checkpoint
 from reference.data import ParallelText
 from reference.floating import FloatArithmetic
-from reference.model import Arithmetic, Transformer, TransformerConfig, V, causal_mask, source_mask
+from reference.models.translation import Arithmetic, Transformer, TransformerConfig, V, causal_mask, source_mask
 from reference.tokenizer import BOS, PAD, Tokenizer, train_tokenizer
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from hwsim.formats import Accumulator, Granularity, Overflow
 from hwsim.program.targets import TARGETS
-from reference.model import Transformer, TransformerConfig
+from reference.models.translation import Transformer, TransformerConfig
 from reference.quantize.graph import trace
 from reference.quantize.scheme import Rule, Scheme, scheme_for
 from reference.quantize.sites import Role, Site, enumerate_sites

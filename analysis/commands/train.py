@@ -30,7 +30,7 @@ def train(
     Example: `hwsim train --out model --epochs 21`
     """
     from reference.data import corpus
-    from reference.model import TransformerConfig
+    from reference.models.translation import TransformerConfig
     from reference.train import TrainingRecipe, prepare
 
     config = TransformerConfig(

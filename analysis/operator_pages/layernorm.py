@@ -24,13 +24,13 @@ from analysis.operator_pages.study import (
 from hwsim.formats import IntFormat
 from hwsim.operators import layernorm as kernels
 from hwsim.program.targets import LayerNormMethod
-from reference.quantize.constants import (
+from reference.quantize.plan.constants import (
     AnyLayerNormConstants,
     IBertLayerNormConstants,
     PulpLayerNormConstants,
     TfliteLayerNormConstants,
 )
-from reference.quantize.exact_rows import LayerNormConstants
+from reference.quantize.strict.rows import LayerNormConstants
 
 PAGE = "layernorm"
 N = 256

@@ -8,11 +8,11 @@ from torch import nn
 
 from hwsim.formats import IntFormat
 from hwsim.program.targets import TARGETS, LayerNormMethod, SoftmaxMethod
-from reference.quantize.constants import AnyLayerNormConstants, AnySoftmaxConstants
 from reference.quantize.graph import Kind, Node, Symbol
-from reference.quantize.plan import Planner
-from reference.quantize.plan_layernorm import LAYERNORM
-from reference.quantize.plan_softmax import SOFTMAX
+from reference.quantize.plan.constants import AnyLayerNormConstants, AnySoftmaxConstants
+from reference.quantize.plan.layernorm import LAYERNORM
+from reference.quantize.plan.planner import Planner
+from reference.quantize.plan.softmax import SOFTMAX
 
 SITE = "operator.layernorm"
 """A name of which the planner knows that its weight is a gamma."""

@@ -25,8 +25,8 @@ from analysis.operator_pages.tables import exponential, interpolation_table, rec
 from hwsim.formats import IntFormat
 from hwsim.operators import softmax as kernels
 from hwsim.program.targets import SoftmaxMethod
-from reference.quantize.constants import SoftmaxConstants
-from reference.quantize.exact_rows import exp_table
+from reference.quantize.plan.constants import SoftmaxConstants
+from reference.quantize.strict.rows import exp_table
 
 PAGE = "softmax"
 SCALE = 0.05

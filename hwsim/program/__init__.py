@@ -1,7 +1,7 @@
 """The seam: what a program is, its file, and the proofs that it is sound. No kernel, no compiled code.
 
-`catalogue`, `operations` and `targets` are records, `program` is the manifest with its constants, `packing` stores these;
-`loading`, `validate` and `proofs` let in what is whole, consistent and safe, and nothing else.
+`catalogue`, `operations` and `targets` are records, `program` is the manifest with its constants, `packing` stores
+these; `loading`, `validate` and `proofs` let in what is whole, consistent and safe, and nothing else.
 """
 
 from hwsim.program.operations import Operation, written

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from reference.floating import FloatArithmetic
-from reference.model import Transformer
+from reference.models.translation import Transformer
 from reference.padding import full_sequence
 from reference.quantize.scheme import Estimator
 from reference.tokenizer import PAD

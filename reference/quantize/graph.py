@@ -6,11 +6,11 @@ from enum import Enum
 import torch
 from torch import Tensor, nn
 
-from reference.model import KeyValue, Mask, Transformer
+from reference.models.translation import KeyValue, Mask, Transformer
 
 
 class Kind(str, Enum):
-    """Operations of `reference.model.Arithmetic`, one member each."""
+    """Operations of `reference.models.translation.Arithmetic`, one member each."""
 
     EMBED = "embed"
     LINEAR = "linear"
@@ -49,7 +49,7 @@ class Node:
 
 
 class Tracer:
-    """`reference.model.Arithmetic` over symbols: runs the model once and keeps its nodes."""
+    """`reference.models.translation.Arithmetic` over symbols: runs the model once and keeps its nodes."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 
-from reference.model import Transformer
+from reference.models.translation import Transformer
 from reference.quantize.calibrate import Range
-from reference.quantize.plan import Plan, make_plan
+from reference.quantize.plan.planner import Plan, make_plan
 from reference.quantize.scheme import Scheme
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from hwsim.formats import Scaling
-from reference.quantize.constants import Quantizer
-from reference.quantize.snap import Snapped
+from reference.quantize.plan.constants import Quantizer
+from reference.quantize.plan.snap import Snapped
 
 UNIT = Fraction(1, 1 << 24)
 """Half a unit in the last place of float32, relative."""

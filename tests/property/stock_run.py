@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from hwsim.files import write_whole
 from hwsim.program.targets import DEFAULT_TARGET, TARGETS
-from reference.model import TransformerConfig
+from reference.models.translation import TransformerConfig
 from reference.quantize.scheme import Rule, Scheme
 from reference.quantize.sites import Role
 from tests.property.equality import RefusedError, prepare

@@ -13,7 +13,7 @@ from hwsim.machine.machine import STEPS
 from hwsim.operators import requantize, residual
 from hwsim.program import Program
 from hwsim.program import operations as ops
-from reference.model import TransformerConfig
+from reference.models.translation import TransformerConfig
 from reference.quantize.scheme import Rule, Scheme
 from tests.property import equality
 from tests.property.equality import compare

@@ -10,8 +10,8 @@ import torch
 from hwsim.formats import IntFormat, Scaling
 from hwsim.operators import requantize, residual
 from hwsim.program.targets import DEFAULT_TARGET, TARGETS, Target
-from reference.model import TransformerConfig
-from reference.quantize.constants import Quantizer
+from reference.models.translation import TransformerConfig
+from reference.quantize.plan.constants import Quantizer
 from reference.quantize.scheme import scheme_for
 from tests.property import stock
 from tests.property.equality import prepare

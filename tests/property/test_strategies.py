@@ -6,7 +6,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from hwsim.formats import Overflow
-from reference.model import TransformerConfig
+from reference.models.translation import TransformerConfig
 from reference.quantize.graph import trace
 from reference.quantize.sites import Role, enumerate_sites
 from reference.tokenizer import EOS, PAD

@@ -10,7 +10,7 @@ import torch
 from hwsim.machine.machine import operation_of
 from hwsim.program import Program
 from reference.checkpoint import save_checkpoint
-from reference.model import Transformer, TransformerConfig
+from reference.models.translation import Transformer, TransformerConfig
 
 
 def save_tiny_model(folder: Path, vocabulary: Path, *, tied: bool = True) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from reference.checkpoint import load_checkpoint, save_checkpoint
 from reference.data import ParallelText
-from reference.model import Transformer, TransformerConfig
+from reference.models.translation import Transformer, TransformerConfig
 from reference.tokenizer import train_tokenizer
 
 CONFIG = TransformerConfig(

@@ -15,7 +15,7 @@ from hwsim.formats import Granularity, Overflow, Rounding
 from hwsim.program.catalogue import CATALOGUE
 from hwsim.program.operations import Operation
 from hwsim.program.targets import TARGETS
-from reference.model import Transformer, TransformerConfig
+from reference.models.translation import Transformer, TransformerConfig
 from reference.quantize.graph import trace
 from reference.quantize.sites import enumerate_sites
 

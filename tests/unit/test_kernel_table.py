@@ -9,7 +9,7 @@ from torch import Tensor
 
 from analysis import kernel_trials
 from analysis.kernels import WIDTHS, KernelRow, kernel_table, measure
-from reference.quantize import exact
+from reference.quantize.strict import exact
 
 Table = dict[tuple[str, int], KernelRow]
 ELEMENTWISE = ("requantize", "shift", "residual add")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from reference.floating import FloatArithmetic
-from reference.model import Transformer, TransformerConfig, causal_mask, sinusoidal_positions, source_mask
+from reference.models.translation import Transformer, TransformerConfig, causal_mask, sinusoidal_positions, source_mask
 from reference.tokenizer import PAD
 
 SMALL = TransformerConfig(

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from analysis import plots
 from analysis.bleu import Bleu
 from analysis.sensitivity import Row
-from reference.model import Transformer, TransformerConfig
+from reference.models.translation import Transformer, TransformerConfig
 from reference.quantize.graph import trace
 from reference.quantize.sites import GROUPS, Role, Site, enumerate_sites
 

@@ -33,7 +33,7 @@ from hwsim.accelerator.cost.estimate import COST_MODEL
 from reference.checkpoint import save_checkpoint
 from reference.data import ParallelText
 from reference.floating import FloatArithmetic
-from reference.model import Transformer, TransformerConfig
+from reference.models.translation import Transformer, TransformerConfig
 from reference.quantize.origin import checkpoint_hash
 from reference.quantize.scheme import Rule, preset, scheme_for
 

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.commands.shared import choose_schemes
 from hwsim.formats import Accumulator, Granularity, Overflow
-from reference.model import Transformer, TransformerConfig
+from reference.models.translation import Transformer, TransformerConfig
 from reference.quantize.graph import trace
 from reference.quantize.scheme import PRESETS, Rule, Scheme, SiteSettings, preset, read_scheme
 from reference.quantize.sites import Role, Site, enumerate_sites

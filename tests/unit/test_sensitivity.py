@@ -31,10 +31,10 @@ from hwsim.program.targets import TARGETS as ACCELERATORS
 from reference.data import ParallelText
 from reference.decoding import greedy, length_limit
 from reference.lower import lower
-from reference.model import Transformer, TransformerConfig
+from reference.models.translation import Transformer, TransformerConfig
 from reference.quantize.calibrate import Range
 from reference.quantize.graph import trace
-from reference.quantize.plan import make_plan
+from reference.quantize.plan.planner import make_plan
 from reference.quantize.scheme import preset
 from reference.quantize.sites import GROUPS, Site, enumerate_sites
 from reference.tokenizer import PAD, Tokenizer

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from reference.model import Transformer, TransformerConfig
+from reference.models.translation import Transformer, TransformerConfig
 from reference.quantize.graph import Kind, trace
 from reference.quantize.sites import GROUPS, Role, Site, SiteSet, enumerate_sites, weight_site
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from reference.quantize.snap import (
+from reference.quantize.plan.snap import (
     MAX_SHIFT,
     Snapped,
     check_shift,

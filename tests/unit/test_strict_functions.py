@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hwsim.formats import Accumulator, IntFormat, Overflow
-from reference.quantize.exact import (
+from reference.quantize.strict.exact import (
     add,
     embed,
     quantize_bias,
@@ -20,7 +20,7 @@ from reference.quantize.exact import (
     scaled_int64,
     shift_right,
 )
-from reference.quantize.exact_matmul import matmul, matmul_ordered
+from reference.quantize.strict.matmul import matmul, matmul_ordered
 
 torch.set_num_threads(1)
 

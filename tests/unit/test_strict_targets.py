@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hwsim.formats import Accumulator, Granularity, IntFormat, Overflow, Scaling
-from reference.quantize.exact import requantize
-from reference.quantize.exact_layernorm import ibert_layernorm, inverse_sqrt, pulp_layernorm, tflite_layernorm
-from reference.quantize.exact_matmul import matmul_ordered
-from reference.quantize.exact_scaling import (
+from reference.quantize.strict.exact import requantize
+from reference.quantize.strict.layernorm import ibert_layernorm, inverse_sqrt, pulp_layernorm, tflite_layernorm
+from reference.quantize.strict.matmul import matmul_ordered
+from reference.quantize.strict.scaling import (
     divide_by_power,
     high_multiply,
     leading_zeros,
@@ -23,7 +23,7 @@ from reference.quantize.exact_scaling import (
     saturating_shift,
     scale,
 )
-from reference.quantize.exact_softmax import exp_q, gemmini_softmax, gemmlowp_softmax, ibert_softmax, itamax
+from reference.quantize.strict.softmax import exp_q, gemmini_softmax, gemmlowp_softmax, ibert_softmax, itamax
 
 torch.set_num_threads(1)
 

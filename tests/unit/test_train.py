@@ -19,7 +19,7 @@ from torch import Tensor
 
 from reference.checkpoint import load_checkpoint
 from reference.data import ParallelText
-from reference.model import TransformerConfig
+from reference.models.translation import TransformerConfig
 from reference.tokenizer import BOS, EOS, PAD, Tokenizer, train_tokenizer
 from reference.train import (
     Trainer,

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from hwsim.formats import Overflow
-from reference.model import Mask, Transformer
-from reference.quantize import exact, exact_layernorm, exact_matmul, exact_rows, exact_scaling, exact_softmax
-from reference.quantize.constants import (
+from reference.models.translation import Mask, Transformer
+from reference.quantize.plan.constants import (
     AddConstants,
     GemminiSoftmaxConstants,
     GemmlowpConstants,
@@ -21,9 +20,15 @@ from reference.quantize.constants import (
     SoftmaxConstants,
     TfliteLayerNormConstants,
 )
-from reference.quantize.exact_rows import LayerNormConstants
-from reference.quantize.plan import Plan
+from reference.quantize.plan.planner import Plan
 from reference.quantize.sites import POSITIONS_WEIGHT
+from reference.quantize.strict import exact
+from reference.quantize.strict import layernorm as exact_layernorm
+from reference.quantize.strict import matmul as exact_matmul
+from reference.quantize.strict import rows as exact_rows
+from reference.quantize.strict import scaling as exact_scaling
+from reference.quantize.strict import softmax as exact_softmax
+from reference.quantize.strict.rows import LayerNormConstants
 
 BETA_BITS = 48
 """Of LayerNorm's beta where its scale is a target's: I-BERT's is 2^-30 of the output's."""
@@ -46,7 +51,7 @@ class Row(NamedTuple):
 
 
 class StrictArithmetic:
-    """`reference.model.Arithmetic` on codes, by the equations of docs/numerics.md.
+    """`reference.models.translation.Arithmetic` on codes, by the equations of docs/numerics.md.
 
     Parameters
     ----------

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hwsim.formats import IntFormat
-from reference.quantize.exact_rows import LayerNormConstants
-from reference.quantize.snap import Snapped
+from reference.quantize.plan.snap import Snapped
+from reference.quantize.strict.rows import LayerNormConstants
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from hwsim.formats import Accumulator, Granularity, Overflow
-from reference.quantize.exact import FLOAT32_EXACT, FLOAT64_EXACT, reach, straight_through, tracked
+from reference.quantize.strict.exact import FLOAT32_EXACT, FLOAT64_EXACT, reach, straight_through, tracked
 
 PREFIX = 32
 """Of (A1), how many products are done one by one."""

@@ -7,18 +7,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hwsim.program.targets import SoftmaxMethod
-from reference.quantize.constants import (
+from reference.quantize.graph import Node
+from reference.quantize.plan.constants import (
     GemminiSoftmaxConstants,
     GemmlowpConstants,
     IBertSoftmaxConstants,
     ItaMaxConstants,
     SoftmaxConstants,
 )
-from reference.quantize.graph import Node
-from reference.quantize.snap import snap_down
+from reference.quantize.plan.snap import snap_down
 
 if TYPE_CHECKING:
-    from reference.quantize.plan import Planner
+    from reference.quantize.plan.planner import Planner
 
 MAX_ITAMAX_SHIFT = 8
 COARSEST = 0.6931

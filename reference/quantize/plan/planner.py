@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from hwsim.formats import IntFormat
 from hwsim.program.targets import Target
-from reference.model import Transformer
+from reference.models.translation import Transformer
 from reference.quantize.calibrate import Range
-from reference.quantize.constants import (
+from reference.quantize.graph import Graph, Kind, Node, trace
+from reference.quantize.plan.constants import (
     AddConstants,
     AnyLayerNormConstants,
     AnySoftmaxConstants,
@@ -24,14 +25,13 @@ from reference.quantize.constants import (
     ScoresConstants,
     WeightQuantizer,
 )
-from reference.quantize.exact_rows import LayerNormConstants
-from reference.quantize.graph import Graph, Kind, Node, trace
-from reference.quantize.plan_layernorm import LAYERNORM
-from reference.quantize.plan_residual import RESIDUAL
-from reference.quantize.plan_softmax import SOFTMAX, itamax_scale
+from reference.quantize.plan.layernorm import LAYERNORM
+from reference.quantize.plan.residual import RESIDUAL
+from reference.quantize.plan.snap import Snapped, check_shift, snap_around, snap_down, snap_together, snap_up
+from reference.quantize.plan.softmax import SOFTMAX, itamax_scale
 from reference.quantize.scheme import Scheme, SiteSettings
 from reference.quantize.sites import POSITIONS_WEIGHT, Role, Site, enumerate_sites, weight_site
-from reference.quantize.snap import Snapped, check_shift, snap_around, snap_down, snap_together, snap_up
+from reference.quantize.strict.rows import LayerNormConstants
 
 LOGIT_BITS = 32
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from hwsim.formats import IntFormat
-from reference.quantize.exact import CODE_BITS, magnitude, quotient, requantize, straight_through, tracked
-from reference.quantize.exact_matmul import accumulator_dtype
+from reference.quantize.strict.exact import CODE_BITS, magnitude, quotient, requantize, straight_through, tracked
+from reference.quantize.strict.matmul import accumulator_dtype
 
 MAX_SCORE_BITS = 12
 VARIANCE_END = 1 << 52

@@ -10,19 +10,19 @@ import torch
 from torch import nn
 
 from hwsim.program.targets import LayerNormMethod
-from reference.quantize.constants import (
+from reference.quantize.graph import Node
+from reference.quantize.plan.constants import (
     IBertLayerNormConstants,
     PulpLayerNormConstants,
     TfliteLayerNormConstants,
     WeightQuantizer,
 )
-from reference.quantize.exact_rows import LayerNormConstants, Rescale
-from reference.quantize.graph import Node
+from reference.quantize.plan.snap import snap_down, snap_up
 from reference.quantize.sites import weight_site
-from reference.quantize.snap import snap_down, snap_up
+from reference.quantize.strict.rows import LayerNormConstants, Rescale
 
 if TYPE_CHECKING:
-    from reference.quantize.plan import Planner
+    from reference.quantize.plan.planner import Planner
 
 MAX_PULP_SHIFT = 31
 IBERT_MULTIPLIER_BITS = 16

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hwsim.program.targets import ResidualMethod
-from reference.quantize.constants import AddConstants, RescaledAddConstants
 from reference.quantize.graph import Node
-from reference.quantize.snap import snap_around, snap_together
+from reference.quantize.plan.constants import AddConstants, RescaledAddConstants
+from reference.quantize.plan.snap import snap_around, snap_together
 
 if TYPE_CHECKING:
-    from reference.quantize.plan import Planner
+    from reference.quantize.plan.planner import Planner
 
 TFLITE_NARROW_SHIFT, TFLITE_WIDE_SHIFT = 20, 15
 """Bits that TFLite's ADD gains before it rescales: for results of 8 bits, and wider ones."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hwsim.formats import IntFormat, Scaling
-from reference.quantize.exact import (
+from reference.quantize.strict.exact import (
     FLOAT64_EXACT,
     check_carrier,
     check_range,

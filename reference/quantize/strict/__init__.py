@@ -1,0 +1,1 @@
+"""Strict fake-quant: a network on integer codes in float tensors, exactly as the machine computes them."""
