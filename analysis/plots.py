@@ -17,8 +17,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import SymmetricalLogLocator
 from numpy.typing import NDArray
 
-from analysis.bleu import Bleu
-from analysis.sensitivity import Kind, Row, layer_of
+from analysis.accuracy.bleu import Bleu
+from analysis.accuracy.sensitivity import Kind, Row, layer_of
 from hwsim.files import write_whole
 from reference.quantize.sites import GROUPS, Site
 

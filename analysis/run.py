@@ -6,10 +6,10 @@ from functools import partial
 
 import torch
 
-from analysis.accuracy import Accuracy, float_passes, measure_all
-from analysis.bleu import Bleu, bleu, paired_difference
-from analysis.equality import Equality, prove_equal
-from analysis.steppers import MachineStepper, float_stepper
+from analysis.accuracy.accuracy import Accuracy, float_passes, measure_all
+from analysis.accuracy.bleu import Bleu, bleu, paired_difference
+from analysis.proof.equality import Equality, prove_equal
+from analysis.translation.steppers import MachineStepper, float_stepper
 from analysis.workload import ROWS_PER_BATCH, Configuration, Model, by_length, calibrate_on_ids, configure
 from hwsim.accelerator.cost.estimate import Estimate, estimate
 from hwsim.accelerator.hardware import Hardware

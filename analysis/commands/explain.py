@@ -8,7 +8,7 @@ import typer
 from analysis.commands import options, shared
 
 if TYPE_CHECKING:
-    from analysis.explain import Dump
+    from analysis.proof.explain import Dump
     from analysis.workload import Model
     from hwsim.program import Program
     from reference.quantize.calibrate import Range
@@ -51,8 +51,8 @@ def explain(
     Examples: `hwsim explain int8.hwsim mine.hwsim` · `hwsim explain tflm tosa --config int8` ·
     `hwsim explain int8.hwsim dump.npz --plot why.png` · `hwsim explain int8.hwsim --schemes half_even,half_up`
     """
-    from analysis.explain import Dump, render
-    from analysis.explain import explain as explain_runs
+    from analysis.proof.explain import Dump, render
+    from analysis.proof.explain import explain as explain_runs
     from analysis.workload import load_model
     from hwsim.program.targets import TARGETS
     from reference.quantize.scheme import NATIVE
@@ -118,7 +118,7 @@ class _Bench:
     def other(
         self, name: str, first: "Program", site: str | None, shape: str | None, call: str | None
     ) -> "Program | Dump":
-        from analysis.explain import read_dump
+        from analysis.proof.explain import read_dump
 
         path = Path(name)
         if path.is_dir() or path.suffix == ".npz" or shape is not None:
@@ -143,7 +143,7 @@ def _compare_schemes(
     steps: int | None,
     json: Path | None,
 ) -> None:
-    from analysis.explain import compare_schemes
+    from analysis.proof.explain import compare_schemes
 
     parts = [name.strip() for name in names.split(",")]
     if len(parts) != 2:

@@ -37,8 +37,8 @@ def show(
     """
     import msgspec
 
-    from analysis.accumulators import safe_widths, width_table
-    from analysis.show import describe, header, render
+    from analysis.accuracy.accumulators import safe_widths, width_table
+    from analysis.inspect.show import describe, header, render
     from hwsim.files import write_whole
     from hwsim.program.loading import load
 
@@ -60,7 +60,7 @@ def show(
 
 def _observe(program: "ir.Program", text: Path | None, sentences: int | None, model: Path | None) -> Observed:
     """What the running sums of every accumulator reach while a text is translated greedily."""
-    from analysis.accumulators import Watch
+    from analysis.accuracy.accumulators import Watch
     from analysis.run import translate_integer
     from analysis.workload import load_model, match_tokenizer
 

@@ -21,8 +21,8 @@ def vectors(
 
     Example: `hwsim vectors int8.hwsim --site 'encoder.0.*.softmax.output' --out vectors`
     """
+    from analysis.inspect.vectors import write_vectors
     from analysis.report import check_target
-    from analysis.vectors import write_vectors
     from analysis.workload import load_model, match_tokenizer
     from hwsim.machine.machine import Machine
     from hwsim.program.loading import load

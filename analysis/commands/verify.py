@@ -74,8 +74,8 @@ def _verify_program(
     beam: int,
     out: Path | None,
 ) -> None:
-    from analysis import verification
-    from analysis.accumulators import parse_accumulator
+    from analysis.accuracy.accumulators import parse_accumulator
+    from analysis.proof import verification
     from analysis.report import check_target, context
     from analysis.workload import load_model, reconfigure
 
@@ -134,7 +134,7 @@ def _lines(text: Path | None, reference: Path | None) -> tuple[Any, Any]:
 
 
 def _verify_kernels(out: Path | None) -> None:
-    from analysis.kernel_report import print_and_write
+    from analysis.pages.kernels import print_and_write
 
     if out is not None:
         from analysis.report import check_target

@@ -11,7 +11,7 @@ from analysis.estimates import gemm, records, tables
 from analysis.estimates.machine import machine, options
 from analysis.estimates.outputs import check_files, check_folder
 from analysis.estimates.request import Priced, Request, check, flag, priced, refuse_untiled
-from analysis.targets import Provenance, program_provenance
+from analysis.inspect.targets import Provenance, program_provenance
 from hwsim.accelerator.cost.estimate import Estimate, estimate
 from hwsim.files import write_whole
 
@@ -97,7 +97,7 @@ def _written(request: Request, found: Priced, result: Estimate, output: Output) 
         makers.append(_file(output.trace, trace(result).encode()))
     if output.plots is not None:
         from analysis.estimates.figures import pictures
-        from analysis.report.folder import write_folder
+        from analysis.output.folder import write_folder
 
         folder, (files, notes) = output.plots, pictures(request, found, result)
         makers.append(lambda: write_folder(folder, files))

@@ -31,7 +31,7 @@ def check_folder(name: str, folder: Path, files: Mapping[str, Path]) -> None:
     ValueError
         Names options and path.
     """
-    from analysis.report.folder import check_target
+    from analysis.output.folder import check_target
 
     try:
         check_target(folder)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from analysis.targets import Provenance
+from analysis.inspect.targets import Provenance
 from hwsim.accelerator.cost.estimate import COST_MODEL, Estimate, LayerCost, PhaseCost
 from hwsim.accelerator.cost.pricing import Cost
 from hwsim.accelerator.cycles import Cycles

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.estimates.rows import rows, shortened
-from analysis.targets import Provenance
+from analysis.inspect.targets import Provenance
 from hwsim.accelerator.cost.estimate import Estimate, PhaseCost
 from hwsim.accelerator.cost.pricing import Cost
 from hwsim.accelerator.cycles import Cycles

@@ -7,7 +7,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from analysis.report.numbers import count, energy, fixed, si, signed
+from analysis.accuracy.sensitivity import Row
+from analysis.output.numbers import count, energy, fixed, si, signed
 from analysis.report.page import pivot
 from analysis.report.records import (
     Record,
@@ -20,7 +21,6 @@ from analysis.report.records import (
     verdict,
 )
 from analysis.run import RunResult
-from analysis.sensitivity import Row
 
 LONGEST_NAME = 18
 EMPTY = "; an empty cell: its operators have no constants at that width, or it was not measured"

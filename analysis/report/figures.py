@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from analysis import plots
+from analysis.accuracy.sensitivity import Kind, Row
 from analysis.report.records import accelerators, configuration_names
 from analysis.run import ConfigurationResult, RunResult
-from analysis.sensitivity import Kind, Row
 from hwsim.accelerator.cost.estimate import Estimate
 from hwsim.accelerator.prices import AJ_PER_PJ
 from hwsim.program.targets import DEFAULT_TARGET

@@ -7,8 +7,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from analysis.output import numbers
 from analysis.plots import DOTS_PER_INCH
-from analysis.report import numbers
 from analysis.report.figures import Picture
 from analysis.report.records import Record, configuration_names
 from analysis.run import RunResult
@@ -21,7 +21,7 @@ _SENSITIVITIES = (("sensitivity", "group"), ("sensitivity_by_layer", "layer"))
 def page(result: RunResult, report: Record, images: Sequence[Picture]) -> str:
     """`report.html`. Sentences, names and commands are untrusted text: the template escapes all of them."""
     environment = Environment(
-        loader=PackageLoader("analysis", "templates"),
+        loader=PackageLoader("analysis.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

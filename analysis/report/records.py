@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
-from analysis.bleu import Bleu
-from analysis.equality import Divergence, Equality
+from analysis.accuracy.bleu import Bleu
+from analysis.accuracy.sensitivity import Row
 from analysis.estimates.records import configuration_record as mapping_record
 from analysis.estimates.records import phase_record
-from analysis.report.provenance import Context
+from analysis.inspect.targets import Provenance, provenance
+from analysis.output.provenance import Context
+from analysis.proof.equality import Divergence, Equality
 from analysis.run import ConfigurationResult, RunResult
-from analysis.sensitivity import Row
-from analysis.targets import Provenance, provenance
 from hwsim.accelerator.cost.estimate import COST_MODEL, Estimate, PhaseCost
 from hwsim.accelerator.prices import AJ_PER_PJ, prices_of
 from hwsim.machine.zeros import ZeroCounts

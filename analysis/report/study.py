@@ -8,12 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from analysis.report.figures import sensitivity_pictures
-from analysis.report.folder import write_folder
-from analysis.report.provenance import Context
-from analysis.report.records import accelerators, scheme_provenance, sensitivity_record
-from analysis.report.tables import sensitivity_csv
-from analysis.sensitivity import (
+from analysis.accuracy.sensitivity import (
     BITS,
     KINDS,
     Kind,
@@ -24,7 +19,12 @@ from analysis.sensitivity import (
     passes_by_length,
     sensitivity,
 )
-from analysis.targets import Provenance
+from analysis.inspect.targets import Provenance
+from analysis.output.folder import write_folder
+from analysis.output.provenance import Context
+from analysis.report.figures import sensitivity_pictures
+from analysis.report.records import accelerators, scheme_provenance, sensitivity_record
+from analysis.report.tables import sensitivity_csv
 from analysis.workload import Model
 from hwsim.program.targets import DEFAULT_TARGET
 from reference.data import ParallelText

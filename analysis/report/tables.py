@@ -4,10 +4,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from analysis.accuracy.sensitivity import Row
 from analysis.estimates.records import csv_text, layer_rows
 from analysis.report.records import Record, configuration_names, finite
 from analysis.run import RunResult
-from analysis.sensitivity import Row
 
 _BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
 """Whatever some reader takes for the end of a field or of a line."""

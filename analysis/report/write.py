@@ -4,14 +4,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis.accuracy.sensitivity import Row
+from analysis.output.folder import check_target, write_folder
+from analysis.output.provenance import Context
 from analysis.report.figures import pictures
-from analysis.report.folder import check_target, write_folder
 from analysis.report.page import page
-from analysis.report.provenance import Context
 from analysis.report.records import report_record
 from analysis.report.tables import table_files
 from analysis.run import RunResult
-from analysis.sensitivity import Row
 
 
 def report_files(result: RunResult, rows: Sequence[Row], context: Context) -> dict[str, bytes]:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from analysis.accumulators import Watch, in_words, parse_accumulator, safe_widths
-from analysis.steppers import MachineStepper
+from analysis.accuracy.accumulators import Watch, in_words, parse_accumulator, safe_widths
+from analysis.translation.steppers import MachineStepper
 from hwsim.formats import Accumulator, Counter, Granularity, Overflow
 from hwsim.machine.machine import Machine
 from hwsim.program import Program

@@ -3,7 +3,7 @@
 import pytest
 from sacrebleu.metrics.bleu import BLEU
 
-from analysis import bleu as ours
+from analysis.accuracy import bleu as ours
 
 REFERENCES = ["the cat sat on the mat .", "a menu opens when you click it .", "delete the selected rows now ."] * 8
 HYPOTHESES = ["the cat sat on a mat .", "a menu opens if you click on it .", "delete selected rows ."] * 8

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.divergence import before_rounding, tie_distance
-from analysis.equality import Divergence, Equality, Lockstep, prove_equal
+from analysis.proof.divergence import before_rounding, tie_distance
+from analysis.proof.equality import Divergence, Equality, Lockstep, prove_equal
 from analysis.run import prove_text
-from analysis.steppers import MachineStepper, strict_stepper
+from analysis.translation.steppers import MachineStepper, strict_stepper
 from analysis.workload import Configuration, Model, calibrate_model, configure, load_model
 from hwsim.formats import Accumulator, Overflow
 from hwsim.machine.machine import Machine, operation_of

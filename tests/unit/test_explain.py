@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from analysis.explain import Explanation, SiteReport, explain, read_dump, render
-from analysis.explain.records import UNEXPLAINED
-from analysis.steppers import MachineStepper
+from analysis.proof.explain import Explanation, SiteReport, explain, read_dump, render
+from analysis.proof.explain.records import UNEXPLAINED
+from analysis.translation.steppers import MachineStepper
 from hwsim.formats import Accumulator, Overflow, Rounding
 from hwsim.machine.machine import Machine, operation_of
 from hwsim.program import Program

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.explain import explain, parse_call, read_dump
-from analysis.explain.dump import Call, read_hex
-from analysis.vectors import readmemh, write_vectors
+from analysis.inspect.vectors import readmemh, write_vectors
+from analysis.proof.explain import explain, parse_call, read_dump
+from analysis.proof.explain.dump import Call, read_hex
 from hwsim.formats import IntFormat, Rounding
 from hwsim.machine.machine import Machine
 from hwsim.program import Program

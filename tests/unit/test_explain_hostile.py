@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.explain import npz, read_dump
-from analysis.vectors import write_vectors
+from analysis.inspect.vectors import write_vectors
+from analysis.proof.explain import npz, read_dump
 from hwsim.machine.machine import Machine
 from hwsim.program import Program
 from reference.quantize.scheme import Scheme

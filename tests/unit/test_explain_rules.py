@@ -12,13 +12,13 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from analysis.divergence import Stage
-from analysis.divergence.stage import ROUNDINGS, wrapped
-from analysis.explain import Cause, Explanation, compare_schemes, explain, render
-from analysis.explain.plot import figure
-from analysis.explain.records import DEFINITIONS
-from analysis.explain.rules import Rounded, explain_rounding, observe, rank
-from analysis.explain.schemes import nearest
+from analysis.proof.divergence import Stage
+from analysis.proof.divergence.stage import ROUNDINGS, wrapped
+from analysis.proof.explain import Cause, Explanation, compare_schemes, explain, render
+from analysis.proof.explain.plot import figure
+from analysis.proof.explain.records import DEFINITIONS
+from analysis.proof.explain.rules import Rounded, explain_rounding, observe, rank
+from analysis.proof.explain.schemes import nearest
 from hwsim.formats import IntFormat
 from hwsim.program import Program
 from hwsim.program.catalogue import CATALOGUE

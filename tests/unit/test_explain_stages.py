@@ -5,9 +5,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from analysis.divergence import Stage, before_rounding, stages, tie_distance
-from analysis.divergence.stage import NEAREST, ROUNDINGS, binary32, wrapped
-from analysis.steppers import MachineStepper
+from analysis.proof.divergence import Stage, before_rounding, stages, tie_distance
+from analysis.proof.divergence.stage import NEAREST, ROUNDINGS, binary32, wrapped
+from analysis.translation.steppers import MachineStepper
 from hwsim.formats import IntFormat
 from hwsim.machine.machine import Machine
 from hwsim.program.operations import written

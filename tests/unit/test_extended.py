@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from analysis.targets import program_provenance
+from analysis.inspect.targets import program_provenance
 from hwsim.formats import Accumulator, Overflow
 from hwsim.program import Program
 from hwsim.program.targets import TARGETS, target

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from analysis.targets import program_provenance
+from analysis.inspect.targets import program_provenance
 from hwsim.program import Program
 from reference.quantize.origin import read_origin
 from reference.quantize.scheme import Scheme

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.operator_pages import pages, softmax, tables
-from analysis.operator_pages.study import encoded, errors, finding, signed
-from analysis.operator_pages.where import LIVES, Place
+from analysis.pages.operators import pages, softmax, tables
+from analysis.pages.operators.study import encoded, errors, finding, signed
+from analysis.pages.operators.where import LIVES, Place
 from hwsim.formats import Rounding
 from hwsim.program.catalogue import CATALOGUE
 from hwsim.program.targets import TARGETS
@@ -26,7 +26,7 @@ STUDIED = json.loads((DOCS / pages.ERRORS).read_text())
 
 @pytest.mark.parametrize("path", list(pages.generated(DOCS)), ids=lambda path: path.name)
 def test_pages_are_what_the_generator_makes(path: Path) -> None:
-    assert path.read_text() == pages.generated(DOCS)[path], "run python -m analysis.operator_pages --pages"
+    assert path.read_text() == pages.generated(DOCS)[path], "run python -m analysis.pages.operators --pages"
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: f"{place.name} {place.equations}")

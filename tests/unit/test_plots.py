@@ -11,8 +11,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from analysis import plots
-from analysis.bleu import Bleu
-from analysis.sensitivity import Row
+from analysis.accuracy.bleu import Bleu
+from analysis.accuracy.sensitivity import Row
 from reference.models.translation import Transformer, TransformerConfig
 from reference.quantize.graph import trace
 from reference.quantize.sites import GROUPS, Role, Site, enumerate_sites

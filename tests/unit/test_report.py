@@ -18,16 +18,18 @@ from lxml import html
 from rich.console import Console
 from rich.table import Table
 
-from analysis import accuracy, plots
-from analysis.accuracy import float_passes
-from analysis.equality import Divergence
-from analysis.report import check_target, context, folder, sensitivity_table, summary_table, write_report
-from analysis.report.numbers import duration, energy, fixed, si, signed, significant
+from analysis import plots
+from analysis.accuracy import accuracy
+from analysis.accuracy.accuracy import float_passes
+from analysis.accuracy.sensitivity import Row
+from analysis.output import folder
+from analysis.output.numbers import duration, energy, fixed, si, signed, significant
+from analysis.output.provenance import Context
+from analysis.proof.equality import Divergence
+from analysis.report import check_target, context, sensitivity_table, summary_table, write_report
 from analysis.report.page import pivots
-from analysis.report.provenance import Context
 from analysis.report.records import configuration_names, finite
 from analysis.run import RunResult, run
-from analysis.sensitivity import Row
 from analysis.workload import Model, calibrate_model, load_model
 from hwsim.accelerator.cost.estimate import COST_MODEL
 from reference.checkpoint import save_checkpoint

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 import torch
 
-from analysis import sensitivity as subject
-from analysis.accuracy import FloatPass, float_passes, measure
-from analysis.bleu import bleu
-from analysis.sensitivity import (
+from analysis.accuracy import sensitivity as subject
+from analysis.accuracy.accuracy import FloatPass, float_passes, measure
+from analysis.accuracy.bleu import bleu
+from analysis.accuracy.sensitivity import (
     BITS,
     KINDS,
     Row,
@@ -24,7 +24,7 @@ from analysis.sensitivity import (
     targets,
     variant,
 )
-from analysis.steppers import MachineStepper
+from analysis.translation.steppers import MachineStepper
 from analysis.workload import Model, calibrate_model
 from hwsim.machine.machine import Machine
 from hwsim.program.targets import TARGETS as ACCELERATORS

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from analysis.show import Description, describe, render, show
+from analysis.inspect.show import Description, describe, render, show
 from hwsim.formats import Accumulator, Granularity, Overflow
 from hwsim.program import Program
 from hwsim.program.catalogue import Dyadic

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from analysis.targets import OPERATORS, details, overview, program_provenance, provenance, schemes
+from analysis.inspect.targets import OPERATORS, details, overview, program_provenance, provenance, schemes
 from hwsim.program import Program
 from hwsim.program.catalogue import CATALOGUE
 from hwsim.program.targets import TARGETS

@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from analysis.steppers import MachineStepper
-from analysis.vectors import MANIFEST, readmemh, write_vectors
+from analysis.inspect.vectors import MANIFEST, readmemh, write_vectors
+from analysis.translation.steppers import MachineStepper
 from hwsim.formats import Accumulator, Counter, Granularity, IntFormat, Overflow
 from hwsim.machine.machine import Machine
 from hwsim.program import Manifest, Program

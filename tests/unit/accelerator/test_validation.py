@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from analysis.operator_pages.pages import replaced
-from analysis.validation import Fit, Point, Role, fits, silicon, speed, validation, vela
-from analysis.validation.page import PAGE, RECORD, conditions, figure, page, records
-from analysis.validation.points import Band, array_pj_per_mac, pj_per_mac, within
+from analysis.pages.operators.pages import replaced
+from analysis.pages.validation import Fit, Point, Role, fits, silicon, speed, validation, vela
+from analysis.pages.validation.page import PAGE, RECORD, conditions, figure, page, records
+from analysis.pages.validation.points import Band, array_pj_per_mac, pj_per_mac, within
 from hwsim.accelerator.cost import products
 from hwsim.accelerator.cost.estimate import estimate
 from hwsim.accelerator.events import Component
@@ -149,13 +149,13 @@ def test_column_constants_are_in_velas_totals() -> None:
 
 def test_the_page_has_what_the_code_generates() -> None:
     text = (DOCS / PAGE).read_text()
-    assert page(text, POINTS, FITS) == text, "run python -m analysis.validation"
+    assert page(text, POINTS, FITS) == text, "run python -m analysis.pages.validation"
 
 
 def test_the_record_is_what_the_code_computes() -> None:
     recorded: dict[str, Any] = json.loads((DOCS / RECORD).read_text())
-    assert recorded.pop("context")["command"] == "python -m analysis.validation"
-    assert recorded == json.loads(json.dumps(records(POINTS, FITS))), "run python -m analysis.validation"
+    assert recorded.pop("context")["command"] == "python -m analysis.pages.validation"
+    assert recorded == json.loads(json.dumps(records(POINTS, FITS))), "run python -m analysis.pages.validation"
 
 
 def test_every_point_has_its_conditions_once() -> None:

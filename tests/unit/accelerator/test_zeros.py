@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from analysis.steppers import MachineStepper
+from analysis.translation.steppers import MachineStepper
 from hwsim.accelerator.lowered import program_workload
 from hwsim.formats import IntFormat
 from hwsim.machine.machine import Machine

@@ -1,0 +1,139 @@
+"""Teacher-forced accuracy against the float model: loss, and error of every site."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reference.floating import FloatArithmetic
+from reference.models.translation import Transformer
+from reference.padding import full_sequence
+from reference.quantize.plan.planner import Plan
+from reference.quantize.strict.strict import StrictArithmetic
+from reference.tokenizer import PAD
+from reference.train import Batch, loss_per_token, teacher_forced
+
+
+def decibel(signal: float, noise: float) -> float:
+    """Signal-to-noise ratio in dB; infinite without noise."""
+    if noise == 0.0:
+        return math.inf
+    return 10.0 * math.log10(signal / noise) if signal > 0.0 else -math.inf
+
+
+@dataclass(kw_only=True)
+class SiteError:
+    """Running sums that compare one site with its float value."""
+
+    count: int = 0
+    signal: float = 0.0
+    noise: float = 0.0
+    product: float = 0.0
+    quantized: float = 0.0
+    max_error: float = 0.0
+
+    def add(self, real: Tensor, quantized: Tensor) -> None:
+        error = quantized - real
+        self.count += real.numel()
+        self.signal += float(real.square().sum())
+        self.noise += float(error.square().sum())
+        self.product += float((real * quantized).sum())
+        self.quantized += float(quantized.square().sum())
+        self.max_error = max(self.max_error, float(error.abs().max()))
+
+    @property
+    def sqnr_db(self) -> float:
+        return decibel(self.signal, self.noise)
+
+    @property
+    def cosine(self) -> float:
+        norm = math.sqrt(self.signal * self.quantized)
+        return self.product / norm if norm else math.nan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Losses in nat per token, and errors by site (only the logits' unless all were asked for)."""
+
+    loss_float: float
+    loss_quantized: float
+    sites: dict[str, SiteError]
+
+    @property
+    def loss_increase(self) -> float:
+        return self.loss_quantized - self.loss_float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloatPass:
+    """One batch through the float model: logits, loss summed over tokens, and sites if wanted."""
+
+    batch: Batch
+    logits: Tensor
+    loss: float
+    sites: dict[str, Tensor]
+
+
+def float_passes(model: Transformer, batches: Iterable[Batch], *, keep_sites: bool = False) -> Iterator[FloatPass]:
+    """Run the float model batch by batch. All sites of a long text would not fit in memory, so they stream."""
+    for batch in batches:
+        sites: dict[str, Tensor] = {}
+        ops = FloatArithmetic(sites.__setitem__ if keep_sites else None)
+        with torch.inference_mode():
+            logits = teacher_forced(model, ops, batch)
+            loss = loss_per_token(logits, batch.labels, reduction="sum").item()
+        yield FloatPass(batch=batch, logits=logits, loss=loss, sites=sites)
+
+
+def measure(model: Transformer, plan: Plan, passes: Iterable[FloatPass]) -> Accuracy:
+    """`measure_all` of one plan."""
+    return measure_all(model, [plan], passes)[0]
+
+
+@torch.inference_mode()
+def measure_all(model: Transformer, plans: Sequence[Plan], passes: Iterable[FloatPass]) -> list[Accuracy]:
+    """Strict fake-quant under each plan against one float model, teacher-forced on the reference target.
+
+    By the equality that `analysis.proof.equality` proves, this is the integer machine's accuracy too. Each batch of the
+    float model meets all plans before the next, so that it is run once and never kept.
+    """
+    meters = [_Meter(model, plan) for plan in plans]
+    for one in passes:
+        for meter in meters:
+            meter.add(one)
+    return [meter.result() for meter in meters]
+
+
+class _Meter:
+    """Running sums of one plan."""
+
+    def __init__(self, model: Transformer, plan: Plan) -> None:
+        self._model, self._plan = model, plan
+        self._codes: dict[str, Tensor] = {}
+        self._strict = StrictArithmetic(model, plan, self._codes.__setitem__)
+        self._sites: dict[str, SiteError] = {}
+        self._float_loss, self._quantized_loss, self._tokens = 0.0, 0.0, 0
+
+    def add(self, one: FloatPass) -> None:
+        """Take in a batch; sites of the float model that the plan does not quantize are passed over."""
+        visible, logits_site = full_sequence(one.batch.source, one.batch.target, PAD), self._plan.graph.logits.site
+        logits = visible.select(logits_site, teacher_forced(self._model, self._strict, one.batch).codes)
+        labels = one.batch.labels[one.batch.labels != PAD]
+        self._quantized_loss += loss_per_token(logits * self._plan.logit_scale, labels, reduction="sum").item()
+        self._float_loss += one.loss
+        self._tokens += len(labels)
+        for site, real in (one.sites or {logits_site: one.logits}).items():
+            quantizer = self._plan.quantizers.get(site)
+            if quantizer is not None:
+                value = (visible.select(site, self._codes[site]).double() - quantizer.zero_point) * quantizer.scale
+                self._sites.setdefault(site, SiteError()).add(visible.select(site, real).double(), value)
+        self._codes.clear()
+
+    def result(self) -> Accuracy:
+        return Accuracy(
+            loss_float=self._float_loss / self._tokens,
+            loss_quantized=self._quantized_loss / self._tokens,
+            sites=self._sites,
+        )

@@ -1,0 +1,1 @@
+"""What is in a program, and whose arithmetic it is."""

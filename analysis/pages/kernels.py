@@ -1,0 +1,71 @@
+"""The kernel table: printed, and written as JSON with an error plot for each kernel."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from analysis import plots
+from analysis.accuracy.kernels import BINS_PER_LSB, KernelRow, kernel_table
+from analysis.output.folder import write_folder
+from analysis.output.provenance import context
+from analysis.report.records import finite
+
+SEED = 2026
+
+
+def print_and_write(out: Path | None, arguments: Sequence[str], show: Callable[..., None]) -> bool:
+    """Run all kernels; whether every code equals fake-quant's."""
+    began = time.perf_counter()
+    rows = kernel_table(SEED)
+    show(table(rows))
+    if out is not None:
+        record = {
+            "context": asdict(context(arguments, None, time.perf_counter() - began, SEED)),
+            "kernels": [_record(row) for row in rows],
+        }
+        write_folder(
+            out, {"kernels.json": (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()} | _plots(rows)
+        )
+    return not any(row.codes_different for row in rows)
+
+
+def _record(row: KernelRow) -> dict[str, Any]:
+    fields = asdict(row) | {"sqnr_db": finite(row.sqnr_db)}
+    return {name: value for name, value in fields.items() if name not in ("error_lsb", "error_counts")}
+
+
+def _plots(rows: Sequence[KernelRow]) -> dict[str, bytes]:
+    """One error histogram a kernel, widths side by side."""
+    files = {}
+    for kernel in dict.fromkeys(row.kernel for row in rows):
+        histograms = {row.bits: (row.error_lsb, row.error_counts) for row in rows if row.kernel == kernel}
+        figure = plots.error_histogram(kernel, histograms, 1 / BINS_PER_LSB)
+        files[f"{kernel.lower().replace(' ', '_')}.png"] = plots.png(figure)
+    return files
+
+
+def table(rows: Sequence[KernelRow]) -> Table:
+    """Codes compared and different, and the error against real mathematics in steps of the output (LSB)."""
+    result = Table(title="Kernels against strict fake-quant (codes) and real mathematics (error)")
+    left = ("kernel", "inputs")
+    for name in ("kernel", "bits", "inputs", "codes", "different", "max LSB", "mean LSB", "SQNR dB"):
+        result.add_column(name, justify="left" if name in left else "right")
+    for row in rows:
+        kind = "all" if row.exhausted else "sampled"
+        sqnr = finite(row.sqnr_db)
+        result.add_row(
+            row.kernel,
+            str(row.bits),
+            f"{row.inputs:,} {row.unit} ({kind})",
+            f"{row.codes_compared:,}",
+            str(row.codes_different),
+            f"{row.max_error_lsb:.3f}",
+            f"{row.mean_error_lsb:.3f}",
+            "exact" if sqnr is None else f"{sqnr:.1f}",
+        )
+    return result

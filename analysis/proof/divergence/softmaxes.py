@@ -1,0 +1,135 @@
+"""The last rounding of every softmax: docs/numerics.md, section 4, and docs/operators/softmax.md."""
+
+from typing import NamedTuple
+
+from analysis.proof.divergence.element import Element, find_stage
+from analysis.proof.divergence.stage import Stage, half_even
+from hwsim.arithmetic.gemmlowp import (
+    count_leading_zeros32,
+    doubling_high_multiply,
+    exp_on_negative,
+    one_over_one_plus,
+    rounding_divide,
+)
+from hwsim.program.operations import AnySoftmax, GemminiSoftmax, GemmlowpSoftmax, IBertSoftmax, ItaMax, Softmax
+
+INT16_CODES = (1 << 16) - 1
+
+
+class Distances(NamedTuple):
+    """The row of scores: (4a) for allowed keys, None for masked ones."""
+
+    of: list[int | None]
+
+    @property
+    def allowed(self) -> list[int]:
+        return [d for d in self.of if d is not None]
+
+
+def distances(operation: AnySoftmax, at: Element) -> Distances:
+    """Distance of every allowed key of the element's row from the greatest."""
+    scores = at.row(operation.input)
+    allowed = [True] * len(scores)
+    if operation.mask is not None:
+        allowed = [bool(x) for x in at.values[operation.mask][at.index[0]]]
+    greatest = max((x for x, ok in zip(scores, allowed, strict=True) if ok), default=0)
+    return Distances([greatest - x if ok else None for x, ok in zip(scores, allowed, strict=True)])
+
+
+@find_stage.register
+def _softmax(operation: Softmax, at: Element) -> Stage | None:
+    """(4d) and (4e); the numerator is an entry of the table."""
+    if at.site == operation.denominator:
+        return at.scaled(sum(at.row(operation.numerator)), operation.denominator_requantization, lowest=1)
+    if at.site == operation.output:
+        (denominator,) = at.row(operation.denominator)
+        return at.scaled(at.of(operation.numerator), operation.output_requantization, denominator)
+    return None
+
+
+@find_stage.register
+def _gemmlowp(operation: GemmlowpSoftmax, at: Element) -> Stage | None:
+    """(S1) to (S5)."""
+
+    def power(d: int) -> int:
+        return int(exp_on_negative(doubling_high_multiply(-d << operation.left_shift, operation.multiplier)))
+
+    def row() -> tuple[list[int | None], int, int]:
+        furthest = (31 << 26) >> operation.left_shift
+        powers = [None if d is None or d > furthest else power(d) for d in distances(operation, at).of]
+        total = sum(int(rounding_divide(p, 12)) for p in powers if p is not None)
+        zeros = int(count_leading_zeros32(total))
+        return powers, zeros, int(one_over_one_plus((total << zeros) - (1 << 31))) if total else 0
+
+    powers, zeros, reciprocal = at.shared(row)
+    mine = powers[at.index[-1]]
+    if mine is None:
+        return None
+    bits = at.program.tensors[at.site].format.bits
+    stage = at.stage(int(doubling_high_multiply(reciprocal, mine)), 1, 12 - zeros + 31 - bits, "half_away")
+    return stage._replace(zero_point=-(1 << (bits - 1)))
+
+
+@find_stage.register
+def _ibert(operation: IBertSoftmax, at: Element) -> Stage | None:
+    """(S10) to (S14)."""
+
+    def power(d: int) -> int:
+        y = max(-d, -30 * operation.ln2)
+        z = -y // operation.ln2
+        r = y + operation.ln2 * z
+        exact = max(0, ((r + operation.b) * r + operation.c) << (30 - z))
+        return min(INT16_CODES, half_even(exact * operation.multiplier, 1 << operation.shift))
+
+    def row() -> tuple[list[int | None], int]:
+        powers = [None if d is None else power(d) for d in distances(operation, at).of]
+        return powers, (1 << 32) // max(1, sum(p for p in powers if p is not None))
+
+    powers, factor = at.shared(row)
+    mine = powers[at.index[-1]]
+    bits = at.program.tensors[at.site].format.bits
+    return None if mine is None else at.stage(mine * factor, 1, 32 - bits, "floor")
+
+
+@find_stage.register
+def _itamax(operation: ItaMax, at: Element) -> Stage | None:
+    """(S15) to (S17)."""
+    bits = at.program.tensors[at.site].format.bits
+
+    def shift(d: int) -> int:
+        return d if operation.shift == 0 else (d + (1 << (operation.shift - 1))) >> operation.shift
+
+    def row() -> tuple[list[int | None], int]:
+        of = distances(operation, at).of
+        group, total, nearest = operation.group or len(of), 0, None
+        for start in range(0, len(of), group):
+            seen = [d for d in of[start : start + group] if d is not None]
+            if not seen:
+                continue
+            if nearest is None or min(seen) < nearest:
+                total >>= 0 if nearest is None else shift(nearest - min(seen))
+                nearest = min(seen)
+            total += sum(256 >> shift(d - nearest) for d in seen)
+        return of, ((1 << bits) - 1) * 256 // max(1, total)
+
+    of, inverse = at.shared(row)
+    mine = of[at.index[-1]]
+    return None if mine is None else at.stage(inverse, 1, shift(mine), "floor")
+
+
+@find_stage.register
+def _gemmini(operation: GemminiSoftmax, at: Element) -> Stage | None:
+    """(S18) and (S19)."""
+
+    def power(d: int) -> int:
+        z = (d * (65536 // operation.ln2)) >> 16
+        return ((-d + z * operation.ln2 + operation.b) ** 2 + operation.c) >> z
+
+    def row() -> tuple[list[int | None], int]:
+        powers = [None if d is None else power(d) for d in distances(operation, at).of]
+        return powers, max(1, sum(p for p in powers if p is not None))
+
+    powers, total = at.shared(row)
+    mine = powers[at.index[-1]]
+    bits = at.program.tensors[at.site].format.bits
+    return None if mine is None else at.stage(mine, (1 << (bits - 1)) - 1, 0, "half_even", divisor=total)

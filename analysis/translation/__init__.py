@@ -1,0 +1,1 @@
+"""Translating with a float model, with fake-quant and with the machine."""
