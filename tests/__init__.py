@@ -1,0 +1,8 @@
+"""Where things lie, for tests at any depth."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+"""The repository."""
+GOLDEN = ROOT / "tests" / "golden"
+"""Published numbers, with their sources."""

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
+
 PACKAGES = ("hwsim", "reference", "analysis", "tests")
 PLANTS = {
     "hwsim never imports torch, reference or analysis": ("hwsim/files.py", "import torch"),

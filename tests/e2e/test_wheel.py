@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
+
 SOURCES = ("hwsim", "reference", "analysis", "tests", "pyproject.toml", "README.md", "LICENSE", "NOTICE")
 PACKAGES = ("hwsim", "reference", "analysis")
 

@@ -7,10 +7,13 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-FILES = ("tests/unit/test_kernels_exhausted.py", "tests/unit/test_kernels_properties.py")
+from tests import ROOT
+
+FILES = (
+    "tests/unit/hwsim/operators/test_kernels_exhausted.py",
+    "tests/unit/hwsim/operators/test_kernels_properties.py",
+)
 
 SCRIPT = """
 import sys, numba, pytest

@@ -1,0 +1,377 @@
+"""Vectors: from the hex files and the manifest alone, the oracle gets every output."""
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import numpy as np
+import pytest
+
+from analysis.inspect.vectors import MANIFEST, readmemh, write_vectors
+from analysis.translation.steppers import MachineStepper
+from hwsim.formats import Accumulator, Counter, Granularity, IntFormat, Overflow
+from hwsim.machine.machine import Machine
+from hwsim.program import Manifest, Program
+from hwsim.program.operations import Operation
+from hwsim.program.targets import TARGETS
+from reference.decoding import greedy
+from reference.quantize.scheme import Scheme, preset
+from reference.tokenizer import BOS
+from tests import oracle
+from tests.tiny_program import sentences, tiny_program
+
+TILE = Granularity.TILE
+SCHEMES = {
+    "int8": preset("int8"),
+    "w4a8": preset("w4a8"),
+    "merged": Scheme(name="merged", activation_bits=5, sqrt_mode="merged"),
+    "saturate": Scheme(name="saturate", accumulator=Accumulator(bits=13, overflow=Overflow.SATURATE)),
+    "wrap": Scheme(name="wrap", weight_bits=6, accumulator=Accumulator(bits=12, overflow=Overflow.WRAP)),
+    "tile": Scheme(name="tile", accumulator=Accumulator(bits=12, overflow=Overflow.WRAP, granularity=TILE, tile=3)),
+    **{name: preset("native", name) for name in TARGETS if name != "fullyqt"},
+}
+
+
+# --- reading back, as a test bench would ------------------------------------------------------------------------------
+
+
+def read_hex(folder: Path, entry: dict[str, Any]) -> np.ndarray:
+    """The tensor of a file: Python integers in its shape."""
+    lines = (folder / entry["file"]).read_text().split("\n")
+    assert lines.pop() == "" and len(lines) == math.prod(entry["shape"])
+    assert all(len(line) == -(-entry["bits"] // 4) for line in lines)
+    words = [int(line, 16) for line in lines]
+    assert all(word < 2 ** entry["bits"] for word in words)
+    top = 2 ** (entry["bits"] - 1) if entry["signed"] else 2 ** entry["bits"]
+    codes = np.array([word - 2 * top if word >= top else word for word in words], dtype=object)
+    return codes.reshape(entry["shape"])
+
+
+class Bench:
+    """One call of one operation, as its files tell it."""
+
+    def __init__(self, folder: Path, operation: dict[str, Any], call: dict[str, Any]) -> None:
+        self.fields, self.type = operation["fields"], operation["type"]
+        parts = [part for part in (operation["constants"], call["vectors"]) if part is not None]
+        self.info = {entry["tensor"]: entry for part in parts for entry in part["files"]}
+        self.tensors = {name: read_hex(folder, entry) for name, entry in self.info.items()}
+        self.outputs = [name for name, entry in self.info.items() if entry["role"] == "output"]
+
+    def __getitem__(self, field: str) -> np.ndarray:
+        return self.tensors[self.fields[field]]
+
+    def zero(self, field: str) -> int:
+        return self.info[self.fields[field]]["zero_point"]
+
+    def limits(self, field: str) -> tuple[int, int]:
+        entry = self.info[self.fields[field]]
+        return oracle.limits(entry["bits"], entry["signed"], entry["narrow"])
+
+    def rows(self, field: str) -> list[list[int]]:
+        array = self[field]
+        return array.reshape(-1, array.shape[-1]).tolist()
+
+    def numbers(self, value: int | str) -> list[int]:
+        return self.tensors[value].tolist() if isinstance(value, str) else [value]
+
+    def ratio(self, part: str) -> tuple[int, int]:
+        dyadic = self.fields[f"{part}_requantization"]
+        return dyadic["multiplier"], dyadic["shift"]
+
+    def ratios(self, field: str) -> list[oracle.Ratio]:
+        """A requantization by the oracle's names, one for all channels or one for each."""
+        scheme = self.fields[field]
+        multipliers, shifts = self.numbers(scheme["multiplier"]), self.numbers(scheme["shift"])
+        count = max(len(multipliers), len(shifts))
+        pairs = zip(multipliers * (count // len(multipliers)), shifts * (count // len(shifts)), strict=True)
+        return [oracle.Ratio(scheme["type"], m, e) for m, e in pairs]
+
+    def allowed(self) -> list[list[bool]]:
+        """Which keys of each row count."""
+        mask = np.ones(self["input"].shape, bool)
+        if self.fields["mask"] is not None:
+            mask &= (self["mask"] != 0)[:, None, None, :]
+        return mask.reshape(-1, mask.shape[-1]).tolist()
+
+    def replay(self) -> dict[str, list[Any]]:
+        """Field -> flat codes, from the oracle."""
+        return {field: np.array(codes, dtype=object).reshape(-1).tolist() for field, codes in REPLAY[self.type](self)}
+
+
+def embed(bench: Bench):
+    multipliers = bench.numbers(bench.fields["multiplier"])
+    numbers = bench.fields["position_multiplier"], bench.fields["shift"], bench.zero("output"), *bench.limits("output")
+    tables = bench["table"].tolist(), multipliers, bench["positions"].tolist()
+    yield "output", [oracle.embed(ids, int(bench["position"]), *tables, *numbers) for ids in bench["ids"].tolist()]
+
+
+def matmul(bench: Bench):
+    a, b = bench["a"], bench["b"]
+    b = b.swapaxes(-1, -2) if bench.fields["transpose_b"] else b
+    bias = None if bench.fields["bias"] is None else bench["bias"].tolist()
+    accumulator = bench.fields["accumulator"]
+    zeros, batch = (bench.zero("a"), bench.zero("b")), a.shape[:-2]
+    rule = [accumulator[name] for name in ("bits", "overflow", "granularity", "tile")]
+    made = [
+        oracle.matmul_by(a[at].tolist(), (b if b.ndim == 2 else b[at]).tolist(), bias, zeros, *rule)
+        for at in np.ndindex(batch)
+    ]
+    yield "output", [[[one.value for one in row] for row in rows] for rows in made]
+
+
+def requantize(bench: Bench):
+    to = bench.zero("output"), *bench.limits("output")
+    yield "output", oracle.requantize_by(bench.rows("input"), bench.ratios("requantization"), *to)[0]
+
+
+def softmax(bench: Bench):
+    limits = [bench.limits(part)[1] for part in ("denominator", "output")]
+    numbers = *bench.ratio("denominator"), limits[0], *bench.ratio("output"), limits[1]
+    made = [
+        oracle.softmax(row, kept, bench["table"].tolist(), *numbers)
+        for row, kept in zip(bench.rows("input"), bench.allowed(), strict=True)
+    ]
+    for part in ("numerator", "denominator", "output"):
+        yield part, [getattr(row, part) for row in made]
+
+
+def short_softmax(bench: Bench):
+    """The softmaxes that have no inner parts."""
+    fields, bits = bench.fields, bench.info[bench.fields["output"]]["bits"]
+    polynomial = oracle.Polynomial(*(fields.get(name, 0) for name in ("ln2", "b", "c")))
+    calls = {
+        "gemmlowp_softmax": lambda *row: oracle.gemmlowp_softmax(
+            *row, fields["multiplier"], fields["left_shift"], bits
+        ),
+        "ibert_softmax": lambda *row: oracle.ibert_softmax(
+            *row, polynomial, fields["multiplier"], fields["shift"], bits
+        ),
+        "itamax": lambda *row: oracle.itamax(*row, fields["shift"], fields["group"], bits),
+        "gemmini_softmax": lambda *row: oracle.gemmini_softmax(*row, polynomial, bits),
+    }
+    rows = zip(bench.rows("input"), bench.allowed(), strict=True)
+    yield "output", [calls[bench.type](*row).output for row in rows]
+
+
+def short_layernorm(bench: Bench):
+    """The LayerNorms that have no inner parts; the input's mean is not 0."""
+    fields, affine = bench.fields, (bench["gamma"].tolist(), bench["beta"].tolist())
+    result = oracle.Result(bench.zero("output"), *bench.limits("output"))
+    pairs = [(one.m, one.e) for one in bench.ratios("requantization")] if "requantization" in fields else []
+    pairs = pairs * len(affine[0]) if len(pairs) == 1 else pairs
+
+    def row_of(x: list[int]) -> list[int]:
+        head = x, bench.zero("input"), True
+        match bench.type:
+            case "ibert_layernorm":
+                return oracle.ibert_layernorm(*head, fields["variance_shift"], *affine, pairs, result).output
+            case "pulp_layernorm":
+                return oracle.pulp_layernorm(*head, *affine, fields["shift"], result).output
+        return oracle.tflite_layernorm(*head, *affine, fields["variance_limit"], pairs[0], result).output
+
+    yield "output", [row_of(x) for x in bench.rows("input")]
+
+
+def rescaled_add(bench: Bench):
+    (a,), (b,) = (bench.ratios(f"{name}_requantization") for name in "ab")
+    to = bench.fields["output_requantization"]
+    output = None if to is None else bench.ratios("output_requantization")[0]
+    codes = bench["a"].reshape(-1).tolist(), bench["b"].reshape(-1).tolist()
+    zeros, limits = (bench.zero("a"), bench.zero("b")), (bench.zero("output"), *bench.limits("output"))
+    yield "output", oracle.rescaled_add(*codes, zeros, (a, b), bench.fields["left_shift"], output, *limits)[0]
+
+
+def layernorm(bench: Bench):
+    numerator = *bench.ratio("numerator"), *bench.limits("numerator")
+    denominator = *bench.ratio("denominator"), bench.limits("denominator")[1]
+    quotient = *bench.ratio("quotient"), *bench.limits("quotient")
+    affine = bench["gamma"].tolist(), bench["beta"].tolist()
+    output = *bench.ratio("output"), bench.zero("output"), *bench.limits("output")
+    numbers = bench.fields["eps"], *numerator, *denominator, *quotient, *affine, *output
+    made = [oracle.layernorm(row, *numbers) for row in bench.rows("input")]
+    for part in ("numerator", "denominator", "quotient", "output"):
+        yield part, [getattr(row, part) for row in made]
+
+
+def add(bench: Bench):
+    a, b = bench["a"].reshape(-1).tolist(), bench["b"].reshape(-1).tolist()
+    numbers = [bench.fields[name] for name in ("a_multiplier", "b_multiplier", "shift")]
+    to = bench.zero("output"), *bench.limits("output")
+    yield "output", oracle.add(a, b, bench.zero("a"), bench.zero("b"), *numbers, *to)
+
+
+def split_heads(bench: Bench):
+    batch, length, _ = bench["input"].shape
+    heads = bench["output"].shape[1]
+    yield "output", bench["input"].reshape(batch, length, heads, -1).transpose(0, 2, 1, 3).tolist()
+
+
+def merge_heads(bench: Bench):
+    yield "output", bench["input"].transpose(0, 2, 1, 3).tolist()
+
+
+REPLAY = {
+    "embed": embed,
+    "matmul": matmul,
+    "shift_right": lambda bench: [("output", oracle.shift_right(bench.rows("input"), bench.fields["shift"]))],
+    "relu": lambda bench: [("output", oracle.relu(bench.rows("input")))],
+    "requantize": requantize,
+    "split_heads": split_heads,
+    "merge_heads": merge_heads,
+    "append": lambda bench: [("output", np.concatenate((bench["past"], bench["input"]), axis=2).tolist())],
+    "softmax": softmax,
+    "layernorm": layernorm,
+    "add": add,
+    "rescaled_add": rescaled_add,
+    **dict.fromkeys(("gemmlowp_softmax", "ibert_softmax", "itamax", "gemmini_softmax"), short_softmax),
+    **dict.fromkeys(("ibert_layernorm", "pulp_layernorm", "tflite_layernorm"), short_layernorm),
+}
+
+
+# --- tests --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_the_oracle_gets_every_output_from_the_files(tmp_path: Path, name: str) -> None:
+    machine = Machine(tiny_program(SCHEMES[name]))
+    write_vectors(machine, sentences(2), "*", tmp_path)
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    compared, types = 0, set()
+    for operation in manifest["operations"]:
+        assert operation["calls"]
+        for call in operation["calls"]:
+            bench = Bench(tmp_path, operation, call)
+            made = bench.replay()
+            assert sorted(bench.outputs) == sorted(bench.fields[field] for field in made)
+            for field, codes in made.items():
+                assert codes == bench[field].reshape(-1).tolist(), (operation["output"], field)
+                compared += len(codes)
+            types.add(operation["type"])
+    assert types == {operation.__struct_config__.tag for _, operation in machine.program.operations()}
+    assert len(manifest["operations"]) == len(list(machine.program.operations()))
+    assert compared > 4000
+
+
+def test_every_operation_is_replayed_in_some_scheme() -> None:
+    programs = [tiny_program(scheme) for scheme in SCHEMES.values()]
+    made = {operation.__struct_config__.tag for program in programs for _, operation in program.operations()}
+    assert made == {operation.__struct_config__.tag for operation in get_args(Operation)} == set(REPLAY)
+
+
+@pytest.mark.parametrize(
+    ("name", "site", "rounding"),
+    [
+        ("int8", "encoder.0.self_attention.query", "HALF_EVEN"),
+        ("int8", "encoder.0.self_attention.scores.shifted", "HALF_EVEN"),
+        ("int8", "encoder.0.self_attention.softmax.output", "HALF_EVEN"),
+        ("tflm", "encoder.0.self_attention.query", "HALF_UP, then HALF_AWAY"),
+        ("tflm", "encoder.0.self_attention.residual", "HALF_UP, then HALF_AWAY"),
+        ("tflm", "encoder.0.self_attention.softmax.output", "docs/operators/softmax.md"),
+        ("tflm", "encoder.0.self_attention.layernorm.output", "docs/operators/layernorm.md"),
+        ("ita", "encoder.0.self_attention.query", "HALF_UP"),
+        ("nvdla", "encoder.0.self_attention.query", "HALF_AWAY"),
+        ("gemmini", "encoder.0.self_attention.query", "HALF_EVEN, in binary32"),
+        ("gemmini", "encoder.embedding", "HALF_EVEN"),
+    ],
+)
+def test_the_manifest_says_how_each_operation_rounds(tmp_path: Path, name: str, site: str, rounding: str) -> None:
+    write_vectors(Machine(tiny_program(SCHEMES[name])), sentences(1), site, tmp_path, steps=0)
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    assert manifest["target"] == SCHEMES[name].target
+    assert [one["rounding"] for one in manifest["operations"]] == [rounding]
+
+
+@pytest.mark.parametrize("name", ["saturate", "wrap", "tile"])
+def test_the_narrow_accumulators_of_this_test_do_overflow(name: str) -> None:
+    machine = Machine(tiny_program(SCHEMES[name]))
+    MachineStepper(machine, sentences(2))
+    assert machine.totals[Counter.OVERFLOW] > 0
+
+
+@pytest.fixture(scope="module")
+def machine() -> Machine:
+    return Machine(tiny_program(SCHEMES["int8"]))
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_manifest_describes_every_file(machine: Machine, tmp_path: Path) -> None:
+    pattern = "decoder.0.cross_attention.softmax.numerator"  # an inner site takes its operation with it
+    told = str(write_vectors(machine, sentences(2), pattern, tmp_path))
+    files = files_below(tmp_path)
+    manifest = json.loads(files.pop(MANIFEST))
+    (operation,) = manifest["operations"]
+    assert told == f"1 operation, {len(files) + 1} files, described in {MANIFEST}"
+    assert (operation["type"], operation["function"]) == ("softmax", "decode_step")
+    assert [call["step"] for call in operation["calls"]] == [0, 1]
+    described = {}
+    for part in (operation["constants"], *(call["vectors"] for call in operation["calls"])):
+        described[part["npz"]] = part["npz_sha256"]
+        described |= {entry["file"]: entry["sha256"] for entry in part["files"]}
+        arrays = np.load(tmp_path / part["npz"])
+        assert sorted(arrays) == sorted(entry["tensor"] for entry in part["files"])
+        for entry in part["files"]:
+            assert arrays[entry["tensor"]].tolist() == read_hex(tmp_path, entry).tolist()
+            assert entry["layout"] == "C"
+    assert described == {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    roles = {entry["tensor"].split(".")[-1]: entry["role"] for entry in operation["calls"][0]["vectors"]["files"]}
+    inputs, outputs = dict.fromkeys(("scores", "source_mask"), "input"), ("numerator", "denominator", "output")
+    assert roles == inputs | dict.fromkeys(outputs, "output")
+
+
+def test_vectors_are_the_same_bytes_again_and_leave_the_machine_alone(machine: Machine, tmp_path: Path) -> None:
+    for folder in ("once", "twice"):
+        write_vectors(machine, sentences(3), "*.scores*", tmp_path / folder, steps=1)
+    assert files_below(tmp_path / "once") == files_below(tmp_path / "twice")
+    assert machine.counters == {}
+
+
+def test_the_decode_steps_are_those_of_greedy_search(machine: Machine, tmp_path: Path) -> None:
+    write_vectors(machine, sentences(1), "decoder.embedding", tmp_path, steps=3)
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    fed = []
+    for call in manifest["operations"][0]["calls"]:
+        tensors = {entry["tensor"]: read_hex(tmp_path, entry) for entry in call["vectors"]["files"]}
+        assert int(tensors["decode_step.position"]) == call["step"] == len(fed)
+        fed += tensors["target_ids"].reshape(-1).tolist()
+    (wanted,) = greedy(MachineStepper(machine, sentences(1)), [3])
+    assert fed == [BOS, *wanted][: len(fed)] and len(fed) == len(wanted)
+
+
+def test_no_decode_step_writes_encode_alone(machine: Machine, tmp_path: Path) -> None:
+    write_vectors(machine, sentences(1), "*attention.key", tmp_path, steps=0)
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    assert {operation["function"] for operation in manifest["operations"]} == {"encode"}
+    with pytest.raises(ValueError, match="only operations of decode_step, and 0 decode steps"):
+        write_vectors(machine, sentences(1), "generator*", tmp_path, steps=0)
+
+
+def test_what_cannot_be_written_is_refused(machine: Machine, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"similar: .*encoder\.0\.self_attention\.scores"):
+        write_vectors(machine, sentences(1), "encoder.0.self_attention.scors*", tmp_path)
+    with pytest.raises(ValueError, match="no sentence"):
+        write_vectors(machine, [], "*", tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_hostile_name_cannot_leave_the_folder(machine: Machine, tmp_path: Path) -> None:
+    program = machine.program
+    old, new = "encoder.0.self_attention.query", "../../outside"
+    text = msgspec.json.encode(program.manifest).decode().replace(f'"{old}"', f'"{new}"')
+    hostile = Machine(Program(msgspec.json.decode(text, type=Manifest), program.constants))
+    with pytest.raises(ValueError, match=r"'\.\./\.\./outside' cannot name a file"):
+        write_vectors(hostile, sentences(1), new, tmp_path / "deep" / "folder")
+    assert not files_below(tmp_path)
+
+
+def test_readmemh_is_twos_complement_at_the_width() -> None:
+    assert readmemh(np.array([[0, 1], [-1, -8]]), IntFormat(bits=4)) == b"0\n1\nf\n8\n"
+    assert readmemh(np.array([-1, 2, -16]), IntFormat(bits=5)) == b"1f\n02\n10\n"
+    assert readmemh(np.array([2**31 - 1, -(2**31)]), IntFormat(bits=32)) == b"7fffffff\n80000000\n"
+    assert readmemh(np.array(200), IntFormat(bits=8, signed=False)) == b"c8\n"
+    assert readmemh(np.zeros((2, 0, 3), int), IntFormat(bits=8)) == b""

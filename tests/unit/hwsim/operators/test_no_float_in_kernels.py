@@ -1,0 +1,241 @@
+"""No compiled kernel contains a floating-point type: not in its signatures, its variables or its LLVM IR.
+
+Numba inspects only what it compiled itself, nothing that it loaded from its cache, so the kernels are compiled anew in
+a process with a cache folder of its own: this module is run there, and prints what it found as JSON.
+"""
+
+import importlib
+import json
+import os
+import pkgutil
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from numba.core.dispatcher import Dispatcher
+
+import hwsim
+from hwsim.arithmetic import fixedpoint
+from hwsim.formats import Accumulator, Overflow, Scaling
+from hwsim.operators.activation import table_interpolate
+from tests import ROOT
+from tests.unit.hwsim.operators.kernel_checks import (
+    check_add,
+    check_embed,
+    check_layernorm,
+    check_matmul,
+    check_requantize,
+    check_shift_right,
+    check_softmax,
+    int32,
+    int64,
+)
+from tests.unit.hwsim.operators.scheme_cases import MULTIPLIERS, SCHEMES, RescaledAdd, check_rescaled_add, check_scheme
+from tests.unit.hwsim.operators.softmax_cases import KERNELS, check_softmax_of
+from tests.unit.hwsim.operators.softmax_cases import pinned as softmax_cases
+from tests.unit.hwsim.operators.test_accumulator_kernels import check_accumulator, every
+from tests.unit.hwsim.operators.test_accumulator_kernels import extreme as extreme_products
+from tests.unit.hwsim.operators.test_activation_kernels import INT16, STEEP
+from tests.unit.hwsim.operators.test_kernels_properties import INT8, INT_MIN, NORM, PLAIN, extreme
+from tests.unit.hwsim.operators.test_layernorm_kernels import KERNELS as NORMS
+from tests.unit.hwsim.operators.test_layernorm_kernels import check_norm
+from tests.unit.hwsim.operators.test_layernorm_kernels import pinned as norm_cases
+
+NUMBA_FLOAT = re.compile(r"\b(?:float|complex)\d+")
+LLVM_FLOAT = re.compile(r"\b(?:half|bfloat|float|double|fp128|x86_fp80|ppc_fp128)\b")
+NOT_CODE = re.compile(
+    r"""
+    "(?:[^"\\]|\\.)*"        # quoted names and strings
+  | ;.*                      # comments
+  | ^!.*                     # metadata
+  | [%@!$\#][-\w.$]+         # names of variables, functions, metadata, comdats, attributes
+  | ^[-\w.$]+:               # labels
+    """,
+    re.VERBOSE | re.MULTILINE,
+)
+
+
+def floats_of_ir(ir: str) -> list[str]:
+    """The lines of LLVM IR that use a floating-point type; names, strings, comments and metadata may say 'float'."""
+    return [line.strip() for line in NOT_CODE.sub("", ir).splitlines() if LLVM_FLOAT.search(line)]
+
+
+def floats_of(kernel: Dispatcher) -> list[str]:
+    """What is of a floating-point type in the compiled versions of a kernel."""
+    found = []
+    for signature, compiled in kernel.overloads.items():
+        types = {"signature": compiled.signature, **compiled.type_annotation.typemap}
+        found += [f"{name}: {kind}" for name, kind in types.items() if NUMBA_FLOAT.search(str(kind))]
+        found += floats_of_ir(kernel.inspect_llvm(signature))
+    return found
+
+
+def has_ir(kernel: Dispatcher) -> bool:
+    """Whether a kernel was compiled, and the IR of each version of it defines the native function."""
+    names = {signature: re.escape(compiled.fndesc.mangled_name) for signature, compiled in kernel.overloads.items()}
+    ir = {signature: kernel.inspect_llvm(signature) for signature in names}
+    return bool(names) and all(re.search(rf'^define .*@"?{names[key]}"?\(', ir[key], re.MULTILINE) for key in names)
+
+
+def kernels() -> Iterator[tuple[str, Dispatcher]]:
+    """Every jitted function of every module of hwsim, by its full name."""
+    for found in pkgutil.walk_packages(hwsim.__path__, "hwsim."):
+        module = importlib.import_module(found.name)
+        for name, value in vars(module).items():
+            members = {f"{name}[{key!s}]": one for key, one in value.items()} if isinstance(value, dict) else {}
+            for member, one in {name: value, **members}.items():
+                if isinstance(one, Dispatcher) and one.py_func.__module__ == found.name:
+                    yield f"{found.name}.{member}", one
+
+
+def call_every_kernel() -> None:
+    """Call every public function with every dtype that it takes, so that the kernels are compiled as they are used."""
+    for acc in (INT_MIN, INT_MIN.astype(np.int64)):
+        check_requantize(acc, int64([1]), int64([31]), 0, INT8)
+        check_shift_right(acc, 1)
+    table = int32([[1, 2]])
+    check_add(table, table, (0, 0), (1, 1), 1, 0, INT8)
+    check_embed(int64([[0]]), 0, table, int64([1]), table, 1, 1, 0, INT8)
+    for bits, rule in product((32, 33), Overflow):
+        check_matmul(*extreme(3, 5, 7), Accumulator(bits=bits, overflow=rule))
+    check_softmax(*PLAIN)
+    check_layernorm(*NORM)
+    check_layernorm(*NORM, 1)
+    call_every_scheme()
+    for acc in every(32):
+        check_accumulator(extreme_products(3), acc)
+    for name in KERNELS:
+        check_softmax_of(*softmax_cases(name)[0])
+    for name, centred in product(NORMS, (True, False)):
+        check_norm(*norm_cases(name, centred)[0])
+    table_interpolate(INT16, STEEP)
+    fixedpoint.half_even_divide(1, 2)
+    fixedpoint.is_divide_tie(1, 2)
+
+
+def call_every_scheme() -> None:
+    """Accumulators of both dtypes by every scheme, and sums by those that add."""
+    for (scheme, rounding), dtype in product(SCHEMES, (np.int32, np.int64)):
+        m = 1 if scheme == "shift" else MULTIPLIERS[scheme][0]
+        acc = np.array([[-5, 0, 3]], dtype)
+        check_scheme(scheme, rounding, acc, int64([m]), int64([33]), 0, INT8)
+        if scheme != "float32_inside":
+            code = int32([[1]])
+            check_rescaled_add(
+                *RescaledAdd(scheme, rounding, code, code, (0, 0), 0, ((m, 33), (m, 33)), (m, 33), 0, INT8)
+            )
+
+
+def report() -> dict[str, Any]:
+    call_every_kernel()
+    return {name: {"has_ir": has_ir(kernel), "floats": floats_of(kernel)} for name, kernel in kernels()}
+
+
+def test_no_kernel_contains_a_float(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_DISABLE_JIT": "0"}
+    command = [sys.executable, "-W", "error", "-m", "tests.unit.hwsim.operators.test_no_float_in_kernels"]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    sources = [path.read_text() for path in (ROOT / "hwsim").rglob("*.py")]
+    assert sum("[" not in name for name in found) == sum(source.count("\n@njit") for source in sources)
+    assert sum("[" in name for name in found) == len(Scaling), "the loops of requantize, one for each rule"
+    assert sum(source.count(" @njit") for source in sources) == 1
+    assert [name for name, kernel in found.items() if not kernel["has_ir"]] == [], "call these in call_every_kernel"
+    assert {name: kernel["floats"] for name, kernel in found.items() if kernel["floats"]} == {}
+
+
+# The check can fail, and only for the right reason
+
+compiled_only = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled without JIT")
+
+
+def halved(x: int) -> float:
+    return x / 2
+
+
+def halved_inside(x: int) -> np.int64:
+    return np.int64(x * 0.5)
+
+
+def rooted(values: np.ndarray) -> np.int64:
+    return np.int64(np.sqrt(values[0]))
+
+
+def narrow_inside(x: int) -> np.int32:
+    return np.int32(np.float32(x) + np.float32(x))
+
+
+def says_float(half: int) -> int:
+    """A kernel of integers whose names and strings speak of floats."""
+    double = half * 3
+    if double < 0:
+        raise ValueError("neither float nor double")
+    for float32 in range(double):
+        half += float32
+    return half
+
+
+@compiled_only
+@pytest.mark.parametrize(
+    ("function", "argument", "kinds"),
+    [
+        (halved, 3, ["double", "float64"]),
+        (halved_inside, 3, ["double", "float64"]),
+        (rooted, np.arange(3), ["double", "float64"]),
+        (narrow_inside, 3, ["float", "float32"]),
+    ],
+)
+def test_a_planted_float_is_found(function: Callable[..., Any], argument: Any, kinds: list[str]) -> None:
+    """In the IR and, apart from that, in the types that Numba inferred."""
+    kernel = numba.njit(function)
+    kernel(argument)
+    in_ir, inferred = kinds
+    found = floats_of(kernel)
+    assert has_ir(kernel)
+    assert [line for line in found if re.search(rf"\b{in_ir}\b", line)]
+    assert [line for line in found if line.endswith((f": {inferred}", f"-> {inferred}"))]
+
+
+@compiled_only
+def test_names_and_strings_are_no_floats() -> None:
+    kernel = numba.njit(says_float)
+    kernel(3)
+    assert has_ir(kernel)
+    assert "double" in kernel.inspect_llvm(kernel.signatures[0])
+    assert floats_of(kernel) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["%5 = sitofp i64 %x to double", "store <8 x float> %v, ptr %p", "define half @f(i64 %half)", "ret bfloat 0"],
+)
+def test_floats_of_ir_are_found(line: str) -> None:
+    text = f'; double\n!0 = !{{!"float"}}\nhalf.endif:\n@"float" = constant [6 x i8] c"double"\n  {line}\n'
+    assert len(floats_of_ir(text)) == 1
+
+
+@compiled_only
+def test_a_kernel_without_ir_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was never called, and one that was loaded from a cache: Numba warns and shows nothing."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    file = tmp_path / "planted.py"
+    file.write_text("from numba import njit\n@njit(cache=True)\ndef half(x):\n    return x / 2\n")
+    compiled, cached = (runpy.run_path(str(file))["half"] for _ in range(2))
+    assert not has_ir(compiled)
+    assert compiled(3) == cached(3) == 1.5
+    assert has_ir(compiled)
+    with pytest.warns(UserWarning, match="Inspection disabled for cached code"):
+        assert not has_ir(cached)
+
+
+if __name__ == "__main__":
+    print(json.dumps(report()))
