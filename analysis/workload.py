@@ -17,10 +17,10 @@ from reference.models.translation import Transformer
 from reference.quantize.calibrate import Range, calibrate
 from reference.quantize.graph import trace
 from reference.quantize.origin import Origin, checkpoint_hash, read_origin
-from reference.quantize.plan.planner import Plan
+from reference.quantize.plan import Plan
 from reference.quantize.scheme import Scheme
 from reference.quantize.sites import enumerate_sites
-from reference.quantize.strict.strict import StrictArithmetic
+from reference.quantize.strict import StrictArithmetic
 from reference.tokenizer import Tokenizer
 from reference.train import Batch, bucketed
 

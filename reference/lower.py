@@ -13,6 +13,7 @@ from hwsim.program import operations as ops
 from hwsim.program.catalogue import AnyRequantization, Dyadic, Q31Double
 from reference.models.translation import Transformer
 from reference.quantize.graph import Kind, Node, Symbol
+from reference.quantize.plan import Plan
 from reference.quantize.plan.constants import (
     AddConstants,
     GemminiSoftmaxConstants,
@@ -20,17 +21,16 @@ from reference.quantize.plan.constants import (
     IBertLayerNormConstants,
     IBertSoftmaxConstants,
     ItaMaxConstants,
+    LayerNormConstants,
     PulpLayerNormConstants,
     Quantizer,
+    Rescale,
     SoftmaxConstants,
     TfliteLayerNormConstants,
 )
-from reference.quantize.plan.planner import Plan
 from reference.quantize.plan.snap import Snapped
 from reference.quantize.sites import POSITIONS_WEIGHT
-from reference.quantize.strict import exact
-from reference.quantize.strict.rows import LayerNormConstants, Rescale
-from reference.quantize.strict.strict import StrictArithmetic
+from reference.quantize.strict import StrictArithmetic, exact
 from reference.tokenizer import BOS, EOS, PAD, Tokenizer
 
 MASK = IntFormat(bits=2, signed=False)

@@ -8,7 +8,7 @@ from hwsim.program import Program
 from reference.lower import lower
 from reference.models.translation import Transformer, TransformerConfig
 from reference.quantize.calibrate import calibrate
-from reference.quantize.plan.planner import make_plan
+from reference.quantize.plan import make_plan
 from reference.quantize.scheme import Scheme
 from reference.tokenizer import EOS
 from reference.train import make_batch

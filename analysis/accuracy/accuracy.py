@@ -10,8 +10,8 @@ from torch import Tensor
 from reference.floating import FloatArithmetic
 from reference.models.translation import Transformer
 from reference.padding import full_sequence
-from reference.quantize.plan.planner import Plan
-from reference.quantize.strict.strict import StrictArithmetic
+from reference.quantize.plan import Plan
+from reference.quantize.strict import StrictArithmetic
 from reference.tokenizer import PAD
 from reference.train import Batch, loss_per_token, teacher_forced
 

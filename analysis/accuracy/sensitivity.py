@@ -16,10 +16,10 @@ from reference.data import ParallelText
 from reference.decoding import greedy, length_limit
 from reference.quantize.calibrate import Range
 from reference.quantize.graph import trace
-from reference.quantize.plan.planner import Plan, make_plan
+from reference.quantize.plan import Plan, make_plan
 from reference.quantize.scheme import Rule, Scheme, SiteSettings, preset
 from reference.quantize.sites import GROUPS, Role, Site, enumerate_sites
-from reference.quantize.strict.strict import StrictArithmetic
+from reference.quantize.strict import StrictArithmetic
 
 Kind = Literal["group", "layer", "site"]
 Settled = tuple[SiteSettings, ...]

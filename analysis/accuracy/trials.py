@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hwsim import kernels
 from hwsim.formats import Accumulator, Counter, IntFormat
+from reference.quantize.plan.constants import LayerNormConstants, Rescale
 from reference.quantize.plan.snap import Snapped, snap_down, snap_together, snap_up
 from reference.quantize.scheme import preset
 from reference.quantize.strict import exact
@@ -260,7 +261,7 @@ class _Normalisation(NamedTuple):
     x: NDArray[np.int32]
     gamma: NDArray[np.int32]
     beta: NDArray[np.int64]
-    constants: exact_rows.LayerNormConstants
+    constants: LayerNormConstants
     real: Real
 
 
@@ -291,10 +292,10 @@ def _normalisation(bits: int, rng: np.random.Generator, rows: int) -> _Normalisa
     s_gamma = output.ratio * s_out / s_q
     gamma, beta = (weight / s_gamma).round().astype(np.int32), (offset / (s_q * s_gamma)).round().astype(np.int64)
 
-    def to(snapped: Snapped, form: IntFormat, zero_point: int = 0) -> exact_rows.Rescale:
-        return exact_rows.Rescale(multiplier=snapped.multiplier, shift=snapped.shift, fmt=form, zero_point=zero_point)
+    def to(snapped: Snapped, form: IntFormat, zero_point: int = 0) -> Rescale:
+        return Rescale(multiplier=snapped.multiplier, shift=snapped.shift, fmt=form, zero_point=zero_point)
 
-    constants = exact_rows.LayerNormConstants(
+    constants = LayerNormConstants(
         eps=round(eps * n**2 / s_x**2),
         numerator=to(numerator, fmt),
         denominator=to(denominator, unsigned),
@@ -305,7 +306,7 @@ def _normalisation(bits: int, rng: np.random.Generator, rows: int) -> _Normalisa
     return _Normalisation(x, gamma, beta, constants, real)
 
 
-def _kernel_constants(c: exact_rows.LayerNormConstants) -> kernels.LayerNormConstants:
+def _kernel_constants(c: LayerNormConstants) -> kernels.LayerNormConstants:
     """The same numbers as the kernel takes them."""
     n, d, q, o = c.numerator, c.denominator, c.quotient, c.output
     return kernels.LayerNormConstants(

@@ -27,7 +27,7 @@ def quantize(
     """
     from analysis.report.records import scheme_provenance
     from analysis.workload import check_inputs, configure, load_model
-    from reference.quantize.plan.planner import dropped_factor
+    from reference.quantize.plan.products import dropped_factor
 
     if config and scheme:
         raise ValueError("one program has one scheme: give --config or --scheme, not both")

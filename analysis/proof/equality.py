@@ -17,7 +17,7 @@ from hwsim.machine.zeros import ZeroCounter
 from hwsim.program.operations import written
 from reference.decoding import Stepper, beam, greedy, length_limit
 from reference.models.translation import Transformer
-from reference.quantize.strict.strict import StrictArithmetic
+from reference.quantize.strict import StrictArithmetic
 
 
 @dataclass(frozen=True, kw_only=True)

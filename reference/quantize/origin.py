@@ -7,7 +7,7 @@ import msgspec
 
 from reference.models.translation import Transformer
 from reference.quantize.calibrate import Range
-from reference.quantize.plan.planner import Plan, make_plan
+from reference.quantize.plan import Plan, make_plan
 from reference.quantize.scheme import Scheme
 
 

@@ -21,7 +21,7 @@ from reference.lower import lower
 from reference.models.translation import KeyValue, Transformer, source_mask
 from reference.padding import Visibility, full_sequence
 from reference.quantize.calibrate import calibrate
-from reference.quantize.plan.planner import Plan, make_plan
+from reference.quantize.plan import Plan, make_plan
 from reference.quantize.strict.strict import Codes, StrictArithmetic
 from reference.tokenizer import PAD
 from reference.train import Batch, teacher_forced

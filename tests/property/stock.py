@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from hwsim.formats import IntFormat, Scaling
 from reference.models.translation import Transformer
+from reference.quantize.plan import Plan
 from reference.quantize.plan.constants import AddConstants, Quantizer, RescaledAddConstants
-from reference.quantize.plan.planner import Plan
 from reference.quantize.plan.snap import Snapped
 from reference.quantize.strict.strict import Codes, StrictArithmetic
 from tests.property.equality import Prepared, machine_trace, strict_trace

@@ -27,10 +27,10 @@ from hwsim.program.targets import LayerNormMethod
 from reference.quantize.plan.constants import (
     AnyLayerNormConstants,
     IBertLayerNormConstants,
+    LayerNormConstants,
     PulpLayerNormConstants,
     TfliteLayerNormConstants,
 )
-from reference.quantize.strict.rows import LayerNormConstants
 
 PAGE = "layernorm"
 N = 256

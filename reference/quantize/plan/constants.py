@@ -6,7 +6,6 @@ from torch import Tensor
 
 from hwsim.formats import IntFormat
 from reference.quantize.plan.snap import Snapped
-from reference.quantize.strict.rows import LayerNormConstants
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +99,27 @@ class GemminiSoftmaxConstants:
 AnySoftmaxConstants = (
     SoftmaxConstants | GemmlowpConstants | IBertSoftmaxConstants | ItaMaxConstants | GemminiSoftmaxConstants
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rescale:
+    """Multiplication by multiplier/2^shift into `fmt`: the constants of eq (1)."""
+
+    multiplier: int
+    shift: int
+    fmt: IntFormat
+    zero_point: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerNormConstants:
+    """Section 5: `eps` is eps_int; only the output may have a zero point."""
+
+    eps: int
+    numerator: Rescale
+    denominator: Rescale
+    quotient: Rescale
+    output: Rescale
 
 
 @dataclass(frozen=True, kw_only=True)

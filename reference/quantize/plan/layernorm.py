@@ -1,10 +1,7 @@
 """Constants of each LayerNorm, and the scale of its gamma and beta (docs/numerics.md, docs/operators/layernorm.md)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -13,16 +10,15 @@ from hwsim.program.targets import LayerNormMethod
 from reference.quantize.graph import Node
 from reference.quantize.plan.constants import (
     IBertLayerNormConstants,
+    LayerNormConstants,
     PulpLayerNormConstants,
+    Rescale,
     TfliteLayerNormConstants,
     WeightQuantizer,
 )
+from reference.quantize.plan.planner import Planner
 from reference.quantize.plan.snap import snap_down, snap_up
 from reference.quantize.sites import weight_site
-from reference.quantize.strict.rows import LayerNormConstants, Rescale
-
-if TYPE_CHECKING:
-    from reference.quantize.plan.planner import Planner
 
 MAX_PULP_SHIFT = 31
 IBERT_MULTIPLIER_BITS = 16

@@ -1,18 +1,13 @@
 """Scales of residual sums: the two producers, or the sum beside an embedding, move to what the multipliers encode."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from hwsim.program.targets import ResidualMethod
 from reference.quantize.graph import Node
 from reference.quantize.plan.constants import AddConstants, RescaledAddConstants
+from reference.quantize.plan.planner import Planner
 from reference.quantize.plan.snap import snap_around, snap_together
-
-if TYPE_CHECKING:
-    from reference.quantize.plan.planner import Planner
 
 TFLITE_NARROW_SHIFT, TFLITE_WIDE_SHIFT = 20, 15
 """Bits that TFLite's ADD gains before it rescales: for results of 8 bits, and wider ones."""

@@ -1,10 +1,7 @@
 """Constants of each softmax, and the scale of its output (section 7 of docs/operators/softmax.md)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from hwsim.program.targets import SoftmaxMethod
 from reference.quantize.graph import Node
@@ -15,10 +12,8 @@ from reference.quantize.plan.constants import (
     ItaMaxConstants,
     SoftmaxConstants,
 )
+from reference.quantize.plan.planner import Planner
 from reference.quantize.plan.snap import snap_down
-
-if TYPE_CHECKING:
-    from reference.quantize.plan.planner import Planner
 
 MAX_ITAMAX_SHIFT = 8
 COARSEST = 0.6931

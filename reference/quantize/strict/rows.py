@@ -3,13 +3,13 @@
 import decimal
 import functools
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hwsim.formats import IntFormat
+from reference.quantize.plan.constants import LayerNormConstants, Rescale
 from reference.quantize.strict.exact import CODE_BITS, magnitude, quotient, requantize, straight_through, tracked
 from reference.quantize.strict.matmul import accumulator_dtype
 
@@ -34,27 +34,6 @@ class LayerNormCodes(NamedTuple):
     quotient: Tensor
     output: Tensor
     denominator_clamps: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rescale:
-    """Multiplication by multiplier/2^shift into `fmt`: the constants of eq (1)."""
-
-    multiplier: int
-    shift: int
-    fmt: IntFormat
-    zero_point: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerNormConstants:
-    """`eps` is eps_int; only the output may have a zero point."""
-
-    eps: int
-    numerator: Rescale
-    denominator: Rescale
-    quotient: Rescale
-    output: Rescale
 
 
 def _rescale(acc: Tensor, to: Rescale, bound: int, pass_clamped: bool = False) -> Tensor:

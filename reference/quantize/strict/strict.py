@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from hwsim.formats import Overflow
 from reference.models.translation import Mask, Transformer
+from reference.quantize.plan import Plan
 from reference.quantize.plan.constants import (
     AddConstants,
     GemminiSoftmaxConstants,
@@ -15,12 +16,12 @@ from reference.quantize.plan.constants import (
     IBertLayerNormConstants,
     IBertSoftmaxConstants,
     ItaMaxConstants,
+    LayerNormConstants,
     PulpLayerNormConstants,
     Quantizer,
     SoftmaxConstants,
     TfliteLayerNormConstants,
 )
-from reference.quantize.plan.planner import Plan
 from reference.quantize.sites import POSITIONS_WEIGHT
 from reference.quantize.strict import exact
 from reference.quantize.strict import layernorm as exact_layernorm
@@ -28,7 +29,6 @@ from reference.quantize.strict import matmul as exact_matmul
 from reference.quantize.strict import rows as exact_rows
 from reference.quantize.strict import scaling as exact_scaling
 from reference.quantize.strict import softmax as exact_softmax
-from reference.quantize.strict.rows import LayerNormConstants
 
 BETA_BITS = 48
 """Of LayerNorm's beta where its scale is a target's: I-BERT's is 2^-30 of the output's."""

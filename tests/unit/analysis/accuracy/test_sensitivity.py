@@ -34,7 +34,7 @@ from reference.lower import lower
 from reference.models.translation import Transformer, TransformerConfig
 from reference.quantize.calibrate import Range
 from reference.quantize.graph import trace
-from reference.quantize.plan.planner import make_plan
+from reference.quantize.plan import make_plan
 from reference.quantize.scheme import preset
 from reference.quantize.sites import GROUPS, Site, enumerate_sites
 from reference.tokenizer import PAD, Tokenizer

@@ -23,7 +23,7 @@ from hwsim.program.operations import Add, Requantize, ShiftRight, written
 from reference.data import ParallelText
 from reference.decoding import beam, greedy, length_limit
 from reference.quantize.scheme import Scheme, preset
-from reference.quantize.strict.strict import StrictArithmetic
+from reference.quantize.strict import StrictArithmetic
 from reference.tokenizer import BOS
 from tests.tampering import save_tiny_model, with_constant, with_operation
 

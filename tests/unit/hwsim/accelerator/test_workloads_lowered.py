@@ -16,7 +16,7 @@ from reference.data import assets
 from reference.lower import lower
 from reference.models.translation import Transformer, TransformerConfig
 from reference.quantize.calibrate import calibrate
-from reference.quantize.plan.planner import make_plan
+from reference.quantize.plan import make_plan
 from reference.quantize.scheme import PRESETS, Rule, Scheme
 from reference.train import make_batch
 from tests.unit.hwsim.accelerator.workload_sums import summed

@@ -19,7 +19,7 @@ from reference.lower import lower
 from reference.models.translation import Transformer, TransformerConfig
 from reference.quantize.calibrate import calibrate
 from reference.quantize.graph import trace
-from reference.quantize.plan.planner import make_plan
+from reference.quantize.plan import make_plan
 from reference.quantize.scheme import NATIVE, PRESETS, Rule, Scheme, extended, preset, read_scheme, scheme_for
 from reference.quantize.sites import Role, Site, enumerate_sites
 from reference.train import make_batch

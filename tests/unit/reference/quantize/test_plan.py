@@ -15,10 +15,10 @@ from reference.lower import lower
 from reference.models.translation import Transformer, TransformerConfig
 from reference.quantize.calibrate import calibrate
 from reference.quantize.graph import Kind, Node
-from reference.quantize.plan.planner import Plan, make_plan
+from reference.quantize.plan import Plan, make_plan
 from reference.quantize.scheme import Rule, Scheme, preset
 from reference.quantize.sites import POSITIONS_WEIGHT, Role, weight_site
-from reference.quantize.strict.strict import StrictArithmetic
+from reference.quantize.strict import StrictArithmetic
 from reference.tokenizer import EOS
 from reference.train import Batch, loss_per_token, make_batch, teacher_forced
 from tests.property.equality import RefusedError, prepare

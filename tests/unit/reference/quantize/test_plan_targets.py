@@ -20,23 +20,23 @@ from reference.lower import lower
 from reference.models.translation import Transformer
 from reference.quantize.calibrate import calibrate
 from reference.quantize.graph import Kind, Node
+from reference.quantize.plan import Plan, make_plan
 from reference.quantize.plan.constants import (
     GemminiSoftmaxConstants,
     GemmlowpConstants,
     IBertLayerNormConstants,
     IBertSoftmaxConstants,
     ItaMaxConstants,
+    LayerNormConstants,
     PulpLayerNormConstants,
     RescaledAddConstants,
     SoftmaxConstants,
     TfliteLayerNormConstants,
 )
-from reference.quantize.plan.planner import Plan, make_plan
 from reference.quantize.plan.snap import Snapped
 from reference.quantize.plan.softmax import ibert, itamax_scale, itamax_shift
 from reference.quantize.scheme import Rule, Scheme, preset, scheme_for
-from reference.quantize.strict.rows import LayerNormConstants
-from reference.quantize.strict.strict import StrictArithmetic
+from reference.quantize.strict import StrictArithmetic
 from reference.train import teacher_forced
 from tests.unit.reference.quantize.test_plan import CLOSE, Relations, planned, sentences
 from tests.unit.reference.quantize.test_plan import small_model as larger_model

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hwsim.formats import IntFormat
+from reference.quantize.plan.constants import LayerNormConstants, Rescale
 from reference.quantize.strict.exact import quotient, quotient_int64, rounded_quotient
-from reference.quantize.strict.rows import LayerNormConstants, Rescale, exp_table, isqrt, layernorm, softmax
+from reference.quantize.strict.rows import exp_table, isqrt, layernorm, softmax
 
 torch.set_num_threads(1)
 

@@ -1,0 +1,83 @@
+"""The plan of a model under a scheme: every quantizer and every integer constant."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from reference.models.translation import Transformer
+from reference.quantize.calibrate import Range
+from reference.quantize.graph import Kind, Node, trace
+from reference.quantize.plan import embedding, products
+from reference.quantize.plan.constants import LayerNormConstants
+from reference.quantize.plan.layernorm import LAYERNORM
+from reference.quantize.plan.planner import Plan, Planner
+from reference.quantize.plan.residual import RESIDUAL
+from reference.quantize.plan.softmax import SOFTMAX
+from reference.quantize.scheme import Scheme
+from reference.quantize.sites import enumerate_sites
+
+
+def make_plan(model: Transformer, scheme: Scheme, ranges: dict[str, Range]) -> Plan:
+    """Choose and snap every scale of a model.
+
+    Raises
+    ------
+    ValueError
+        If the scheme does not fit the model, a site was not calibrated, or a scale cannot be encoded; names the site.
+    """
+    graph = trace(model)
+    sites = enumerate_sites(graph, scheme.arithmetic)
+    plan = Plan(scheme=scheme, graph=graph, sites=sites, settings=scheme.resolve(sites))
+    with torch.no_grad():
+        _settle(Planner(model, plan, ranges))
+    return plan
+
+
+def _softmax(planner: Planner, node: Node) -> None:
+    SOFTMAX[planner.plan.target.softmax](planner, node)
+
+
+def _layernorm(planner: Planner, node: Node) -> None:
+    LAYERNORM[planner.plan.target.layernorm](planner, node)
+
+
+def _residual(planner: Planner, node: Node) -> None:
+    RESIDUAL[planner.plan.target.residual](planner, node)
+
+
+def _nothing(planner: Planner, node: Node) -> None:
+    """Codes move or grow; none is computed."""
+
+
+PLANNERS: dict[Kind, Callable[[Planner, Node], None]] = {
+    Kind.EMBED: embedding.embed,
+    Kind.ADD: _residual,
+    Kind.LINEAR: products.linear,
+    Kind.LINEAR_RELU: products.linear,
+    Kind.SCORES: products.scores,
+    Kind.SOFTMAX: _softmax,
+    Kind.CONTEXT: products.context,
+    Kind.LAYERNORM: _layernorm,
+    Kind.LOGITS: embedding.logits,
+    Kind.SPLIT_HEADS: _nothing,
+    Kind.MERGE_HEADS: _nothing,
+    Kind.EXTEND: _nothing,
+}
+"""What settles the constants of each kind of node."""
+FIRST = (Kind.EMBED, Kind.ADD)
+"""Embeddings settle their scale alone, then residual sums tie two producers; everything else fits itself to these."""
+
+
+def _settle(planner: Planner) -> None:
+    nodes, plan = planner.plan.graph.nodes, planner.plan
+    embedding.tie_embeddings(planner)
+    for kinds in ([FIRST[0]], [FIRST[1]], [kind for kind in Kind if kind not in FIRST]):
+        for node in nodes:
+            if node.kind in kinds:
+                PLANNERS[node.kind](planner, node)
+    planner.settle()
+    for name, constants in plan.layernorm.items():  # its zero point is known only now
+        if isinstance(constants, LayerNormConstants):
+            zero_point = plan.quantizers[f"{name}.output"].zero_point
+            plan.layernorm[name] = replace(constants, output=replace(constants.output, zero_point=zero_point))
