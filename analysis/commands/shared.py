@@ -65,7 +65,7 @@ def read_source(source: Path | None) -> tuple[str, ...]:
 
 def calibrated(model: "Model", source: Path | None, reference: Path | None) -> "dict[str, Range]":
     """Calibrated ranges: on the user's text, with its translations or the float model's own, or on training text."""
-    from analysis.run import calibrate_on_own_translations
+    from analysis.translation.translate import calibrate_on_own_translations
     from analysis.workload import calibrate_model
     from reference.data import read_lines, read_parallel
 

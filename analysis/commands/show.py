@@ -61,7 +61,7 @@ def show(
 def _observe(program: "ir.Program", text: Path | None, sentences: int | None, model: Path | None) -> Observed:
     """What the running sums of every accumulator reach while a text is translated greedily."""
     from analysis.accuracy.accumulators import Watch
-    from analysis.run import translate_integer
+    from analysis.translation.translate import translate_integer
     from analysis.workload import load_model, match_tokenizer
 
     loaded, watch = load_model(model), Watch(program)

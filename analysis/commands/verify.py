@@ -77,6 +77,7 @@ def _verify_program(
     from analysis.accuracy.accumulators import parse_accumulator
     from analysis.proof import verification
     from analysis.report import check_target, context
+    from analysis.report import verification as written
     from analysis.workload import load_model, reconfigure
 
     began = time.perf_counter()
@@ -105,8 +106,8 @@ def _verify_program(
     print("\n".join(verification.lines(str(path), found)))
     shared.show(*verification.tables(found))
     if out is not None:
-        verification.write(found, out, context(sys.argv, loaded.folder, time.perf_counter() - began))
-        print(f"record: {out / verification.RECORD}")
+        written.write(found, out, context(sys.argv, loaded.folder, time.perf_counter() - began))
+        print(f"record: {out / written.RECORD}")
     if not found.equality.equal:
         raise SystemExit(1)
 

@@ -14,7 +14,7 @@ from analysis.estimates.request import Priced, Request
 from analysis.estimates.rows import Row, rows, shortened
 from analysis.estimates.sweeps import against_context, against_sram
 from analysis.estimates.tables import LEAST
-from analysis.plots import EMPTY, GREY, MARKERS, NORMAL, OKABE_ITO, SMALL, png
+from analysis.plots.style import EMPTY, GREY, MARKERS, NORMAL, OKABE_ITO, SMALL, png
 from hwsim.accelerator.cost.estimate import Estimate, LayerCost
 from hwsim.accelerator.cost.pricing import Cost
 from hwsim.accelerator.events import Operand

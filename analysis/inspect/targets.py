@@ -13,7 +13,7 @@ from hwsim.program import Program
 from hwsim.program.catalogue import CATALOGUE, Limits, SchemeRecord
 from hwsim.program.targets import TARGETS, Operator, Target, target
 from reference.quantize.scheme import Scheme, extended
-from reference.quantize.sites import sites_among
+from reference.quantize.sites import Site, sites_among
 
 OPERATORS = ("requantization", "residual", "softmax", "layernorm", "activation", "embedding", "generator")
 _HARDWARE = (
@@ -58,6 +58,11 @@ def provenance(name: str, lacking: Sequence[str] | None) -> Provenance:
         For an unknown target; lists the known ones.
     """
     return Provenance(name, target(name).borrowed, None if lacking is None else list(lacking))
+
+
+def scheme_provenance(scheme: Scheme, sites: dict[str, Site]) -> Provenance:
+    """The target of a scheme, what that borrows, and what its hardware lacks at the sites of a model."""
+    return provenance(scheme.target, extended(scheme, sites))
 
 
 def program_provenance(program: Program) -> Provenance:

@@ -1,7 +1,14 @@
 """Numbers for people: sensible digits, units, a true minus sign, and a dash for what there is not."""
 
+import math
+
 NONE = "–"
 _PREFIXES = {1e-12: "p", 1e-9: "n", 1e-6: "µ", 1e-3: "m", 1.0: "", 1e3: "k", 1e6: "M", 1e9: "G", 1e12: "T"}
+
+
+def finite(value: float | None) -> float | None:
+    """A number that JSON has, else None."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def fixed(value: float | None, digits: int = 2) -> str:

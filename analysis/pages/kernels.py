@@ -12,8 +12,8 @@ from rich.table import Table
 from analysis import plots
 from analysis.accuracy.kernels import BINS_PER_LSB, KernelRow, kernel_table
 from analysis.output.folder import write_folder
+from analysis.output.numbers import finite
 from analysis.output.provenance import context
-from analysis.report.records import finite
 
 SEED = 2026
 

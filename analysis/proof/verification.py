@@ -1,10 +1,8 @@
 """What `hwsim verify` finds out about a program: equality, BLEU, overflows and safe accumulator widths."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
-import msgspec
 from rich.console import RenderableType
 
 from analysis.accuracy.accumulators import (
@@ -17,15 +15,12 @@ from analysis.accuracy.accumulators import (
     width_table,
 )
 from analysis.accuracy.bleu import Bleu, bleu, paired_difference
-from analysis.output.folder import write_folder
-from analysis.output.provenance import Context
+from analysis.inspect.targets import scheme_provenance
 from analysis.proof.equality import Equality
-from analysis.report.records import Record, equality_record, finite, scheme_provenance
-from analysis.run import Advance, nothing, prove_text, translate_integer
+from analysis.proof.text import prove_text
+from analysis.translation.translate import Advance, nothing, translate_integer
 from analysis.workload import Configuration, Model, with_accumulator
 from hwsim.formats import Accumulator
-
-RECORD = "verify.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,36 +139,3 @@ def tables(found: Verification) -> list[RenderableType]:
     """Overflows and, if somebody watched, safe widths."""
     tables: list[RenderableType] = [overflow_table(found.overflowing)] if found.overflowing else []
     return [*tables, width_table(found.widths)] if found.accumulator is not None else tables
-
-
-def record(found: Verification, context: Context) -> Record:
-    """Everything, as plain data."""
-    scheme = found.configuration.scheme
-    return {
-        "context": asdict(context),
-        "program": found.configuration.program.manifest.name,
-        "scheme": msgspec.to_builtins(scheme),
-        **scheme_provenance(scheme, found.configuration.plan.sites)._asdict(),
-        "sentences": found.sentences,
-        "accumulator": msgspec.to_builtins(found.accumulator),
-        **equality_record(found.equality),
-        "bleu": None if found.score is None else _score_record(found.score),
-        "overflowing": msgspec.to_builtins(found.overflowing),
-        "accumulators": msgspec.to_builtins(found.widths),
-    }
-
-
-def _score_record(score: Score) -> Record:
-    return {
-        "score": finite(score.ours.score),
-        "interval_95_percent": [finite(score.ours.low), finite(score.ours.high)],
-        "with_own_accumulators": None if score.own is None else finite(score.own.score),
-        "difference_95_percent": None if score.difference is None else [finite(end) for end in score.difference],
-        "signature": score.ours.signature,
-    }
-
-
-def write(found: Verification, out: Path, context: Context) -> None:
-    """Write `verify.json` into a new folder."""
-    content = msgspec.json.format(msgspec.json.encode(record(found, context)), indent=1)
-    write_folder(out, {RECORD: content + b"\n"})

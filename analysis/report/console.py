@@ -8,15 +8,14 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.accuracy.sensitivity import Row
-from analysis.output.numbers import count, energy, fixed, si, signed
+from analysis.inspect.targets import scheme_provenance
+from analysis.output.numbers import count, energy, finite, fixed, si, signed
 from analysis.report.page import pivot
 from analysis.report.records import (
     Record,
     accelerators,
     configuration_names,
     configuration_record,
-    finite,
-    scheme_provenance,
     sensitivity_record,
     verdict,
 )

@@ -1,6 +1,5 @@
 """A run as plain records, ready for JSON, CSV and the page; units are in the names, what is not finite is None."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -11,24 +10,18 @@ from analysis.accuracy.bleu import Bleu
 from analysis.accuracy.sensitivity import Row
 from analysis.estimates.records import configuration_record as mapping_record
 from analysis.estimates.records import phase_record
-from analysis.inspect.targets import Provenance, provenance
+from analysis.inspect.targets import scheme_provenance
+from analysis.output.numbers import finite
 from analysis.output.provenance import Context
 from analysis.proof.equality import Divergence, Equality
 from analysis.run import ConfigurationResult, RunResult
 from hwsim.accelerator.cost.estimate import COST_MODEL, Estimate, PhaseCost
 from hwsim.accelerator.prices import AJ_PER_PJ, prices_of
 from hwsim.machine.zeros import ZeroCounts
-from reference.quantize.scheme import Scheme, extended
-from reference.quantize.sites import Site
 
 Record = dict[str, Any]
 
 REPORT_VERSION = 2
-
-
-def finite(value: float | None) -> float | None:
-    """A number that JSON has, else None."""
-    return value if value is not None and math.isfinite(value) else None
 
 
 def report_record(result: RunResult, rows: Sequence[Row], context: Context) -> Record:
@@ -93,11 +86,6 @@ def configuration_record(result: RunResult, one: ConfigurationResult, name: str)
         "zeros": msgspec.to_builtins(one.zeros),
         "sites": site_records(one),
     }
-
-
-def scheme_provenance(scheme: Scheme, sites: dict[str, Site]) -> Provenance:
-    """The target of a scheme, what that borrows, and what its hardware lacks at the sites of a model."""
-    return provenance(scheme.target, extended(scheme, sites))
 
 
 def accelerators(rows: Sequence[Row]) -> list[str]:

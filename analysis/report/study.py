@@ -19,11 +19,11 @@ from analysis.accuracy.sensitivity import (
     passes_by_length,
     sensitivity,
 )
-from analysis.inspect.targets import Provenance
+from analysis.inspect.targets import Provenance, scheme_provenance
 from analysis.output.folder import write_folder
 from analysis.output.provenance import Context
 from analysis.report.figures import sensitivity_pictures
-from analysis.report.records import accelerators, scheme_provenance, sensitivity_record
+from analysis.report.records import accelerators, sensitivity_record
 from analysis.report.tables import sensitivity_csv
 from analysis.workload import Model
 from hwsim.program.targets import DEFAULT_TARGET

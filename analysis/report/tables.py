@@ -6,7 +6,8 @@ from typing import Any
 
 from analysis.accuracy.sensitivity import Row
 from analysis.estimates.records import csv_text, layer_rows
-from analysis.report.records import Record, configuration_names, finite
+from analysis.output.numbers import finite
+from analysis.report.records import Record, configuration_names
 from analysis.run import RunResult
 
 _BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")

@@ -24,6 +24,8 @@ PLANTS = {
         "import hwsim.machine.machine",
     ),
     "operators do not import each other": ("hwsim/operators/softmax/table.py", "import hwsim.operators.layernorm"),
+    "the wings of reference stand on each other in one order": ("reference/data.py", "import reference.tokenizer"),
+    "the wings of analysis stand on each other in one order": ("analysis/workload.py", "import analysis.accuracy.bleu"),
     "no folder imports a folder that imports it": ("reference/data.py", "import reference.train"),
     "the oracle imports nothing of the project, and no array library": (
         "tests/oracle/__init__.py",

@@ -19,7 +19,7 @@ from analysis.pages.operators.study import (
     no_events,
     signed,
 )
-from analysis.plots import MARKERS, NORMAL, OKABE_ITO, SMALL
+from analysis.plots.style import MARKERS, NORMAL, OKABE_ITO, SMALL
 from hwsim.formats import Accumulator, Granularity, Overflow
 from hwsim.operators.gemm import matmul, partial_extremes
 from hwsim.program.proofs import Interval, centred, weight_product

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from analysis.pages.operators.study import Reals
-from analysis.plots import EMPTY, GREY, NORMAL, OKABE_ITO, SMALL
+from analysis.plots.style import EMPTY, GREY, NORMAL, OKABE_ITO, SMALL
 
 Series = Mapping[str, tuple[NDArray[np.generic], Reals]]
 """Label to places and errors."""

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.plots import EMPTY, GREY, NORMAL, OKABE_ITO, SMALL
+from analysis.plots.style import EMPTY, GREY, NORMAL, OKABE_ITO, SMALL
 from analysis.proof.explain.records import Explanation, Histogram, SiteReport
 from analysis.proof.explain.tally import HISTOGRAM_REACH
 

@@ -13,7 +13,7 @@ import torch
 
 from analysis.proof.divergence import before_rounding, tie_distance
 from analysis.proof.equality import Divergence, Equality, Lockstep, prove_equal
-from analysis.run import prove_text
+from analysis.proof.text import prove_text
 from analysis.translation.steppers import MachineStepper, strict_stepper
 from analysis.workload import Configuration, Model, calibrate_model, configure, load_model
 from hwsim.formats import Accumulator, Overflow

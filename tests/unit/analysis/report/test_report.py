@@ -23,12 +23,12 @@ from analysis.accuracy import accuracy
 from analysis.accuracy.accuracy import float_passes
 from analysis.accuracy.sensitivity import Row
 from analysis.output import folder
-from analysis.output.numbers import duration, energy, fixed, si, signed, significant
+from analysis.output.numbers import duration, energy, finite, fixed, si, signed, significant
 from analysis.output.provenance import Context
 from analysis.proof.equality import Divergence
 from analysis.report import check_target, context, sensitivity_table, summary_table, write_report
 from analysis.report.page import pivots
-from analysis.report.records import configuration_names, finite
+from analysis.report.records import configuration_names
 from analysis.run import RunResult, run
 from analysis.workload import Model, calibrate_model, load_model
 from hwsim.accelerator.cost.estimate import COST_MODEL
