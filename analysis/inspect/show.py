@@ -1,8 +1,9 @@
 """What a program consists of: its header, sites, operations and constants, as tables and as plain data."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,6 +14,7 @@ from rich.text import Text
 from analysis.inspect.targets import Provenance, program_provenance
 from analysis.output.fitting import Fitting, Row
 from hwsim.program import ConstantInfo, Program, TensorInfo
+from hwsim.program import operations as ops
 from hwsim.program.catalogue import Requantization
 from hwsim.program.operations import (
     Add,
@@ -186,36 +188,74 @@ def _step(program: Program, function: str, operation: Operation, reach: Interval
         bits=None if reach is None else program.tensors[operation.output].format.bits,
         overflow=None if accumulator is None else accumulator.overflow.value,
         granularity=None if accumulator is None else accumulator.granularity.value,
-        stages=_stages(program, operation),
+        stages=STAGES[type(operation)](operation, program),
     )
 
 
-def _stages(program: Program, operation: Operation) -> list[Stage]:
-    def bounds(*values: int | str) -> Range:
-        arrays = [program.constants[value] if isinstance(value, str) else np.array(value) for value in values]
-        return min(int(array.min()) for array in arrays), max(int(array.max()) for array in arrays)
+def _bounds(program: Program, *values: int | str) -> Range:
+    """Least and greatest of numbers, and of constants that are named."""
+    arrays = [program.constants[value] if isinstance(value, str) else np.array(value) for value in values]
+    return min(int(array.min()) for array in arrays), max(int(array.max()) for array in arrays)
 
-    match operation:
-        case ShiftRight(shift=shift) | ItaMax(shift=shift) | PulpLayerNorm(shift=shift):
-            return [Stage(name="", multiplier=None, shift=(shift, shift))]
-        case Add(a_multiplier=a, b_multiplier=b, shift=shift):
-            return [Stage(name="", multiplier=bounds(a, b), shift=(shift, shift))]
-        case Embed(multiplier=m, position_multiplier=p, shift=shift):
-            return [Stage(name="", multiplier=bounds(m, p), shift=(shift, shift))]
-        case IBertSoftmax(multiplier=m, shift=shift):
-            return [Stage(name="", multiplier=(m, m), shift=(shift, shift))]
-        case GemmlowpSoftmax(multiplier=m, left_shift=shift):
-            return [Stage(name="shift to the left", multiplier=(m, m), shift=(shift, shift))]
+
+def _shift(op: ShiftRight | ItaMax | PulpLayerNorm, program: Program) -> list[Stage]:
+    return [Stage(name="", multiplier=None, shift=(op.shift, op.shift))]
+
+
+def _multiplier_and_shift(op: IBertSoftmax, program: Program) -> list[Stage]:
+    return [Stage(name="", multiplier=(op.multiplier, op.multiplier), shift=(op.shift, op.shift))]
+
+
+def _left_shift(op: GemmlowpSoftmax, program: Program) -> list[Stage]:
+    multiplier, shift = (op.multiplier, op.multiplier), (op.left_shift, op.left_shift)
+    return [Stage(name="shift to the left", multiplier=multiplier, shift=shift)]
+
+
+def _add(op: Add, program: Program) -> list[Stage]:
+    return [Stage(name="", multiplier=_bounds(program, op.a_multiplier, op.b_multiplier), shift=(op.shift, op.shift))]
+
+
+def _embed(op: Embed, program: Program) -> list[Stage]:
+    multiplier = _bounds(program, op.multiplier, op.position_multiplier)
+    return [Stage(name="", multiplier=multiplier, shift=(op.shift, op.shift))]
+
+
+def _requantizations(op: Operation, program: Program) -> list[Stage]:
+    """One stage a requantization; of an operation that has none, none."""
     return [
         Stage(
             name=field.removesuffix("requantization").removesuffix("_"),
             scheme=value.record().name,
-            multiplier=bounds(value.multiplier),
-            shift=bounds(value.shift),
+            multiplier=_bounds(program, value.multiplier),
+            shift=_bounds(program, value.shift),
         )
-        for field, value in msgspec.structs.asdict(operation).items()
+        for field, value in msgspec.structs.asdict(op).items()
         if isinstance(value, Requantization)
     ]
+
+
+STAGES: dict[type[Operation], Callable[[Any, Program], list[Stage]]] = {
+    ops.Embed: _embed,
+    ops.MatMul: _requantizations,
+    ops.ShiftRight: _shift,
+    ops.Relu: _requantizations,
+    ops.Requantize: _requantizations,
+    ops.SplitHeads: _requantizations,
+    ops.MergeHeads: _requantizations,
+    ops.Append: _requantizations,
+    ops.Softmax: _requantizations,
+    ops.GemmlowpSoftmax: _left_shift,
+    ops.IBertSoftmax: _multiplier_and_shift,
+    ops.ItaMax: _shift,
+    ops.GemminiSoftmax: _requantizations,
+    ops.LayerNorm: _requantizations,
+    ops.IBertLayerNorm: _requantizations,
+    ops.PulpLayerNorm: _shift,
+    ops.TfliteLayerNorm: _requantizations,
+    ops.Add: _add,
+    ops.RescaledAdd: _requantizations,
+}
+"""Multipliers and shifts of each operation."""
 
 
 # --- for a terminal ---------------------------------------------------------------------------------------------------

@@ -23,19 +23,9 @@ from hwsim.files import write_whole
 from hwsim.formats import IntFormat
 from hwsim.machine.machine import Machine, Observer
 from hwsim.program import ConstantInfo, Program, TensorInfo
+from hwsim.program import operations as ops
 from hwsim.program.catalogue import Requantization, Shift
-from hwsim.program.operations import (
-    GemminiSoftmax,
-    GemmlowpSoftmax,
-    IBertLayerNorm,
-    IBertSoftmax,
-    ItaMax,
-    Operation,
-    PulpLayerNorm,
-    ShiftRight,
-    TfliteLayerNorm,
-    written,
-)
+from hwsim.program.operations import Operation, ShiftRight, written
 from reference.decoding import greedy
 
 MANIFEST = "manifest.json"
@@ -225,7 +215,7 @@ def _describe(
         output=operation.output,
         function=function,
         type=fields.pop("type"),
-        rounding=_rounding(operation),
+        rounding=ROUNDINGS[type(operation)](operation),
         reach=None if reach is None else (reach.low, reach.high),
         fields=fields,
         constants=constants,
@@ -239,15 +229,45 @@ def _rounding(operation: Operation) -> str:
     HALF_EVEN is also what is said of operations that round nothing. Softmax and LayerNorm of other targets round as
     docs/operators says.
     """
-    if isinstance(operation, ShiftRight):
-        return operation.rounding.name
     schemes = [value for value in msgspec.structs.asdict(operation).values() if isinstance(value, Requantization)]
     names = [one.rounding.name if isinstance(one, Shift) else one.record().rounding for one in schemes]
-    if isinstance(operation, GemmlowpSoftmax | IBertSoftmax | ItaMax | GemminiSoftmax):
-        return "docs/operators/softmax.md"
-    if isinstance(operation, IBertLayerNorm | PulpLayerNorm | TfliteLayerNorm):
-        return "docs/operators/layernorm.md"
     return "; ".join(dict.fromkeys(names)) or "HALF_EVEN"
+
+
+def _own_rounding(operation: ShiftRight) -> str:
+    return operation.rounding.name
+
+
+def _softmax_page(operation: Operation) -> str:
+    return "docs/operators/softmax.md"
+
+
+def _layernorm_page(operation: Operation) -> str:
+    return "docs/operators/layernorm.md"
+
+
+ROUNDINGS: dict[type[Operation], Callable[[Any], str]] = {
+    ops.Embed: _rounding,
+    ops.MatMul: _rounding,
+    ops.ShiftRight: _own_rounding,
+    ops.Relu: _rounding,
+    ops.Requantize: _rounding,
+    ops.SplitHeads: _rounding,
+    ops.MergeHeads: _rounding,
+    ops.Append: _rounding,
+    ops.Softmax: _rounding,
+    ops.GemmlowpSoftmax: _softmax_page,
+    ops.IBertSoftmax: _softmax_page,
+    ops.ItaMax: _softmax_page,
+    ops.GemminiSoftmax: _softmax_page,
+    ops.LayerNorm: _rounding,
+    ops.IBertLayerNorm: _layernorm_page,
+    ops.PulpLayerNorm: _layernorm_page,
+    ops.TfliteLayerNorm: _layernorm_page,
+    ops.Add: _rounding,
+    ops.RescaledAdd: _rounding,
+}
+"""How a manifest says that each operation rounds."""
 
 
 class _Writer:

@@ -1,16 +1,45 @@
 """What a code was before it was rounded: the equations of docs/numerics.md and docs/operators in Python integers."""
 
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 from analysis.proof.divergence import elementwise, layernorms, softmaxes
-from analysis.proof.divergence.element import Element, Index, Values, find_stage
+from analysis.proof.divergence.element import Element, Index, Values
 from analysis.proof.divergence.stage import Stage, tie_distance
 from hwsim.machine.machine import operation_of
-from hwsim.program import Program
+from hwsim.program import Operation, Program
+from hwsim.program import operations as ops
 
-__all__ = ["Element", "Index", "Stage", "Values", "before_rounding", "stages", "tie_distance"]
+__all__ = ["STAGES", "Element", "Index", "Stage", "Values", "before_rounding", "stages", "tie_distance"]
 
-_REGISTERED = (elementwise, layernorms, softmaxes)  # each tells `find_stage` of its operations
+
+def _nothing(operation: Operation, at: Element) -> None:
+    """Exact, or only moved: nothing is rounded."""
+
+
+STAGES: dict[type[Operation], Callable[[Any, Element], Stage | None]] = {
+    ops.Embed: elementwise.embed,
+    ops.MatMul: _nothing,
+    ops.ShiftRight: elementwise.shift_right,
+    ops.Relu: _nothing,
+    ops.Requantize: elementwise.requantize,
+    ops.SplitHeads: _nothing,
+    ops.MergeHeads: _nothing,
+    ops.Append: _nothing,
+    ops.Softmax: softmaxes.table,
+    ops.GemmlowpSoftmax: softmaxes.gemmlowp,
+    ops.IBertSoftmax: softmaxes.ibert,
+    ops.ItaMax: softmaxes.itamax,
+    ops.GemminiSoftmax: softmaxes.gemmini,
+    ops.LayerNorm: layernorms.fullyqt,
+    ops.IBertLayerNorm: layernorms.ibert,
+    ops.PulpLayerNorm: layernorms.pulp,
+    ops.TfliteLayerNorm: layernorms.tflite,
+    ops.Add: elementwise.add,
+    ops.RescaledAdd: elementwise.rescaled_add,
+}
+"""The last rounding of each operation."""
 
 
 def stages(program: Program, site: str, indices: list[Index], values: Values) -> list[Stage | None]:
@@ -32,7 +61,8 @@ def stages(program: Program, site: str, indices: list[Index], values: Values) ->
     """
     operation = operation_of(program, site)
     cache: dict[object, object] = {}
-    return [find_stage(operation, Element(program, site, index, values, cache)) for index in indices]
+    find = STAGES[type(operation)]
+    return [find(operation, Element(program, site, index, values, cache)) for index in indices]
 
 
 def before_rounding(program: Program, site: str, index: Index, values: Values) -> tuple[int | None, Fraction | None]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import singledispatch
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from analysis.proof.divergence.stage import Stage
 from hwsim.program import Program
 from hwsim.program.catalogue import Requantization
-from hwsim.program.operations import Operation
 
 Index = tuple[int, ...]
 Values = Mapping[str, NDArray[Any]]
@@ -97,9 +95,3 @@ class Element:
         """A rounding with the zero point and format of the element's tensor."""
         info = self.program.tensors[self.site]
         return Stage(integer, multiplier, shift, scaling, info.zero_point, info.format, divisor, lowest, terms)
-
-
-@singledispatch
-def find_stage(operation: Operation, at: Element) -> Stage | None:
-    """The last rounding of an element; operations that are not registered round nothing."""
-    return None

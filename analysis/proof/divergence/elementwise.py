@@ -2,25 +2,22 @@
 
 from fractions import Fraction
 
-from analysis.proof.divergence.element import Element, find_stage
+from analysis.proof.divergence.element import Element
 from analysis.proof.divergence.stage import Stage
 from hwsim.program.operations import Add, Embed, Requantize, RescaledAdd, ShiftRight
 
 
-@find_stage.register
-def _requantize(operation: Requantize, at: Element) -> Stage:
+def requantize(operation: Requantize, at: Element) -> Stage:
     """(1) of docs/numerics.md, (R1) to (R9) of docs/operators/requantization.md."""
     return at.scaled(at.of(operation.input), operation.requantization)
 
 
-@find_stage.register
-def _shift_right(operation: ShiftRight, at: Element) -> Stage:
+def shift_right(operation: ShiftRight, at: Element) -> Stage:
     """(3)."""
     return at.stage(at.of(operation.input), 1, operation.shift, operation.rounding.value)
 
 
-@find_stage.register
-def _add(operation: Add, at: Element) -> Stage:
+def add(operation: Add, at: Element) -> Stage:
     """(7)."""
     return _sum(
         at,
@@ -35,8 +32,7 @@ def _sum(at: Element, a: int, b: int, shift: int) -> Stage:
     return at.stage(a + b, 1, shift, "half_even", terms=terms)
 
 
-@find_stage.register
-def _rescaled_add(operation: RescaledAdd, at: Element) -> Stage:
+def rescaled_add(operation: RescaledAdd, at: Element) -> Stage:
     """(R10); without an output scheme the last rounding is that of the operands, and the sum is exact."""
     total, exact = 0, []
     for name, scheme in ((operation.a, operation.a_requantization), (operation.b, operation.b_requantization)):
@@ -49,8 +45,7 @@ def _rescaled_add(operation: RescaledAdd, at: Element) -> Stage:
     return at.scaled(total, to)._replace(terms=tuple(term * at.ratio(to) for term in exact))
 
 
-@find_stage.register
-def _embed(operation: Embed, at: Element) -> Stage:
+def embed(operation: Embed, at: Element) -> Stage:
     """(8)."""
     row, column, feature = at.index
     token = int(at.values[operation.ids][row, column])

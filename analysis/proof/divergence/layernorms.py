@@ -2,14 +2,13 @@
 
 from math import isqrt
 
-from analysis.proof.divergence.element import Element, find_stage
+from analysis.proof.divergence.element import Element
 from analysis.proof.divergence.stage import Stage, half_away, half_even, half_up, toward_zero
 from hwsim.arithmetic.gemmlowp import inverse_sqrt
 from hwsim.program.operations import IBertLayerNorm, LayerNorm, PulpLayerNorm, TfliteLayerNorm
 
 
-@find_stage.register
-def _layernorm(operation: LayerNorm, at: Element) -> Stage:
+def fullyqt(operation: LayerNorm, at: Element) -> Stage:
     """(5c) to (5f)."""
     if at.site in (operation.numerator, operation.denominator):
         x = at.row(operation.input)
@@ -24,8 +23,7 @@ def _layernorm(operation: LayerNorm, at: Element) -> Stage:
     return at.scaled(at.of(operation.quotient) * gamma + beta, operation.output_requantization)
 
 
-@find_stage.register
-def _ibert(operation: IBertLayerNorm, at: Element) -> Stage:
+def ibert(operation: IBertLayerNorm, at: Element) -> Stage:
     """(L1) to (L5)."""
 
     def row() -> tuple[list[int], int]:
@@ -40,8 +38,7 @@ def _ibert(operation: IBertLayerNorm, at: Element) -> Stage:
     return at.scaled(normal * at.parameter(operation.gamma) + at.parameter(operation.beta), operation.requantization)
 
 
-@find_stage.register
-def _pulp(operation: PulpLayerNorm, at: Element) -> Stage:
+def pulp(operation: PulpLayerNorm, at: Element) -> Stage:
     """(L6) to (L8)."""
 
     def row() -> tuple[list[int], int]:
@@ -55,8 +52,7 @@ def _pulp(operation: PulpLayerNorm, at: Element) -> Stage:
     return at.stage(quotient + at.parameter(operation.beta), 1, operation.shift, "floor")
 
 
-@find_stage.register
-def _tflite(operation: TfliteLayerNorm, at: Element) -> Stage:
+def tflite(operation: TfliteLayerNorm, at: Element) -> Stage:
     """(L9) to (L14)."""
 
     def row() -> tuple[list[int], int, int]:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from analysis.proof.divergence.element import Element, find_stage
+from analysis.proof.divergence.element import Element
 from analysis.proof.divergence.stage import Stage, half_even
 from hwsim.arithmetic.gemmlowp import (
     count_leading_zeros32,
@@ -36,8 +36,7 @@ def distances(operation: AnySoftmax, at: Element) -> Distances:
     return Distances([greatest - x if ok else None for x, ok in zip(scores, allowed, strict=True)])
 
 
-@find_stage.register
-def _softmax(operation: Softmax, at: Element) -> Stage | None:
+def table(operation: Softmax, at: Element) -> Stage | None:
     """(4d) and (4e); the numerator is an entry of the table."""
     if at.site == operation.denominator:
         return at.scaled(sum(at.row(operation.numerator)), operation.denominator_requantization, lowest=1)
@@ -47,8 +46,7 @@ def _softmax(operation: Softmax, at: Element) -> Stage | None:
     return None
 
 
-@find_stage.register
-def _gemmlowp(operation: GemmlowpSoftmax, at: Element) -> Stage | None:
+def gemmlowp(operation: GemmlowpSoftmax, at: Element) -> Stage | None:
     """(S1) to (S5)."""
 
     def power(d: int) -> int:
@@ -70,8 +68,7 @@ def _gemmlowp(operation: GemmlowpSoftmax, at: Element) -> Stage | None:
     return stage._replace(zero_point=-(1 << (bits - 1)))
 
 
-@find_stage.register
-def _ibert(operation: IBertSoftmax, at: Element) -> Stage | None:
+def ibert(operation: IBertSoftmax, at: Element) -> Stage | None:
     """(S10) to (S14)."""
 
     def power(d: int) -> int:
@@ -91,8 +88,7 @@ def _ibert(operation: IBertSoftmax, at: Element) -> Stage | None:
     return None if mine is None else at.stage(mine * factor, 1, 32 - bits, "floor")
 
 
-@find_stage.register
-def _itamax(operation: ItaMax, at: Element) -> Stage | None:
+def itamax(operation: ItaMax, at: Element) -> Stage | None:
     """(S15) to (S17)."""
     bits = at.program.tensors[at.site].format.bits
 
@@ -117,8 +113,7 @@ def _itamax(operation: ItaMax, at: Element) -> Stage | None:
     return None if mine is None else at.stage(inverse, 1, shift(mine), "floor")
 
 
-@find_stage.register
-def _gemmini(operation: GemminiSoftmax, at: Element) -> Stage | None:
+def gemmini(operation: GemminiSoftmax, at: Element) -> Stage | None:
     """(S18) and (S19)."""
 
     def power(d: int) -> int:

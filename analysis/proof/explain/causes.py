@@ -1,6 +1,7 @@
 """Why the codes of a site differ on equal inputs: declared differences, then rules that reproduce B's codes."""
 
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from analysis.proof.explain.tables import explain_swap, explain_table
 from analysis.proof.explain.tally import Sample, Tally
 from hwsim.machine.machine import operation_of
 from hwsim.program import Program
+from hwsim.program import operations as ops
 from hwsim.program.operations import AnySoftmax, MatMul, Operation, Relu, Requantize, Softmax
 
 ENOUGH, PRODUCTS = 1_000, 2_000
@@ -31,39 +33,69 @@ def find_causes(
     observations = [*([] if isinstance(operation, AnySoftmax) else _channels(samples)), *_scales(a, b, site)]
     if any(cause.exact for cause in causes):  # the codes need no other cause, the reader may like one
         samples = _thinned(samples, ENOUGH)
-    match operation:
-        case MatMul():
-            causes += explain_product(a, operation, _thinned(samples, PRODUCTS))
-        case Relu():
-            causes += _relu(operation, samples)
-        case Softmax() if site == operation.numerator:
-            causes += explain_table(a, operation, samples)
-        case _:
-            rounded = _rounded(a, site, samples)
-            causes += explain_rounding(rounded)
-            observations = observe(rounded) + observations
-            if not any(cause.exact for cause in causes):
-                causes += _further_back(a, site, operation, samples, compared)
-    return rank(causes), observations
+    found = CAUSES[type(operation)](operation, Differing(a, site, samples, compared, sure=_sure(causes)))
+    return rank(causes + found.causes), found.observations + observations
+
+
+class Differing(NamedTuple):
+    """Codes of a site of A that differ on equal inputs; `sure` if an exact cause is known already."""
+
+    program: Program
+    site: str
+    samples: list[Sample]
+    compared: Known
+    sure: bool
+
+    def rounded(self) -> list[Rounded]:
+        return _rounded(self.program, self.site, self.samples)
+
+
+class Found(NamedTuple):
+    """Causes, and what else is true of all differing codes."""
+
+    causes: list[Cause]
+    observations: list[str]
+
+
+def _sure(causes: Sequence[Cause]) -> bool:
+    return any(cause.exact for cause in causes)
+
+
+def _product(operation: MatMul, at: Differing) -> Found:
+    return Found(explain_product(at.program, operation, _thinned(at.samples, PRODUCTS)), [])
+
+
+def _table_softmax(operation: Softmax, at: Differing) -> Found:
+    """The numerator is an entry of the table; what was swapped there shows in the others if it was not compared."""
+    if at.site == operation.numerator:
+        return Found(explain_table(at.program, operation, at.samples), [])
+    found = _rounding(operation, at)
+    if at.sure or _sure(found.causes) or at.compared(operation.numerator):
+        return found
+    swapped = explain_swap(at.program, operation, at.site, at.samples)
+    return found._replace(causes=found.causes + swapped)
+
+
+def _requantize(operation: Requantize, at: Differing) -> Found:
+    """The cause may lie in the product before, if that itself could not be compared."""
+    found = _rounding(operation, at)
+    if at.sure or _sure(found.causes) or at.compared(operation.input):
+        return found
+    maker, few = operation_of(at.program, operation.input), _thinned(at.samples, PRODUCTS)
+    if not isinstance(maker, MatMul):
+        return found
+    through = explain_through_product(at.program, maker, few, _rounded(at.program, at.site, few))
+    return found._replace(causes=found.causes + through)
+
+
+def _rounding(operation: Operation, at: Differing) -> Found:
+    rounded = at.rounded()
+    return Found(explain_rounding(rounded), observe(rounded))
 
 
 def _thinned(samples: list[Sample], most: int) -> list[Sample]:
     """About so many codes of either kind in all."""
     return [sample.thinned(-(-most // len(samples))) for sample in samples]
-
-
-def _further_back(
-    program: Program, site: str, operation: Operation, samples: list[Sample], compared: Known
-) -> list[Cause]:
-    """Causes in what the site was made of, where that itself could not be compared."""
-    if isinstance(operation, Softmax) and not compared(operation.numerator):
-        return explain_swap(program, operation, site, samples)
-    if isinstance(operation, Requantize) and not compared(operation.input):
-        maker = operation_of(program, operation.input)
-        if isinstance(maker, MatMul):
-            few = _thinned(samples, PRODUCTS)
-            return explain_through_product(program, maker, few, _rounded(program, site, few))
-    return []
 
 
 def _rounded(program: Program, site: str, samples: Sequence[Sample]) -> list[Rounded]:
@@ -76,9 +108,9 @@ def _rounded(program: Program, site: str, samples: Sequence[Sample]) -> list[Rou
     ]
 
 
-def _relu(operation: Relu, samples: Sequence[Sample]) -> list[Cause]:
-    kept = np.concatenate([s.of(s.values[operation.input]) == s.of(s.b) for s in samples])
-    return [Cause(kind="relu", text="B leaves ReLU out", checked=kept.size, reproduced=int(kept.sum()))]
+def _relu(operation: Relu, at: Differing) -> Found:
+    kept = np.concatenate([s.of(s.values[operation.input]) == s.of(s.b) for s in at.samples])
+    return Found([Cause(kind="relu", text="B leaves ReLU out", checked=kept.size, reproduced=int(kept.sum()))], [])
 
 
 def _channels(samples: Sequence[Sample]) -> list[str]:
@@ -97,3 +129,27 @@ def _scales(a: Program, b: Program | None, site: str) -> list[str]:
     return [
         f"a code means {other:.6g} in B, {mine:.6g} in A: the scales differ, so equal codes would not be equal values"
     ]
+
+
+CAUSES: dict[type[Operation], Callable[[Any, Differing], Found]] = {
+    ops.Embed: _rounding,
+    ops.MatMul: _product,
+    ops.ShiftRight: _rounding,
+    ops.Relu: _relu,
+    ops.Requantize: _requantize,
+    ops.SplitHeads: _rounding,
+    ops.MergeHeads: _rounding,
+    ops.Append: _rounding,
+    ops.Softmax: _table_softmax,
+    ops.GemmlowpSoftmax: _rounding,
+    ops.IBertSoftmax: _rounding,
+    ops.ItaMax: _rounding,
+    ops.GemminiSoftmax: _rounding,
+    ops.LayerNorm: _rounding,
+    ops.IBertLayerNorm: _rounding,
+    ops.PulpLayerNorm: _rounding,
+    ops.TfliteLayerNorm: _rounding,
+    ops.Add: _rounding,
+    ops.RescaledAdd: _rounding,
+}
+"""Where causes are looked for, by operation."""

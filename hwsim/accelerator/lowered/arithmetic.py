@@ -1,8 +1,8 @@
 """Operations of the datapath that each operation of a program needs, term by term (docs/accelerator.md, section 2)."""
 
 import math
-from collections.abc import Iterator
-from typing import assert_never
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from hwsim.accelerator.datapath import (
     MULTIPLIER_BITS,
@@ -19,27 +19,19 @@ from hwsim.accelerator.layers import Term
 from hwsim.accelerator.lowered import rows
 from hwsim.accelerator.lowered.residence import Call
 from hwsim.accelerator.lowered.terms import finish, multiplier_width, rescale
+from hwsim.program import operations as ops
 from hwsim.program.operations import (
     Add,
     Append,
     Embed,
-    GemminiSoftmax,
-    GemmlowpSoftmax,
-    IBertLayerNorm,
-    IBertSoftmax,
-    ItaMax,
-    LayerNorm,
     MatMul,
     MergeHeads,
     Operation,
-    PulpLayerNorm,
     Relu,
     Requantize,
     RescaledAdd,
     ShiftRight,
-    Softmax,
     SplitHeads,
-    TfliteLayerNorm,
 )
 
 WIDEST_CODE = 16
@@ -48,28 +40,7 @@ WIDEST_CODE = 16
 
 def arithmetic(operation: Operation, call: Call) -> Iterator[Term]:
     """Terms of one operation in one call, in a fixed order; a count may be 0."""
-    match operation:
-        case MatMul():
-            return _matmul(operation, call)
-        case Embed():
-            return _embed(operation, call)
-        case ShiftRight():
-            return iter(shift_terms(_elements(operation.output, call), call.bits(operation.output)))
-        case Relu():
-            return iter(relu_terms(_elements(operation.input, call), call.bits(operation.input)))
-        case Requantize():
-            return _requantize(operation, call)
-        case Softmax() | GemmlowpSoftmax() | IBertSoftmax() | ItaMax() | GemminiSoftmax():
-            return rows.softmax(operation, call)
-        case LayerNorm() | IBertLayerNorm() | PulpLayerNorm() | TfliteLayerNorm():
-            return rows.layernorm(operation, call)
-        case Add():
-            return _add(operation, call)
-        case RescaledAdd():
-            return _rescaled_add(operation, call)
-        case SplitHeads() | MergeHeads() | Append():
-            return iter(())
-    assert_never(operation)
+    return TERMS[type(operation)](operation, call)
 
 
 def product_size(operation: MatMul, call: Call) -> tuple[int, int, int, int]:
@@ -142,3 +113,41 @@ def _rescaled_add(op: RescaledAdd, call: Call) -> Iterator[Term]:
         yield from finish(SUM_BITS, op.output, count, call)
     else:
         yield from rescale(SUM_BITS, op.output, count, call, multiplier_width(op.output_requantization, call))
+
+
+def _shift_right(op: ShiftRight, call: Call) -> Iterator[Term]:
+    """Equation (3)."""
+    return iter(shift_terms(_elements(op.output, call), call.bits(op.output)))
+
+
+def _relu(op: Relu, call: Call) -> Iterator[Term]:
+    return iter(relu_terms(_elements(op.input, call), call.bits(op.input)))
+
+
+def _nothing(op: SplitHeads | MergeHeads | Append, call: Call) -> Iterator[Term]:
+    """Where a tensor lies costs no arithmetic."""
+    return iter(())
+
+
+TERMS: dict[type[Operation], Callable[[Any, Call], Iterator[Term]]] = {
+    ops.Embed: _embed,
+    ops.MatMul: _matmul,
+    ops.ShiftRight: _shift_right,
+    ops.Relu: _relu,
+    ops.Requantize: _requantize,
+    ops.SplitHeads: _nothing,
+    ops.MergeHeads: _nothing,
+    ops.Append: _nothing,
+    ops.Softmax: rows.table_softmax,
+    ops.GemmlowpSoftmax: rows.gemmlowp_softmax,
+    ops.IBertSoftmax: rows.ibert_softmax,
+    ops.ItaMax: rows.itamax,
+    ops.GemminiSoftmax: rows.gemmini_softmax,
+    ops.LayerNorm: rows.fullyqt_layernorm,
+    ops.IBertLayerNorm: rows.ibert_layernorm,
+    ops.PulpLayerNorm: rows.pulp_layernorm,
+    ops.TfliteLayerNorm: rows.tflite_layernorm,
+    ops.Add: _add,
+    ops.RescaledAdd: _rescaled_add,
+}
+"""What each operation asks of the datapath."""

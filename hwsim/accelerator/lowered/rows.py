@@ -1,4 +1,7 @@
-"""Operations of the datapath that softmaxes and LayerNorms need, term by term of their pages in docs/operators."""
+"""Operations of the datapath that softmaxes and LayerNorms need, term by term of their pages in docs/operators.
+
+Every key that is stored counts, whether the mask allows it or not.
+"""
 
 import math
 from collections.abc import Iterator
@@ -37,34 +40,6 @@ NEWTON_STEPS, INVERSE_ROOT_STEPS = 3, 5
 IBERT_EXP_BITS, IBERT_SUM_BITS = 62, 32
 
 
-def softmax(op: AnySoftmax, call: Call) -> Iterator[Term]:
-    """Every key that is stored counts, whether the mask allows it or not."""
-    match op:
-        case Softmax():
-            return _table_softmax(op, call)
-        case GemmlowpSoftmax():
-            return _gemmlowp_softmax(op, call)
-        case IBertSoftmax():
-            return _ibert_softmax(op, call)
-        case ItaMax():
-            return _itamax(op, call)
-        case GemminiSoftmax():
-            return _gemmini_softmax(op, call)
-
-
-def layernorm(op: AnyLayerNorm, call: Call) -> Iterator[Term]:
-    """Every element of every row."""
-    match op:
-        case LayerNorm():
-            return _fullyqt_layernorm(op, call)
-        case IBertLayerNorm():
-            return _ibert_layernorm(op, call)
-        case PulpLayerNorm():
-            return _pulp_layernorm(op, call)
-        case TfliteLayerNorm():
-            return _tflite_layernorm(op, call)
-
-
 def _size(op: AnySoftmax | AnyLayerNorm, call: Call) -> tuple[int, int]:
     """Rows, and elements of all rows."""
     *outer, n = call.shape(op.input)
@@ -77,7 +52,7 @@ def _distance(op: AnySoftmax, count: int, call: Call) -> Iterator[Term]:
     yield Term(Component.VECTOR_ADD, call.bits(op.input), 0, count)
 
 
-def _gemmlowp_softmax(op: GemmlowpSoftmax, call: Call) -> Iterator[Term]:
+def gemmlowp_softmax(op: GemmlowpSoftmax, call: Call) -> Iterator[Term]:
     rows, count = _size(op, call)
     yield from _distance(op, count, call)
     yield Term(Component.VECTOR_MULTIPLY, EXP_BITS, EXP_BITS, count * (1 + EXP_POLYNOMIAL + EXP_BARREL))  # (S2)
@@ -89,7 +64,7 @@ def _gemmlowp_softmax(op: GemmlowpSoftmax, call: Call) -> Iterator[Term]:
     yield from finish(EXP_BITS, op.output, count, call)
 
 
-def _ibert_softmax(op: IBertSoftmax, call: Call) -> Iterator[Term]:
+def ibert_softmax(op: IBertSoftmax, call: Call) -> Iterator[Term]:
     rows, count = _size(op, call)
     yield from _distance(op, count, call)
     yield Term(Component.DIVIDE, SUM_BITS, 0, count)  # (S10) z
@@ -105,7 +80,7 @@ def _ibert_softmax(op: IBertSoftmax, call: Call) -> Iterator[Term]:
     yield from finish(SUM_BITS, op.output, count, call)
 
 
-def _itamax(op: ItaMax, call: Call) -> Iterator[Term]:
+def itamax(op: ItaMax, call: Call) -> Iterator[Term]:
     rows, count = _size(op, call)
     yield from _distance(op, count, call)
     yield Term(Component.REQUANTIZE_SHIFT, SUM_BITS, 0, count)  # (S15) 256 >> sh
@@ -116,7 +91,7 @@ def _itamax(op: ItaMax, call: Call) -> Iterator[Term]:
     yield from finish(SUM_BITS, op.output, count, call)
 
 
-def _gemmini_softmax(op: GemminiSoftmax, call: Call) -> Iterator[Term]:
+def gemmini_softmax(op: GemminiSoftmax, call: Call) -> Iterator[Term]:
     _, count = _size(op, call)
     yield from _distance(op, count, call)
     yield Term(Component.VECTOR_MULTIPLY, SUM_BITS, SUM_BITS, 3 * count)  # (S18) z, z*ln2, square
@@ -136,7 +111,7 @@ def _moments(op: AnyLayerNorm, count: int, rows: int, call: Call) -> Iterator[Te
     yield Term(Component.VECTOR_ADD, SQUARES_BITS, 0, count)
 
 
-def _ibert_layernorm(op: IBertLayerNorm, call: Call) -> Iterator[Term]:
+def ibert_layernorm(op: IBertLayerNorm, call: Call) -> Iterator[Term]:
     rows, count = _size(op, call)
     yield from _moments(op, count, rows, call)  # (L1), (L2)
     yield Term(Component.SQUARE_ROOT, SUM_BITS, 0, rows)  # (L3)
@@ -146,7 +121,7 @@ def _ibert_layernorm(op: IBertLayerNorm, call: Call) -> Iterator[Term]:
     yield from rescale(SQUARES_BITS, op.output, count, call)  # (L5)
 
 
-def _pulp_layernorm(op: PulpLayerNorm, call: Call) -> Iterator[Term]:
+def pulp_layernorm(op: PulpLayerNorm, call: Call) -> Iterator[Term]:
     rows, count = _size(op, call)
     yield from _moments(op, count, rows, call)  # (L6), (L7)
     yield Term(Component.DIVIDE, SQUARES_BITS, 0, rows)  # (L7) variance
@@ -159,7 +134,7 @@ def _pulp_layernorm(op: PulpLayerNorm, call: Call) -> Iterator[Term]:
     yield from finish(SUM_BITS, op.output, count, call)
 
 
-def _tflite_layernorm(op: TfliteLayerNorm, call: Call) -> Iterator[Term]:
+def tflite_layernorm(op: TfliteLayerNorm, call: Call) -> Iterator[Term]:
     rows, count = _size(op, call)
     yield from _moments(op, count, rows, call)  # (L9), (L10)
     yield Term(Component.VECTOR_MULTIPLY, SQUARES_BITS, SUM_BITS, 2 * rows)  # (L10)
@@ -174,7 +149,7 @@ def _tflite_layernorm(op: TfliteLayerNorm, call: Call) -> Iterator[Term]:
     yield from rescale(SUM_BITS, op.output, count, call, multiplier_width(op.requantization, call))  # (L14)
 
 
-def _table_softmax(op: Softmax, call: Call) -> Iterator[Term]:
+def table_softmax(op: Softmax, call: Call) -> Iterator[Term]:
     """Equations (4a) to (4e)."""
     rows, count = _size(op, call)
     yield from table_softmax_terms(
@@ -187,7 +162,7 @@ def _table_softmax(op: Softmax, call: Call) -> Iterator[Term]:
     )
 
 
-def _fullyqt_layernorm(op: LayerNorm, call: Call) -> Iterator[Term]:
+def fullyqt_layernorm(op: LayerNorm, call: Call) -> Iterator[Term]:
     """Equations (5a) to (5f)."""
     rows, count = _size(op, call)
     yield from fullyqt_layernorm_terms(
