@@ -9,26 +9,9 @@ from torch import Tensor, nn
 from hwsim.formats import Overflow
 from reference.models.translation import Mask, Transformer
 from reference.quantize.plan import Plan
-from reference.quantize.plan.constants import (
-    AddConstants,
-    GemminiSoftmaxConstants,
-    GemmlowpConstants,
-    IBertLayerNormConstants,
-    IBertSoftmaxConstants,
-    ItaMaxConstants,
-    LayerNormConstants,
-    PulpLayerNormConstants,
-    Quantizer,
-    SoftmaxConstants,
-    TfliteLayerNormConstants,
-)
+from reference.quantize.plan.constants import LayerNormConstants, Quantizer
 from reference.quantize.sites import POSITIONS_WEIGHT
-from reference.quantize.strict import exact
-from reference.quantize.strict import layernorm as exact_layernorm
-from reference.quantize.strict import matmul as exact_matmul
-from reference.quantize.strict import rows as exact_rows
-from reference.quantize.strict import scaling as exact_scaling
-from reference.quantize.strict import softmax as exact_softmax
+from reference.quantize.strict import exact, matmul, operators, scaling
 
 BETA_BITS = 48
 """Of LayerNorm's beta where its scale is a target's: I-BERT's is 2^-30 of the output's."""
@@ -109,8 +92,8 @@ class StrictArithmetic:
     def _product(self, a: Codes, b: Tensor, bias: Tensor | None, b_zero: int, bound: int) -> Tensor:
         a_zero, accumulator = self.plan.quantizers[a.site].zero_point, self.plan.scheme.accumulator
         if accumulator.overflow is Overflow.PROVEN or bound <= accumulator.max:
-            return exact_matmul.matmul(a.codes, b, bias, a_zero, b_zero, bound)
-        acc, events = exact_matmul.matmul_ordered(a.codes, b, bias, a_zero, b_zero, accumulator)
+            return matmul.matmul(a.codes, b, bias, a_zero, b_zero, bound)
+        acc, events = matmul.matmul_ordered(a.codes, b, bias, a_zero, b_zero, accumulator)
         self.overflows += events
         return acc
 
@@ -129,7 +112,7 @@ class StrictArithmetic:
 
     def _rescaled(self, acc: Tensor, m: int | Tensor, e: int | Tensor, to: Quantizer, bound: int) -> Tensor:
         """Codes from an accumulator, by the target's scheme."""
-        return exact_scaling.requantize_by(acc, self.plan.target.scaling, m, e, to.zero_point, to.format, bound)
+        return scaling.requantize_by(acc, self.plan.target.scaling, m, e, to.zero_point, to.format, bound)
 
     def linear(self, site: str, x: Codes, layer: nn.Linear) -> Codes:
         return self._linear_codes(site, *self._linear_accumulator(site, x, layer))
@@ -165,80 +148,17 @@ class StrictArithmetic:
 
     # --- rows ---------------------------------------------------------------------------------------------------
 
-    def table(self, site: str) -> Tensor:
-        """The exp table of a softmax."""
-        if site not in self._tables:
-            constants = self.plan.softmax[site]
-            assert isinstance(constants, SoftmaxConstants)
-            bits = self.plan.settings[f"{site}.numerator"].bits
-            score_bits = self.plan.settings[site.replace(".softmax", ".scores")].bits
-            self._tables[site] = exact_rows.exp_table(constants.table_scale, score_bits, bits)
-        return self._tables[site]
-
     def softmax(self, site: str, scores: Codes, mask: Mask | None) -> Codes:
         constants, allowed = self.plan.softmax[site], None if mask is None else mask.allowed
-        to, slope = self.plan.quantizers[f"{site}.output"].format, self.plan.quantizers[scores.site].scale
-        q = scores.codes
-        match constants:
-            case SoftmaxConstants():
-                codes = self._table_softmax(site, q, allowed, constants)
-            case GemmlowpConstants(multiplier=m, left_shift=shift):
-                codes = exact_softmax.gemmlowp_softmax(q, allowed, multiplier=m, left_shift=shift, fmt=to, slope=slope)
-            case IBertSoftmaxConstants(ln2=ln2, b=b, c=c, requantization=(m, e)):
-                codes = exact_softmax.ibert_softmax(
-                    q, allowed, ln2=ln2, b=b, c=c, multiplier=m, shift=e, fmt=to, slope=slope
-                )
-            case ItaMaxConstants(shift=shift, group=group):
-                codes = exact_softmax.itamax(q, allowed, shift=shift, group=group, fmt=to, slope=slope)
-            case GemminiSoftmaxConstants(ln2=ln2, b=b, c=c):
-                codes = exact_softmax.gemmini_softmax(q, allowed, ln2=ln2, b=b, c=c, fmt=to, slope=slope)
-        return self._see(f"{site}.output", codes)
-
-    def _table_softmax(self, site: str, q: Tensor, allowed: Tensor | None, constants: SoftmaxConstants) -> Tensor:
-        quantizers = self.plan.quantizers
-        result = exact_rows.softmax(
-            q,
-            allowed,
-            self.table(site),
-            constants.table_scale,
-            denominator_multiplier=constants.denominator.multiplier,
-            denominator_shift=constants.denominator.shift,
-            denominator_fmt=quantizers[f"{site}.denominator"].format,
-            output_multiplier=constants.output.multiplier,
-            output_shift=constants.output.shift,
-            output_fmt=quantizers[f"{site}.output"].format,
-        )
-        self._see(f"{site}.numerator", result.numerator)
-        self._see(f"{site}.denominator", result.denominator)
-        return result.output
+        slope = self.plan.quantizers[scores.site].scale
+        at = operators.Scores(site, scores.codes, allowed, self.plan, slope, self._see)
+        return self._see(f"{site}.output", operators.SOFTMAX[type(constants)](at, constants))
 
     def layernorm(self, site: str, x: Codes, norm: nn.LayerNorm) -> Codes:
         constants, gamma = self.plan.layernorm[site], self.parameter(f"{site}.gamma", norm.weight)
         beta, _ = self.beta(site, norm)
-        zero, to = self.plan.quantizers[x.site].zero_point, self.plan.quantizers[f"{site}.output"]
-        z, fmt, q = to.zero_point, to.format, x.codes
-        match constants:
-            case LayerNormConstants():
-                codes = self._fullyqt_layernorm(site, q, gamma, beta, constants)
-            case IBertLayerNormConstants(variance_shift=t, multipliers=m, shifts=e):
-                codes = exact_layernorm.ibert_layernorm(
-                    q, gamma, beta, m, e, zero=zero, variance_shift=t, zero_point=z, fmt=fmt
-                )
-            case PulpLayerNormConstants(shift=shift):
-                codes = exact_layernorm.pulp_layernorm(q, gamma, beta, zero=zero, shift=shift, zero_point=z, fmt=fmt)
-            case TfliteLayerNormConstants(variance_limit=limit, requantization=(m, e)):
-                codes = exact_layernorm.tflite_layernorm(
-                    q, gamma, beta, zero=zero, variance_limit=limit, multiplier=m, shift=e, zero_point=z, fmt=fmt
-                )
-        return self._see(f"{site}.output", codes)
-
-    def _fullyqt_layernorm(
-        self, site: str, q: Tensor, gamma: Tensor, beta: Tensor, constants: LayerNormConstants
-    ) -> Tensor:
-        result = exact_rows.layernorm(q, gamma, beta, constants)
-        for part in ("numerator", "denominator", "quotient"):
-            self._see(f"{site}.{part}", getattr(result, part))
-        return result.output
+        at = operators.Norm(site, x.codes, self.plan.quantizers[x.site].zero_point, gamma, beta, self.plan, self._see)
+        return self._see(f"{site}.output", operators.LAYERNORM[type(constants)](at, constants))
 
     def beta(self, site: str, norm: nn.LayerNorm) -> tuple[Tensor, int]:
         """Codes of LayerNorm's beta, and their width: integers at the scale of what gamma multiplies."""
@@ -284,37 +204,9 @@ class StrictArithmetic:
 
     def add(self, site: str, x: Codes, y: Codes) -> Codes:
         constants, quantizers = self.plan.add[site], self.plan.quantizers
-        a_zero, b_zero, to = quantizers[x.site].zero_point, quantizers[y.site].zero_point, quantizers[site]
-        if isinstance(constants, AddConstants):
-            codes = exact.add(
-                x.codes,
-                y.codes,
-                a_zero,
-                b_zero,
-                *constants.multipliers,
-                constants.shift,
-                to.zero_point,
-                to.format,
-            )
-        else:
-            a, b, output = constants.a, constants.b, constants.output
-            codes = exact_scaling.rescaled_add(
-                x.codes,
-                y.codes,
-                a_zero=a_zero,
-                b_zero=b_zero,
-                left_shift=constants.left_shift,
-                scaling=self.plan.target.scaling,
-                a_multiplier=a.multiplier,
-                a_shift=a.shift,
-                b_multiplier=b.multiplier,
-                b_shift=b.shift,
-                output_multiplier=None if output is None else output.multiplier,
-                output_shift=0 if output is None else output.shift,
-                zero_point=to.zero_point,
-                fmt=to.format,
-            )
-        return self._see(site, codes)
+        a_zero, b_zero = quantizers[x.site].zero_point, quantizers[y.site].zero_point
+        at = operators.Sum(site, x.codes, y.codes, a_zero, b_zero, self.plan)
+        return self._see(site, operators.ADD[type(constants)](at, constants))
 
     def split_heads(self, x: Codes, n_heads: int) -> Codes:
         return Codes(x.codes.unflatten(-1, (n_heads, -1)).transpose(1, 2), x.site)

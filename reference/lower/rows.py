@@ -1,0 +1,189 @@
+"""Which operation each record of constants becomes: softmaxes, LayerNorms and residual sums of every target."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from torch import nn
+
+from hwsim.formats import IntFormat
+from hwsim.program import operations as ops
+from hwsim.program.catalogue import AnyRequantization, Dyadic, Q31Double
+from reference.lower.lowering import Lowering
+from reference.quantize.graph import Node
+from reference.quantize.plan.constants import (
+    AddConstants,
+    GemminiSoftmaxConstants,
+    GemmlowpConstants,
+    IBertLayerNormConstants,
+    IBertSoftmaxConstants,
+    ItaMaxConstants,
+    LayerNormConstants,
+    PulpLayerNormConstants,
+    Rescale,
+    RescaledAddConstants,
+    SoftmaxConstants,
+    TfliteLayerNormConstants,
+)
+from reference.quantize.plan.snap import Snapped
+from reference.quantize.strict.operators import exp_table
+
+# --- softmax ----------------------------------------------------------------------------------------------------------
+
+
+def softmax(to: Lowering, node: Node) -> None:
+    constants = to.plan.softmax[node.site]
+    to.emit(node, SOFTMAX[type(constants)](to, node, constants))
+
+
+def _softmax_fields(to: Lowering, node: Node) -> dict[str, Any]:
+    return {"output": to.activation(node.output), "input": node.inputs[0].name, "mask": node.mask}
+
+
+def _table(to: Lowering, node: Node, c: SoftmaxConstants) -> ops.Softmax:
+    dims, bits = node.output.dims, to.plan.settings[f"{node.site}.numerator"].bits
+    table = exp_table(to.plan, node.site)
+    return ops.Softmax(
+        numerator=to.inner(f"{node.site}.numerator", dims),
+        denominator=to.inner(f"{node.site}.denominator", (*dims[:-1], 1)),
+        **_softmax_fields(to, node),
+        table=to.constant(f"{node.site}.table", table, IntFormat(bits=bits, signed=False), "table"),
+        denominator_requantization=_dyadic(c.denominator),
+        output_requantization=_dyadic(c.output),
+    )
+
+
+def _gemmlowp(to: Lowering, node: Node, c: GemmlowpConstants) -> ops.GemmlowpSoftmax:
+    return ops.GemmlowpSoftmax(**_softmax_fields(to, node), multiplier=c.multiplier, left_shift=c.left_shift)
+
+
+def _ibert_softmax(to: Lowering, node: Node, c: IBertSoftmaxConstants) -> ops.IBertSoftmax:
+    m, e = c.requantization
+    return ops.IBertSoftmax(**_softmax_fields(to, node), ln2=c.ln2, b=c.b, c=c.c, multiplier=m, shift=e)
+
+
+def _itamax(to: Lowering, node: Node, c: ItaMaxConstants) -> ops.ItaMax:
+    return ops.ItaMax(**_softmax_fields(to, node), shift=c.shift, group=c.group)
+
+
+def _gemmini(to: Lowering, node: Node, c: GemminiSoftmaxConstants) -> ops.GemminiSoftmax:
+    return ops.GemminiSoftmax(**_softmax_fields(to, node), ln2=c.ln2, b=c.b, c=c.c)
+
+
+SOFTMAX: dict[type, Callable[[Lowering, Node, Any], ops.AnySoftmax]] = {
+    SoftmaxConstants: _table,
+    GemmlowpConstants: _gemmlowp,
+    IBertSoftmaxConstants: _ibert_softmax,
+    ItaMaxConstants: _itamax,
+    GemminiSoftmaxConstants: _gemmini,
+}
+
+# --- LayerNorm --------------------------------------------------------------------------------------------------------
+
+
+def layernorm(to: Lowering, node: Node) -> None:
+    constants = to.plan.layernorm[node.site]
+    to.emit(node, LAYERNORM[type(constants)](to, node, constants))
+
+
+def _layernorm_fields(to: Lowering, node: Node) -> dict[str, Any]:
+    norm = node.module
+    assert isinstance(norm, nn.LayerNorm)
+    gamma = to.strict.parameter(f"{node.site}.gamma", norm.weight)
+    beta, bits = to.strict.beta(node.site, norm)
+    return {
+        "output": to.activation(node.output),
+        "input": node.inputs[0].name,
+        "gamma": to.weight(f"{node.site}.gamma", gamma),
+        "beta": to.bias(f"{node.site}.beta", beta, bits),
+    }
+
+
+def _fullyqt(to: Lowering, node: Node, c: LayerNormConstants) -> ops.LayerNorm:
+    dims = node.output.dims
+    return ops.LayerNorm(
+        numerator=to.inner(f"{node.site}.numerator", dims),
+        denominator=to.inner(f"{node.site}.denominator", (*dims[:-1], 1)),
+        quotient=to.inner(f"{node.site}.quotient", dims),
+        **_layernorm_fields(to, node),
+        eps=c.eps,
+        numerator_requantization=_rescale(c.numerator),
+        denominator_requantization=_rescale(c.denominator),
+        quotient_requantization=_rescale(c.quotient),
+        output_requantization=_rescale(c.output),
+    )
+
+
+def _ibert_layernorm(to: Lowering, node: Node, c: IBertLayerNormConstants) -> ops.IBertLayerNorm:
+    common = _layernorm_fields(to, node)
+    m = to.multipliers(f"{node.site}.multiplier", c.multipliers)
+    e = to.shifts(f"{node.site}.shift", c.shifts)
+    return ops.IBertLayerNorm(**common, variance_shift=c.variance_shift, requantization=Dyadic(multiplier=m, shift=e))
+
+
+def _pulp(to: Lowering, node: Node, c: PulpLayerNormConstants) -> ops.PulpLayerNorm:
+    return ops.PulpLayerNorm(**_layernorm_fields(to, node), shift=c.shift)
+
+
+def _tflite(to: Lowering, node: Node, c: TfliteLayerNormConstants) -> ops.TfliteLayerNorm:
+    m, e = c.requantization
+    return ops.TfliteLayerNorm(
+        **_layernorm_fields(to, node),
+        variance_limit=c.variance_limit,
+        requantization=Q31Double(multiplier=m, shift=e),
+    )
+
+
+LAYERNORM: dict[type, Callable[[Lowering, Node, Any], ops.AnyLayerNorm]] = {
+    LayerNormConstants: _fullyqt,
+    IBertLayerNormConstants: _ibert_layernorm,
+    PulpLayerNormConstants: _pulp,
+    TfliteLayerNormConstants: _tflite,
+}
+
+# --- residual sum -----------------------------------------------------------------------------------------------------
+
+
+def add(to: Lowering, node: Node) -> None:
+    constants = to.plan.add[node.site]
+    to.emit(node, ADD[type(constants)](to, node, constants))
+
+
+def _add_fields(to: Lowering, node: Node) -> dict[str, Any]:
+    a, b = (symbol.name for symbol in node.inputs)
+    return {"output": to.activation(node.output), "a": a, "b": b}
+
+
+def _one_rounding(to: Lowering, node: Node, c: AddConstants) -> ops.Add:
+    m_a, m_b = c.multipliers
+    return ops.Add(**_add_fields(to, node), a_multiplier=m_a, b_multiplier=m_b, shift=c.shift)
+
+
+def _rescaled(to: Lowering, node: Node, c: RescaledAddConstants) -> ops.RescaledAdd:
+    return ops.RescaledAdd(
+        **_add_fields(to, node),
+        left_shift=c.left_shift,
+        a_requantization=_scheme(to, c.a),
+        b_requantization=_scheme(to, c.b),
+        output_requantization=None if c.output is None else _scheme(to, c.output),
+    )
+
+
+ADD: dict[type, Callable[[Lowering, Node, Any], ops.AnyAdd]] = {
+    AddConstants: _one_rounding,
+    RescaledAddConstants: _rescaled,
+}
+
+# --- ratios -----------------------------------------------------------------------------------------------------------
+
+
+def _scheme(to: Lowering, snapped: Snapped) -> AnyRequantization:
+    """A ratio in the target's scheme."""
+    return cast(AnyRequantization, to.plan.target.scheme(multiplier=snapped.multiplier, shift=snapped.shift))
+
+
+def _rescale(to: Rescale) -> Dyadic:
+    return Dyadic(multiplier=to.multiplier, shift=to.shift)
+
+
+def _dyadic(snapped: Snapped) -> Dyadic:
+    return Dyadic(multiplier=snapped.multiplier, shift=snapped.shift)

@@ -1,0 +1,201 @@
+"""The function behind each record of constants: softmaxes, LayerNorms and residual sums of every target."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from hwsim.formats import IntFormat
+from reference.quantize.plan import Plan
+from reference.quantize.plan.constants import (
+    AddConstants,
+    GemminiSoftmaxConstants,
+    GemmlowpConstants,
+    IBertLayerNormConstants,
+    IBertSoftmaxConstants,
+    ItaMaxConstants,
+    LayerNormConstants,
+    PulpLayerNormConstants,
+    RescaledAddConstants,
+    SoftmaxConstants,
+    TfliteLayerNormConstants,
+)
+from reference.quantize.strict import exact, rows, scaling
+from reference.quantize.strict import layernorm as layernorms
+from reference.quantize.strict import softmax as softmaxes
+
+See = Callable[[str, Tensor], object]
+"""Called with (site, codes) for every inner site."""
+
+
+class Scores(NamedTuple):
+    """What a softmax reads, beside its constants: codes and mask; `slope` is the real value of one code."""
+
+    site: str
+    codes: Tensor
+    allowed: Tensor | None
+    plan: Plan
+    slope: float
+    see: See
+
+    @property
+    def to(self) -> IntFormat:
+        return self.format("output")
+
+    def format(self, part: str) -> IntFormat:
+        return self.plan.quantizers[f"{self.site}.{part}"].format
+
+
+class Norm(NamedTuple):
+    """What a LayerNorm reads, beside its constants: codes of x (zero point `zero`), of gamma and of beta."""
+
+    site: str
+    codes: Tensor
+    zero: int
+    gamma: Tensor
+    beta: Tensor
+    plan: Plan
+    see: See
+
+    @property
+    def to(self) -> dict[str, Any]:
+        """Zero point and format of the output, as the functions take them."""
+        quantizer = self.plan.quantizers[f"{self.site}.output"]
+        return {"zero_point": quantizer.zero_point, "fmt": quantizer.format}
+
+
+class Sum(NamedTuple):
+    """What a residual sum reads, beside its constants: two operands and their zero points."""
+
+    site: str
+    a: Tensor
+    b: Tensor
+    a_zero: int
+    b_zero: int
+    plan: Plan
+
+
+# --- softmax ----------------------------------------------------------------------------------------------------------
+
+
+def exp_table(plan: Plan, site: str) -> Tensor:
+    """The exp table of a softmax of section 4."""
+    constants = plan.softmax[site]
+    if not isinstance(constants, SoftmaxConstants):
+        raise ValueError(f"{site} has no table; it is a softmax of {plan.target.name}")
+    bits = plan.settings[f"{site}.numerator"].bits
+    score_bits = plan.settings[site.replace(".softmax", ".scores")].bits
+    return rows.exp_table(constants.table_scale, score_bits, bits)
+
+
+def _table(at: Scores, c: SoftmaxConstants) -> Tensor:
+    result = rows.softmax(
+        at.codes,
+        at.allowed,
+        exp_table(at.plan, at.site),
+        c.table_scale,
+        denominator_multiplier=c.denominator.multiplier,
+        denominator_shift=c.denominator.shift,
+        denominator_fmt=at.format("denominator"),
+        output_multiplier=c.output.multiplier,
+        output_shift=c.output.shift,
+        output_fmt=at.to,
+    )
+    at.see(f"{at.site}.numerator", result.numerator)
+    at.see(f"{at.site}.denominator", result.denominator)
+    return result.output
+
+
+def _gemmlowp(at: Scores, c: GemmlowpConstants) -> Tensor:
+    return softmaxes.gemmlowp_softmax(
+        at.codes, at.allowed, multiplier=c.multiplier, left_shift=c.left_shift, fmt=at.to, slope=at.slope
+    )
+
+
+def _ibert_softmax(at: Scores, c: IBertSoftmaxConstants) -> Tensor:
+    m, e = c.requantization
+    return softmaxes.ibert_softmax(
+        at.codes, at.allowed, ln2=c.ln2, b=c.b, c=c.c, multiplier=m, shift=e, fmt=at.to, slope=at.slope
+    )
+
+
+def _itamax(at: Scores, c: ItaMaxConstants) -> Tensor:
+    return softmaxes.itamax(at.codes, at.allowed, shift=c.shift, group=c.group, fmt=at.to, slope=at.slope)
+
+
+def _gemmini(at: Scores, c: GemminiSoftmaxConstants) -> Tensor:
+    return softmaxes.gemmini_softmax(at.codes, at.allowed, ln2=c.ln2, b=c.b, c=c.c, fmt=at.to, slope=at.slope)
+
+
+SOFTMAX: dict[type, Callable[[Scores, Any], Tensor]] = {
+    SoftmaxConstants: _table,
+    GemmlowpConstants: _gemmlowp,
+    IBertSoftmaxConstants: _ibert_softmax,
+    ItaMaxConstants: _itamax,
+    GemminiSoftmaxConstants: _gemmini,
+}
+
+# --- LayerNorm --------------------------------------------------------------------------------------------------------
+
+
+def _fullyqt(at: Norm, c: LayerNormConstants) -> Tensor:
+    result = rows.layernorm(at.codes, at.gamma, at.beta, c)
+    for part in ("numerator", "denominator", "quotient"):
+        at.see(f"{at.site}.{part}", getattr(result, part))
+    return result.output
+
+
+def _ibert_layernorm(at: Norm, c: IBertLayerNormConstants) -> Tensor:
+    return layernorms.ibert_layernorm(
+        at.codes, at.gamma, at.beta, c.multipliers, c.shifts, zero=at.zero, variance_shift=c.variance_shift, **at.to
+    )
+
+
+def _pulp(at: Norm, c: PulpLayerNormConstants) -> Tensor:
+    return layernorms.pulp_layernorm(at.codes, at.gamma, at.beta, zero=at.zero, shift=c.shift, **at.to)
+
+
+def _tflite(at: Norm, c: TfliteLayerNormConstants) -> Tensor:
+    m, e = c.requantization
+    limit = c.variance_limit
+    return layernorms.tflite_layernorm(
+        at.codes, at.gamma, at.beta, zero=at.zero, variance_limit=limit, multiplier=m, shift=e, **at.to
+    )
+
+
+LAYERNORM: dict[type, Callable[[Norm, Any], Tensor]] = {
+    LayerNormConstants: _fullyqt,
+    IBertLayerNormConstants: _ibert_layernorm,
+    PulpLayerNormConstants: _pulp,
+    TfliteLayerNormConstants: _tflite,
+}
+
+# --- residual sum -----------------------------------------------------------------------------------------------------
+
+
+def _one_rounding(at: Sum, c: AddConstants) -> Tensor:
+    to = at.plan.quantizers[at.site]
+    return exact.add(at.a, at.b, at.a_zero, at.b_zero, *c.multipliers, c.shift, to.zero_point, to.format)
+
+
+def _rescaled(at: Sum, c: RescaledAddConstants) -> Tensor:
+    to = at.plan.quantizers[at.site]
+    return scaling.rescaled_add(
+        at.a,
+        at.b,
+        a_zero=at.a_zero,
+        b_zero=at.b_zero,
+        left_shift=c.left_shift,
+        scaling=at.plan.target.scaling,
+        a_multiplier=c.a.multiplier,
+        a_shift=c.a.shift,
+        b_multiplier=c.b.multiplier,
+        b_shift=c.b.shift,
+        output_multiplier=None if c.output is None else c.output.multiplier,
+        output_shift=0 if c.output is None else c.output.shift,
+        zero_point=to.zero_point,
+        fmt=to.format,
+    )
+
+
+ADD: dict[type, Callable[[Sum, Any], Tensor]] = {AddConstants: _one_rounding, RescaledAddConstants: _rescaled}
