@@ -6,13 +6,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from reference.models.translation import Mask
+from reference.models.arithmetic import Mask
 
 Observer = Callable[[str, Tensor], None]
 
 
 class FloatArithmetic:
-    """`reference.models.translation.Arithmetic` on real values.
+    """`reference.models.arithmetic.Arithmetic` on real values.
 
     Parameters
     ----------

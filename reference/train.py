@@ -20,7 +20,8 @@ from hwsim.files import write_whole
 from reference.checkpoint import save_checkpoint
 from reference.data import ParallelText
 from reference.floating import FloatArithmetic
-from reference.models.translation import Arithmetic, Transformer, TransformerConfig, V, causal_mask, source_mask
+from reference.models.arithmetic import Arithmetic, V
+from reference.models.translation import Transformer, TransformerConfig, causal_mask, source_mask
 from reference.tokenizer import BOS, PAD, Tokenizer, train_tokenizer
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from hwsim.machine.machine import Machine
 from reference.floating import FloatArithmetic
-from reference.models.translation import Arithmetic, KeyValue, Mask, Transformer, V, source_mask
+from reference.models.arithmetic import Arithmetic, KeyValue, Mask, V
+from reference.models.translation import Transformer, source_mask
 from reference.padding import Visibility
 from reference.quantize.strict.strict import Codes, StrictArithmetic
 from reference.tokenizer import PAD

@@ -6,11 +6,12 @@ from enum import Enum
 import torch
 from torch import Tensor, nn
 
-from reference.models.translation import KeyValue, Mask, Transformer
+from reference.models.arithmetic import KeyValue, Mask
+from reference.models.translation import Transformer
 
 
 class Kind(str, Enum):
-    """Operations of `reference.models.translation.Arithmetic`, one member each."""
+    """Operations of `reference.models.arithmetic.Arithmetic`, one member each."""
 
     EMBED = "embed"
     LINEAR = "linear"
@@ -49,7 +50,7 @@ class Node:
 
 
 class Tracer:
-    """`reference.models.translation.Arithmetic` over symbols: runs the model once and keeps its nodes."""
+    """`reference.models.arithmetic.Arithmetic` over symbols: runs the model once and keeps its nodes."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []

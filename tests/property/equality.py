@@ -18,7 +18,8 @@ from hwsim.program import Program
 from hwsim.program.loading import load
 from hwsim.program.operations import Operation
 from reference.lower import lower
-from reference.models.translation import KeyValue, Transformer, source_mask
+from reference.models.arithmetic import KeyValue
+from reference.models.translation import Transformer, source_mask
 from reference.padding import Visibility, full_sequence
 from reference.quantize.calibrate import calibrate
 from reference.quantize.plan import Plan, make_plan

@@ -170,6 +170,9 @@ class RescaledAddConstants:
     output: Snapped | None
 
 
+AnyAddConstants = AddConstants | RescaledAddConstants
+
+
 @dataclass(frozen=True, kw_only=True)
 class LogitsConstants:
     """Section 9; `table` as in EmbedConstants."""

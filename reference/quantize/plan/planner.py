@@ -11,14 +11,13 @@ from reference.models.translation import Transformer
 from reference.quantize.calibrate import Range
 from reference.quantize.graph import Graph, Kind, Node
 from reference.quantize.plan.constants import (
-    AddConstants,
+    AnyAddConstants,
     AnyLayerNormConstants,
     AnySoftmaxConstants,
     EmbedConstants,
     LinearConstants,
     LogitsConstants,
     Quantizer,
-    RescaledAddConstants,
     ScoresConstants,
     WeightQuantizer,
 )
@@ -42,7 +41,7 @@ class Plan:
     scores: dict[str, ScoresConstants] = field(default_factory=dict)
     context: dict[str, Snapped] = field(default_factory=dict)
     softmax: dict[str, AnySoftmaxConstants] = field(default_factory=dict)
-    add: dict[str, AddConstants | RescaledAddConstants] = field(default_factory=dict)
+    add: dict[str, AnyAddConstants] = field(default_factory=dict)
     layernorm: dict[str, AnyLayerNormConstants] = field(default_factory=dict)
     logits: dict[str, LogitsConstants] = field(default_factory=dict)
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from hwsim.formats import Overflow
-from reference.models.translation import Mask, Transformer
+from reference.models.arithmetic import Mask
+from reference.models.translation import Transformer
 from reference.quantize.plan import Plan
 from reference.quantize.plan.constants import LayerNormConstants, Quantizer
 from reference.quantize.sites import POSITIONS_WEIGHT
@@ -34,7 +35,7 @@ class Row(NamedTuple):
 
 
 class StrictArithmetic:
-    """`reference.models.translation.Arithmetic` on codes, by the equations of docs/numerics.md.
+    """`reference.models.arithmetic.Arithmetic` on codes, by the equations of docs/numerics.md.
 
     Parameters
     ----------
