@@ -37,6 +37,9 @@ CHECKS: dict[type[Operation], Callable[[Checker, Any], None]] = {
     ops.RescaledAdd: sums.rescaled_add,
 }
 
+ANEW = "; `hwsim quantize --out FILE` makes a program anew, from the model and the scheme that it came from"
+"""What to do with a program of another version."""
+
 
 def validate(program: Program) -> dict[str, Interval]:
     """Check a program; returns the interval of every accumulator, by tensor name.
@@ -48,7 +51,7 @@ def validate(program: Program) -> dict[str, Interval]:
     """
     manifest = program.manifest
     if manifest.arithmetic != ARITHMETIC:
-        raise ValueError(f"arithmetic {manifest.arithmetic!r}; this hwsim knows {ARITHMETIC!r}")
+        raise ValueError(f"arithmetic {manifest.arithmetic!r}; this hwsim knows {ARITHMETIC!r}{ANEW}")
     target(manifest.target)
     for kind, names in (
         ("tensor", [t.name for t in manifest.tensors] + [c.name for c in manifest.constants]),

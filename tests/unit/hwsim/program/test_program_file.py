@@ -292,7 +292,10 @@ TEXTS = {
     "deep and unknown": (f'{{"version": 1, "more": {DEEP}}}', "not a valid program"),
     "version only": ('{"version": 1}', "missing required field"),
     "no version": ("{}", "file version None; this hwsim reads version 1"),
-    "another version": ('{"version": 2, "what": "ever"}', "file version 2; this hwsim reads version 1"),
+    "another version": (
+        '{"version": 2, "what": "ever"}',
+        "file version 2; this hwsim reads version 1; `hwsim quantize --out FILE` makes a program anew",
+    ),
     "version text": ('{"version": "1"}', "file version '1'"),
     "version true": ('{"version": true}', "Expected `int`, got `bool` - at `$.version`"),
 }

@@ -167,7 +167,10 @@ ONES = np.ones(8, np.int64)
 
 REFUSED: dict[str, tuple[list[Edit], str]] = {
     # the manifest
-    "arithmetic": ([manifest(arithmetic="float")], "arithmetic 'float'; this hwsim knows 'hwsim-2'"),
+    "arithmetic": (
+        [manifest(arithmetic="float")],
+        "arithmetic 'float'; this hwsim knows 'hwsim-2'; `hwsim quantize --out FILE` makes a",
+    ),
     "tensor twice": ([twice("tensors", KEY)], f"tensor {KEY} is declared twice"),
     "constant twice": ([twice("constants", TABLE)], f"tensor {TABLE} is declared twice"),
     "tensor and constant": ([new_tensor(TABLE, [4])], f"tensor {TABLE} is declared twice"),
