@@ -45,6 +45,8 @@ def show(
     observing = text is not None or sentences is not None
     if observing and not accumulators:
         raise ValueError("--text and --sentences need --accumulators")
+    if model is not None and not observing:
+        raise ValueError("--model says nothing without a text to observe: give --text or --sentences")
     loaded = load(program)
     description = describe(loaded, site)
     record = msgspec.to_builtins(description)

@@ -51,9 +51,10 @@ def verify(
     `hwsim verify --kernels --out kernels`
     """
     if kernels:
-        if any(given is not None for given in (program, accumulator, target, reference)):
+        if any(given is not None for given in (program, accumulator, target, text, reference, model)):
             raise ValueError(
-                "--kernels looks at the kernels alone: leave the program out, and --accumulator, --target, --reference"
+                "--kernels looks at the kernels alone: leave the program out, and --accumulator, --target, --text,"
+                " --reference, --model"
             )
         _verify_kernels(out)
         return

@@ -1,5 +1,6 @@
 """Ranges of activation sites, observed while the float model reads text."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -50,8 +51,9 @@ def calibrate(model: Transformer, batches: Iterable[Batch]) -> dict[str, Range]:
 
         def observe(site: str, x: Tensor, visible=visible) -> None:  # type: ignore[no-untyped-def]
             low, high = (bound.item() for bound in torch.aminmax(visible.select(site, x)))
-            if not (abs(low) < float("inf") and abs(high) < float("inf")):
-                raise ValueError(f"site {site} takes the value {low if low != low else high} in calibration")
+            for bound in (low, high):
+                if not math.isfinite(bound):
+                    raise ValueError(f"site {site} takes the value {bound} in calibration")
             if site in ranges:
                 ranges[site].update(low, high)
             else:

@@ -11,7 +11,7 @@ class Place(NamedTuple):
     """One operator: its equations, where they are written in code, and who else has written them.
 
     `operator` and `method` are what a target's record calls it, empty if no target has it; `third_party` names the
-    packages of tests/conformance. `tests` are files of tests/unit.
+    packages of tests/conformance. `tests` are files of tests/unit/hwsim/operators.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Place(NamedTuple):
 
 
 def _softmax(name: str, equations: str, function: str, third_party: str = NONE, method: str = "") -> Place:
-    module = "" if function == "softmax_int16" else f"exact_softmax.{function}"
+    module = "" if function == "softmax_int16" else f"softmax.{function}"
     test = "test_softmax_kernels.py"
     return Place(
         name, equations, f"softmax.{function}", module, f"softmaxes.{function}", test, third_party, "softmax", method
@@ -34,7 +34,7 @@ def _softmax(name: str, equations: str, function: str, third_party: str = NONE, 
 
 
 def _layernorm(name: str, equations: str, function: str, third_party: str = NONE, method: str = "") -> Place:
-    kernel, twin, oracle = f"layernorm.{function}", f"exact_layernorm.{function}", f"layernorms.{function}"
+    kernel, twin, oracle = f"layernorm.{function}", f"layernorm.{function}", f"layernorms.{function}"
     return Place(name, equations, kernel, twin, oracle, "test_layernorm_kernels.py", third_party, "layernorm", method)
 
 
@@ -44,9 +44,9 @@ def _activation(name: str, equations: str, function: str, third_party: str = NON
 
 
 _PAPER = "none: pure-Python oracle from the paper's equations"
-_SCALE = ("requantize.requantize", "exact_scaling.requantize_by", "scaling.requantize_by", "test_scaling_kernels.py")
-_ADD = ("residual.rescaled_add", "exact_scaling.rescaled_add", "residual.rescaled_add", "test_scaling_kernels.py")
-_SUM = ("gemm.matmul", "exact_matmul.matmul_ordered", "accumulator.matmul_by", "test_accumulator_kernels.py")
+_SCALE = ("requantize.requantize", "scaling.requantize_by", "scaling.requantize_by", "test_scaling_kernels.py")
+_ADD = ("residual.rescaled_add", "scaling.rescaled_add", "residual.rescaled_add", "test_scaling_kernels.py")
+_SUM = ("gemm.matmul", "matmul.matmul_ordered", "accumulator.matmul_by", "test_accumulator_kernels.py")
 
 LIVES: dict[str, list[Place]] = {
     "requantization": [
@@ -84,7 +84,7 @@ LIVES: dict[str, list[Place]] = {
     ],
     "softmax": [
         Place(
-            *("table and divider", "4a-4e", "softmax.softmax", "exact_rows.softmax", "softmax.softmax"),
+            *("table and divider", "4a-4e", "softmax.softmax", "rows.softmax", "softmax.softmax"),
             *("test_kernels_properties.py", _PAPER, "softmax", "table"),
         ),
         _softmax("gemmlowp int8", "S1-S5", "gemmlowp_softmax", "tflite_micro, ai-edge-litert", "gemmlowp"),
@@ -95,7 +95,7 @@ LIVES: dict[str, list[Place]] = {
     ],
     "layernorm": [
         Place(
-            *("FullyQT", "5a-5f", "layernorm.layernorm", "exact_rows.layernorm", "layernorm.layernorm"),
+            *("FullyQT", "5a-5f", "layernorm.layernorm", "rows.layernorm", "layernorm.layernorm"),
             *("test_kernels_properties.py", _PAPER, "layernorm", "fullyqt"),
         ),
         _layernorm("I-BERT", "L1-L5", "ibert_layernorm", "transformers", "ibert"),

@@ -12,10 +12,14 @@ from reference.quantize.plan.softmax import itamax_scale
 from reference.quantize.sites import weight_site
 
 
+def dropped_shift(d_head: int) -> int:
+    """The k of mode `dropped`, HALF_EVEN(log2(sqrt(d_head))): log2 of 2 is exact, that of its root is not."""
+    return round(math.log2(d_head) / 2)
+
+
 def dropped_factor(d_head: int) -> float:
     """What `sqrt_mode = "dropped"` makes of scores: sqrt(d_head) over the nearest power of two that divides instead."""
-    root = math.sqrt(d_head)
-    return math.ldexp(root, -round(math.log2(root)))
+    return math.ldexp(math.sqrt(d_head), -dropped_shift(d_head))
 
 
 def linear(planner: Planner, node: Node) -> None:
@@ -34,9 +38,10 @@ def linear(planner: Planner, node: Node) -> None:
 
 def scores(planner: Planner, node: Node) -> None:
     queries, keys = (symbol.site for symbol in node.inputs)
-    root = math.sqrt(int(node.inputs[0].dims[-1]))
+    d_head = int(node.inputs[0].dims[-1])
+    root = math.sqrt(d_head)
     mode = planner.plan.scheme.sqrt_mode
-    shift = round(math.log2(root)) if mode == "dropped" else math.floor(math.log2(root))
+    shift = dropped_shift(d_head) if mode == "dropped" else math.floor(math.log2(root))
     product = planner.scale[queries] * planner.scale[keys]
     if mode == "shift":
         product *= 2**shift / root

@@ -32,14 +32,14 @@ def test_pages_are_what_the_generator_makes(path: Path) -> None:
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: f"{place.name} {place.equations}")
 def test_every_operator_lives_where_its_page_says(place: Place) -> None:
     for package, where in (
-        ("hwsim", place.kernel),
-        ("reference.quantize", place.torch),
+        ("hwsim.operators", place.kernel),
+        ("reference.quantize.strict", place.torch),
         ("tests.oracle", place.oracle),
     ):
         if where:
             module, function = where.rsplit(".", 1)
             assert callable(getattr(import_module(f"{package}.{module}"), function)), where
-    assert (ROOT / "tests" / "unit" / place.tests).exists()
+    assert (ROOT / "tests" / "unit" / "hwsim" / "operators" / place.tests).exists()
 
 
 @pytest.mark.parametrize("operator", ["requantization", "residual", "softmax", "layernorm"])
