@@ -1,6 +1,5 @@
 """Hypothesis strategies for whole models: configurations, schemes, weights and sentences, small and awkward."""
 
-import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ from torch import nn
 from hwsim.formats import Accumulator, Granularity, Overflow
 from hwsim.program.targets import TARGETS
 from reference.models.translation import Transformer, TransformerConfig
-from reference.quantize.graph import trace
 from reference.quantize.scheme import Rule, Scheme, scheme_for
-from reference.quantize.sites import Role, Site, enumerate_sites
+from reference.quantize.sites import Role, Site
 from reference.tokenizer import EOS, PAD
 from reference.train import Batch, make_batch
+from tests.small.models import sites_of
 
 Draw = Callable[..., Any]
 Pair = tuple[list[int], list[int]]
@@ -126,22 +125,6 @@ def _make_constant(layer: Any) -> None:
     norm.norm.bias.fill_(0.75)
     for parameter in (layer.feed_forward.contract.weight, layer.feed_forward.contract.bias):
         parameter.mul_(1e-5)
-
-
-@functools.lru_cache
-def sites_of(encoder_layers: int, decoder_layers: int) -> dict[str, Site]:
-    """Every site of a model with so many layers; nothing else of the model decides them."""
-    config = TransformerConfig(
-        vocabulary_size=8,
-        d_model=2,
-        n_heads=1,
-        d_head=1,
-        d_ff=1,
-        encoder_layers=encoder_layers,
-        decoder_layers=decoder_layers,
-        max_positions=2,
-    )
-    return enumerate_sites(trace(Transformer(config)))
 
 
 @st.composite

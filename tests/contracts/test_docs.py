@@ -15,10 +15,8 @@ from hwsim.formats import Granularity, Overflow, Rounding
 from hwsim.program.catalogue import CATALOGUE
 from hwsim.program.operations import Operation
 from hwsim.program.targets import TARGETS
-from reference.models.translation import Transformer, TransformerConfig
-from reference.quantize.graph import trace
-from reference.quantize.sites import enumerate_sites
 from tests import ROOT
+from tests.small.models import sites_of
 
 PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
@@ -33,9 +31,8 @@ def test_relative_links_resolve(page: Path) -> None:
 def test_the_page_of_sites_names_every_site() -> None:
     text = (ROOT / "docs" / "scheme.md").read_text()
     names = re.findall(r"`([a-zA-Z_.*]+)`", text.split("## Sites")[1])
-    model = Transformer(TransformerConfig(vocabulary_size=8, d_model=8, n_heads=1, d_head=4, d_ff=8))
     endings = {name.rsplit(".", 1)[-1] for name in names}
-    for site in enumerate_sites(trace(model)):
+    for site in sites_of():
         assert site.rsplit(".", 1)[-1] in endings or any(fnmatchcase(site, name) for name in names), site
 
 

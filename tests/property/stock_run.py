@@ -27,7 +27,8 @@ from reference.quantize.sites import Role
 from tests.property.equality import RefusedError, prepare
 from tests.property.record import commit
 from tests.property.stock import Tally, check_prepared
-from tests.strategies import MAX_POSITIONS, Case, Draw, recipes, sentences, sites_of, target_cases
+from tests.small.models import sites_of
+from tests.strategies import MAX_POSITIONS, Case, Draw, recipes, sentences, target_cases
 
 
 @st.composite

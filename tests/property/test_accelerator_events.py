@@ -23,8 +23,8 @@ from tests.oracle.accelerator import kernels, layernorms, softmaxes
 from tests.oracle.accelerator.kernels import Addend, Operand, Table
 from tests.oracle.accelerator.unit import Event, Format, Ratio, Unit
 from tests.property.equality import RefusedError, prepare
+from tests.small.programs import tiny_program
 from tests.strategies import EFFORT, A, Case, cases, target_cases
-from tests.tiny_program import tiny_program
 
 OWN = {"fullyqt": 16, "tflm": 31, "cmsis-nn": 31, "tosa": 31, "ita": 8, "pulp": 16, "gemmini": 24, "ibert": 31}
 OWN |= {"nvdla": 15, "onnxruntime": 24}

@@ -13,23 +13,14 @@ from hwsim.machine.machine import STEPS
 from hwsim.operators import requantize, residual
 from hwsim.program import Program
 from hwsim.program import operations as ops
-from reference.models.translation import TransformerConfig
 from reference.quantize.scheme import Rule, Scheme
 from tests.property import equality
 from tests.property.equality import compare
+from tests.small.models import TINY
 from tests.strategies import Case, Weights
 
 CASE = Case(
-    config=TransformerConfig(
-        vocabulary_size=24,
-        d_model=20,
-        n_heads=2,
-        d_head=6,
-        d_ff=24,
-        encoder_layers=1,
-        decoder_layers=1,
-        max_positions=8,
-    ),
+    config=replace(TINY, vocabulary_size=24, d_model=20, d_head=6, d_ff=24),
     weights=Weights(seed=5, magnitudes=(0.3, 0.1), zero_rows=0.1, constant_layernorm=False, eps=1e-5),
     scheme=Scheme(name="few bits", residual_bits=6, multiplier_bits=2, rules=[Rule(pattern="*query", bits=4)]),
     pairs=(([5, 6, 7, 8, 3], [9, 10, 11, 3]), ([12, 3], [13, 14, 15, 16, 17, 3]), ([18, 19, 20, 3], [3])),

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from hwsim.program import operations as ops
 from tests.property.equality import ALL_OPERATIONS, TARGET_OPERATIONS, Outcome, RefusedError, compare, missing
-from tests.strategies import EFFORT, A, B, Case, cases, sites_of
+from tests.small.models import sites_of
+from tests.strategies import EFFORT, A, B, Case, cases
 
 
 @pytest.mark.slow

@@ -10,7 +10,6 @@ import torch
 from hwsim.formats import IntFormat, Scaling
 from hwsim.operators import requantize, residual
 from hwsim.program.targets import DEFAULT_TARGET, TARGETS, Target
-from reference.models.translation import TransformerConfig
 from reference.quantize.plan.constants import Quantizer
 from reference.quantize.scheme import scheme_for
 from tests.property import stock
@@ -29,6 +28,7 @@ from tests.property.explain import (
 )
 from tests.property.stock import EXACT, Tally, check_prepared, fake_quantized_codes
 from tests.property.stock_run import ordinary, powers_of_two, run
+from tests.small.models import TINY
 from tests.strategies import EFFORT, Case, Weights
 
 KINDS = {"query", "key", "value", "hidden", "output", "scores", "shifted", "context", "residual", "logits"}
@@ -101,16 +101,7 @@ def test_other_scales_differ_only_where_it_is_certified(name: str) -> None:
 # --- planted faults -------------------------------------------------------------------------------------------------
 
 CASE = Case(
-    config=TransformerConfig(
-        vocabulary_size=24,
-        d_model=16,
-        n_heads=2,
-        d_head=16,
-        d_ff=24,
-        encoder_layers=1,
-        decoder_layers=1,
-        max_positions=8,
-    ),
+    config=replace(TINY, vocabulary_size=24, d_model=16, d_head=16, d_ff=24),
     weights=Weights(seed=5, magnitudes=(0.3, 0.1), zero_rows=0.1, constant_layernorm=False, eps=1e-5),
     scheme=scheme_for(DEFAULT_TARGET, name="fault"),
     pairs=(([5, 6, 7, 8, 3], [9, 10, 11, 3]), ([12, 3], [13, 14, 15, 16, 17, 3])),

@@ -14,7 +14,8 @@ from hwsim.program.targets import DEFAULT_TARGET, TARGETS
 from reference.quantize.scheme import Rule
 from reference.quantize.sites import sites_among
 from tests.property.equality import EVENTS, TARGET_OPERATIONS, Outcome, RefusedError, compare
-from tests.strategies import Case, Draw, sites_of, target_cases
+from tests.small.models import sites_of
+from tests.strategies import Case, Draw, target_cases
 
 OTHERS = [name for name in TARGETS if name != DEFAULT_TARGET]
 EXAMPLES = {"ci": 16, "long": 300}[os.environ.get("HYPOTHESIS_PROFILE", "ci")]

@@ -11,7 +11,7 @@ import pytest
 import hwsim
 from reference.quantize.scheme import preset
 from tests import ROOT
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program
 
 NAMES = (
     "Accumulator Counter Granularity IntFormat Machine Overflow Program Rounding Scaling compare estimate hardware "

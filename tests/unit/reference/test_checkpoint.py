@@ -1,7 +1,6 @@
 """Models on disk: what is stored comes back, and what does not fit is refused by name."""
 
 import json
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -11,48 +10,35 @@ from safetensors.torch import load_file, save_file
 
 from reference.checkpoint import load_checkpoint, save_checkpoint
 from reference.data import ParallelText
-from reference.models.translation import Transformer, TransformerConfig
 from reference.tokenizer import train_tokenizer
-
-CONFIG = TransformerConfig(
-    vocabulary_size=64, d_model=8, n_heads=2, d_head=3, d_ff=12, encoder_layers=1, decoder_layers=1, max_positions=16
-)
-
-
-def save_random(folder: Path, vocabulary: Path, config: TransformerConfig = CONFIG) -> Transformer:
-    folder.mkdir()
-    shutil.copy(vocabulary, folder / "vocabulary.model")
-    model = Transformer(config)
-    save_checkpoint(folder, config, model.state_dict())
-    return model
+from tests.small.models import TINY_TEXT, save_tiny_model, small_model
 
 
 @pytest.fixture
 def folder(tmp_path: Path, vocabulary: Path) -> Path:
-    save_random(tmp_path / "model", vocabulary)
+    save_tiny_model(tmp_path / "model", vocabulary)
     return tmp_path / "model"
 
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_round_trip_to_float16(tmp_path: Path, vocabulary: Path, tied: bool) -> None:
-    config = replace(CONFIG, tied=tied)
-    saved = save_random(tmp_path / "model", vocabulary, config)
+    saved = save_tiny_model(tmp_path / "model", vocabulary, tied=tied)
     loaded, tokenizer = load_checkpoint(tmp_path / "model")
-    assert loaded.config == config
+    assert loaded.config == saved.config == replace(TINY_TEXT, tied=tied)
     assert not loaded.training
     assert tokenizer.vocabulary_size == 64
     assert (loaded.target_embedding.weight is loaded.source_embedding.weight) == tied
     expected = {name: tensor.half().float() for name, tensor in saved.state_dict().items()}
     assert expected.keys() == loaded.state_dict().keys()
     assert all(torch.equal(expected[name], tensor) for name, tensor in loaded.state_dict().items())
-    save_checkpoint(tmp_path / "again", config, loaded.state_dict())
+    save_checkpoint(tmp_path / "again", loaded.config, loaded.state_dict())
     for name in ("model.safetensors", "config.json"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "model" / name).read_bytes()
 
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_tied_weights_are_stored_once(tmp_path: Path, vocabulary: Path, tied: bool) -> None:
-    save_random(tmp_path / "model", vocabulary, replace(CONFIG, tied=tied))
+    save_tiny_model(tmp_path / "model", vocabulary, tied=tied)
     stored = load_file(tmp_path / "model" / "model.safetensors")
     matrices = {name for name in stored if tuple(stored[name].shape) == (64, 8)}
     every = {"source_embedding.weight", "target_embedding.weight", "generator.weight"}
@@ -99,9 +85,9 @@ def test_tensors_that_do_not_fit_are_named(folder: Path) -> None:
 
 
 def test_weights_beyond_float16_are_refused(tmp_path: Path, folder: Path) -> None:
-    state = Transformer(CONFIG).state_dict()
+    state = small_model(TINY_TEXT).state_dict()
     state["encoder.0.feed_forward.expand.bias"][0] = 70_000
-    save_checkpoint(folder, CONFIG, state)
+    save_checkpoint(folder, TINY_TEXT, state)
     with pytest.raises(ValueError, match=r"encoder\.0\.feed_forward\.expand\.bias holds a value that is not finite"):
         load_checkpoint(folder)
 
@@ -121,11 +107,11 @@ def test_a_vocabulary_of_another_model_is_refused(folder: Path, small_text: Para
         "3",
         "null",
         "{}",
-        json.dumps({**asdict(CONFIG), "layers": 3}),
-        json.dumps({**asdict(CONFIG), "d_model": "8"}),
-        json.dumps({**asdict(CONFIG), "d_model": 8.5}),
-        json.dumps({**asdict(CONFIG), "d_model": None}),
-        json.dumps({**asdict(CONFIG), "d_ff": -12}),
+        json.dumps({**asdict(TINY_TEXT), "layers": 3}),
+        json.dumps({**asdict(TINY_TEXT), "d_model": "8"}),
+        json.dumps({**asdict(TINY_TEXT), "d_model": 8.5}),
+        json.dumps({**asdict(TINY_TEXT), "d_model": None}),
+        json.dumps({**asdict(TINY_TEXT), "d_ff": -12}),
         "\udcff",
     ],
 )

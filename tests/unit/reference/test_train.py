@@ -19,7 +19,6 @@ from torch import Tensor
 
 from reference.checkpoint import load_checkpoint
 from reference.data import ParallelText
-from reference.models.translation import TransformerConfig
 from reference.tokenizer import BOS, EOS, PAD, Tokenizer, train_tokenizer
 from reference.train import (
     Trainer,
@@ -30,10 +29,8 @@ from reference.train import (
     make_batch,
     prepare,
 )
+from tests.small.models import LEARNING
 
-CONFIG = TransformerConfig(
-    vocabulary_size=64, d_model=16, n_heads=2, d_head=8, d_ff=32, encoder_layers=1, decoder_layers=1, max_positions=64
-)
 RECIPE = TrainingRecipe(
     epochs=3, tokens_per_batch=200, peak_learning_rate=1e-2, warmup_steps=4, average_decay=0.8, dropout=0.1, seed=7
 )
@@ -95,7 +92,7 @@ def weights(state: dict[str, Any], prefix: str = "") -> dict[str, Tensor]:
 
 
 def run(folder: Path, text: ParallelText, epochs: int) -> Trainer:
-    trainer = prepare(folder, CONFIG, RECIPE, text, text.head(20))
+    trainer = prepare(folder, LEARNING, RECIPE, text, text.head(20))
     for _ in range(epochs):
         trainer.run_epoch()
     return trainer
@@ -158,7 +155,7 @@ def test_the_schedule_follows_the_true_number_of_steps(
     monkeypatch.setattr("reference.train.learning_rate", lambda step, total, recipe: asked.append(step) or 1e-3)
     steps = 0
     for epoch in range(3):
-        trainer = prepare(tmp_path, CONFIG, RECIPE, small_text, small_text.head(20))  # resumed each time
+        trainer = prepare(tmp_path, LEARNING, RECIPE, small_text, small_text.head(20))  # resumed each time
         assert (trainer.epoch, trainer.steps) == (epoch, steps)
         steps += len(trainer._epoch(epoch)[: 5 - epoch])
         monkeypatch.setattr(trainer, "_epoch", lambda epoch, whole=trainer._epoch: whole(epoch)[: 5 - epoch])
@@ -171,7 +168,7 @@ def test_the_schedule_follows_the_true_number_of_steps(
 
 def test_the_constructor_leaves_the_disk_alone(small_text: ParallelText, vocabulary: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    trainer = Trainer(folder, CONFIG, RECIPE, Tokenizer(vocabulary), small_text, small_text)
+    trainer = Trainer(folder, LEARNING, RECIPE, Tokenizer(vocabulary), small_text, small_text)
     assert (trainer.epoch, trainer.steps) == (0, 0)
     assert not folder.exists()
 
@@ -179,14 +176,14 @@ def test_the_constructor_leaves_the_disk_alone(small_text: ParallelText, vocabul
 def test_a_vocabulary_in_the_folder_is_used(small_text: ParallelText, vocabulary: Path, tmp_path: Path) -> None:
     other = small_text.head(40)
     shutil.copy(vocabulary, tmp_path / "vocabulary.model")
-    assert prepare(tmp_path, CONFIG, RECIPE, other, other).tokenizer.hash == Tokenizer(vocabulary).hash
+    assert prepare(tmp_path, LEARNING, RECIPE, other, other).tokenizer.hash == Tokenizer(vocabulary).hash
     with pytest.raises(ValueError, match=r"vocabulary\.model has 64 pieces, but 60 were asked"):
-        prepare(tmp_path, replace(CONFIG, vocabulary_size=60), RECIPE, other, other)
+        prepare(tmp_path, replace(LEARNING, vocabulary_size=60), RECIPE, other, other)
 
 
 def test_a_vocabulary_that_the_text_does_not_allow_makes_no_folder(small_text: ParallelText, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"9999 pieces .* at most"):
-        prepare(tmp_path / "model", replace(CONFIG, vocabulary_size=9999), RECIPE, small_text, small_text)
+        prepare(tmp_path / "model", replace(LEARNING, vocabulary_size=9999), RECIPE, small_text, small_text)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -194,7 +191,7 @@ def test_a_vocabulary_that_the_text_does_not_allow_makes_no_folder(small_text: P
 def test_long_sentences_are_left_out_of_both_texts(
     small_text: ParallelText, vocabulary: Path, max_length: int, max_positions: int, tmp_path: Path
 ) -> None:
-    config, recipe = replace(CONFIG, max_positions=max_positions), replace(RECIPE, max_length=max_length)
+    config, recipe = replace(LEARNING, max_positions=max_positions), replace(RECIPE, max_length=max_length)
     tokenizer = Tokenizer(vocabulary)
     lengths = [
         max(len(tokenizer.encode(side)) for side in pair)
@@ -213,11 +210,11 @@ def test_text_without_a_short_sentence_is_refused(small_text: ParallelText, voca
     long = ParallelText(source=("a menu " * 50,), target=("ein menü " * 50,))
     tokenizer = Tokenizer(vocabulary)
     with pytest.raises(ValueError, match="none of the 1 training pairs has at most 64 tokens on each side"):
-        Trainer(tmp_path, CONFIG, RECIPE, tokenizer, long, small_text)
+        Trainer(tmp_path, LEARNING, RECIPE, tokenizer, long, small_text)
     with pytest.raises(ValueError, match="none of the 1 held-out pairs has at most 64 tokens"):
-        Trainer(tmp_path, CONFIG, RECIPE, tokenizer, small_text, long)
+        Trainer(tmp_path, LEARNING, RECIPE, tokenizer, small_text, long)
     with pytest.raises(ValueError, match="none of the 0 held-out pairs"):
-        Trainer(tmp_path, CONFIG, RECIPE, tokenizer, small_text, small_text.head(0))
+        Trainer(tmp_path, LEARNING, RECIPE, tokenizer, small_text, small_text.head(0))
 
 
 # --- Resuming -----------------------------------------------------------------------------------------------------
@@ -245,22 +242,22 @@ def test_a_run_is_not_resumed_with_other_settings(
     stopped: Path, small_text: ParallelText, config: dict[str, Any], recipe: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=rf"state\.pt is of a run with other {message}"):
-        prepare(stopped, replace(CONFIG, **config), replace(RECIPE, **recipe), small_text, small_text.head(20))
-    assert prepare(stopped, CONFIG, RECIPE, small_text, small_text.head(20)).epoch == 3
+        prepare(stopped, replace(LEARNING, **config), replace(RECIPE, **recipe), small_text, small_text.head(20))
+    assert prepare(stopped, LEARNING, RECIPE, small_text, small_text.head(20)).epoch == 3
 
 
 def test_a_run_is_not_resumed_with_other_text_or_vocabulary(stopped: Path, small_text: ParallelText) -> None:
     held_out, hashed = small_text.head(20), r"[0-9a-f]{12} -> [0-9a-f]{12}"
     with pytest.raises(ValueError, match=rf"settings: training_text {hashed}; resume"):
-        prepare(stopped, CONFIG, RECIPE, small_text.head(90), held_out)
+        prepare(stopped, LEARNING, RECIPE, small_text.head(90), held_out)
     with pytest.raises(ValueError, match=rf"settings: held_out_text {hashed}; resume"):
-        prepare(stopped, CONFIG, RECIPE, small_text, small_text.head(21))
+        prepare(stopped, LEARNING, RECIPE, small_text, small_text.head(21))
     train_tokenizer(small_text.source, 64, stopped / "vocabulary.model")
     with pytest.raises(ValueError, match=rf"settings: tokenizer {hashed}; resume"):
-        prepare(stopped, CONFIG, RECIPE, small_text, held_out)
+        prepare(stopped, LEARNING, RECIPE, small_text, held_out)
     (stopped / "vocabulary.model").unlink()
     with pytest.raises(ValueError, match=r"cannot read vocabulary .*vocabulary\.model"):
-        prepare(stopped, CONFIG, RECIPE, small_text, held_out)
+        prepare(stopped, LEARNING, RECIPE, small_text, held_out)
     assert not (stopped / "vocabulary.model").exists()  # a new one would not be the one of the run
 
 
@@ -298,7 +295,7 @@ def test_a_damaged_or_foreign_state_is_refused(
     path = stopped / "state.pt"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match=r"state\.pt is (damaged|no training state)"):
-        prepare(stopped, CONFIG, RECIPE, small_text, small_text.head(20))
+        prepare(stopped, LEARNING, RECIPE, small_text, small_text.head(20))
 
 
 @pytest.mark.parametrize("part", ["model", "average", "optimizer"])
@@ -308,14 +305,14 @@ def test_a_state_whose_tensors_do_not_fit_is_refused(stopped: Path, small_text: 
     state[part] = {}
     path.write_bytes(saved(state))
     with pytest.raises(ValueError, match=r"state\.pt does not fit the model"):
-        prepare(stopped, CONFIG, RECIPE, small_text, small_text.head(20))
+        prepare(stopped, LEARNING, RECIPE, small_text, small_text.head(20))
 
 
 def test_a_state_that_cannot_be_read_is_refused(stopped: Path, small_text: ParallelText) -> None:
     (stopped / "state.pt").unlink()
     (stopped / "state.pt").mkdir()
     with pytest.raises(ValueError, match=r"cannot read .*state\.pt: Is a directory"):
-        prepare(stopped, CONFIG, RECIPE, small_text, small_text.head(20))
+        prepare(stopped, LEARNING, RECIPE, small_text, small_text.head(20))
 
 
 def test_a_failed_save_leaves_the_old_state_and_nothing_else(

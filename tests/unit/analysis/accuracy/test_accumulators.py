@@ -13,7 +13,8 @@ from hwsim.program.validate import validate
 from reference.decoding import greedy
 from reference.quantize.scheme import Scheme, preset, scheme_for
 from tests import oracle
-from tests.tiny_program import sentences, tiny_program
+from tests.small.programs import tiny_program
+from tests.small.sentences import sentences
 
 NARROW = Accumulator(bits=12, overflow=Overflow.SATURATE, granularity=Granularity.TILE, tile=3)
 

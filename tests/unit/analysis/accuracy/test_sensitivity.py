@@ -31,7 +31,6 @@ from hwsim.program.targets import TARGETS as ACCELERATORS
 from reference.data import ParallelText
 from reference.decoding import greedy, length_limit
 from reference.lower import lower
-from reference.models.translation import Transformer, TransformerConfig
 from reference.quantize.calibrate import Range
 from reference.quantize.graph import trace
 from reference.quantize.plan import make_plan
@@ -39,22 +38,13 @@ from reference.quantize.scheme import preset
 from reference.quantize.sites import GROUPS, Site, enumerate_sites
 from reference.tokenizer import PAD, Tokenizer
 from reference.train import Batch
+from tests.small.models import LEARNING, small_model
 
 
 @pytest.fixture(scope="module")
 def model(vocabulary: Path) -> Model:
-    torch.manual_seed(3)
-    config = TransformerConfig(
-        vocabulary_size=64,
-        d_model=16,
-        n_heads=2,
-        d_head=8,
-        d_ff=32,
-        encoder_layers=1,
-        decoder_layers=2,
-        max_positions=48,
-    )
-    return Model(folder=vocabulary.parent, network=Transformer(config).eval(), tokenizer=Tokenizer(vocabulary))
+    network = small_model(LEARNING, seed=3, decoder_layers=2, max_positions=48)
+    return Model(folder=vocabulary.parent, network=network, tokenizer=Tokenizer(vocabulary))
 
 
 @pytest.fixture(scope="module")

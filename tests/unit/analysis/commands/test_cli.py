@@ -10,7 +10,7 @@ import pytest
 from analysis import cli
 from analysis.commands.shared import choose_schemes
 from reference.quantize.scheme import preset
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program
 
 Run = Callable[..., tuple[int, str]]
 

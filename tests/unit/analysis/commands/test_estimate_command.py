@@ -20,7 +20,7 @@ from hwsim.accelerator.energy_tables import TABLES
 from hwsim.accelerator.workloads import WORKLOADS
 from reference.quantize.scheme import preset
 from tests import GOLDEN, ROOT
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program
 
 Outcome = tuple[int, str, str]
 Run = Callable[..., Outcome]

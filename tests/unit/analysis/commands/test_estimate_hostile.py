@@ -20,7 +20,7 @@ from hwsim.accelerator.reading import MAX_BYTES
 from hwsim.accelerator.workloads import read_gemm_csv, workload
 from reference.quantize.scheme import preset
 from tests import ROOT
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program
 
 PRESETS = ROOT / "hwsim" / "accelerator" / "preset_files"
 RECORD = (PRESETS / "edge-256.toml").read_text().partition("[sources]")[0]

@@ -11,7 +11,7 @@ from analysis import cli
 from hwsim.machine.machine import Machine
 from hwsim.program import Program
 from hwsim.program.loading import load
-from tests.tampering import with_operation
+from tests.small.programs import with_operation
 
 SITE = "encoder.0.self_attention.key"
 

@@ -12,7 +12,8 @@ from analysis import cli
 from hwsim.program import Program
 from hwsim.program.loading import load
 from reference.data import ParallelText
-from tests.tampering import save_tiny_model, with_constant
+from tests.small.models import save_tiny_model
+from tests.small.programs import with_constant
 
 Run = Callable[..., tuple[int, str]]
 

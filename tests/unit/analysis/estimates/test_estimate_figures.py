@@ -18,7 +18,7 @@ from hwsim.accelerator.options import Options
 from hwsim.accelerator.presets import hardware
 from hwsim.accelerator.workloads import workload
 from reference.quantize.scheme import preset
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from analysis.inspect.targets import program_provenance
-from hwsim.program import Program
 from reference.quantize.origin import read_origin
 from reference.quantize.scheme import Scheme
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program, with_origin
 
 DEEP = [
     opening + nesting * 200_000
@@ -20,8 +18,7 @@ DEEP = [
 
 @pytest.mark.parametrize("origin", DEEP, ids=lambda origin: origin[:30])
 def test_a_deep_origin_says_nothing(origin: str) -> None:
-    program = tiny_program(Scheme(name="plain"))
-    program = Program(msgspec.structs.replace(program.manifest, origin=origin), program.constants)
+    program = with_origin(tiny_program(Scheme(name="plain")), origin)
     assert program_provenance(program).target == "fullyqt"
 
 

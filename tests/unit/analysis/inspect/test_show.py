@@ -15,7 +15,7 @@ from hwsim.program.operations import Requantize
 from hwsim.program.targets import TARGETS
 from hwsim.program.validate import validate
 from reference.quantize.scheme import Scheme, preset
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,15 @@
 
 import io
 
-import msgspec
 import pytest
 from rich.console import Console
 
 from analysis.inspect.targets import OPERATORS, details, overview, program_provenance, provenance, schemes
-from hwsim.program import Program
 from hwsim.program.catalogue import CATALOGUE
 from hwsim.program.targets import TARGETS
 from reference.quantize.origin import Origin
 from reference.quantize.scheme import Scheme, preset
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program, with_origin
 
 
 def printed(renderables: list, width: int = 100) -> str:
@@ -71,10 +69,6 @@ def test_provenance_in_words() -> None:
     for name, one in TARGETS.items():
         said = str(provenance(name, []))
         assert all(lender in said for lender in one.borrowed.values())
-
-
-def with_origin(program: Program, origin: str) -> Program:
-    return Program(msgspec.structs.replace(program.manifest, origin=origin), program.constants)
 
 
 def test_a_program_says_whose_it_is() -> None:

@@ -21,7 +21,8 @@ from reference.decoding import greedy
 from reference.quantize.scheme import Scheme, preset
 from reference.tokenizer import BOS
 from tests import oracle
-from tests.tiny_program import sentences, tiny_program
+from tests.small.programs import tiny_program
+from tests.small.sentences import sentences
 
 TILE = Granularity.TILE
 SCHEMES = {

@@ -13,17 +13,15 @@ from matplotlib.figure import Figure
 from analysis import plots
 from analysis.accuracy.bleu import Bleu
 from analysis.accuracy.sensitivity import Row
-from reference.models.translation import Transformer, TransformerConfig
-from reference.quantize.graph import trace
-from reference.quantize.sites import GROUPS, Role, Site, enumerate_sites
+from reference.quantize.sites import GROUPS, Role, Site
+from tests.small.models import sites_of
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture(scope="module")
 def sites() -> dict[str, Site]:
-    config = TransformerConfig(vocabulary_size=8, d_model=4, n_heads=1, d_head=4, d_ff=4)
-    return enumerate_sites(trace(Transformer(config)))
+    return sites_of(3, 3)
 
 
 @pytest.fixture

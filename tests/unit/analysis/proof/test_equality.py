@@ -25,7 +25,8 @@ from reference.decoding import beam, greedy, length_limit
 from reference.quantize.scheme import Scheme, preset
 from reference.quantize.strict import StrictArithmetic
 from reference.tokenizer import BOS
-from tests.tampering import save_tiny_model, with_constant, with_operation
+from tests.small.models import save_tiny_model
+from tests.small.programs import with_constant, with_operation
 
 ENCODER, DECODER = "encoder.0", "decoder.0"
 Tamper = Callable[[Program], Program]

@@ -18,8 +18,8 @@ from hwsim.program.catalogue import NarrowBefore
 from hwsim.program.operations import Requantize, written
 from reference.quantize.scheme import Scheme, preset
 from reference.tokenizer import BOS
-from tests.tampering import with_constant, with_operation
-from tests.tiny_program import sentences, tiny_program
+from tests.small.programs import tiny_program, with_constant, with_operation
+from tests.small.sentences import sentences
 
 ROWS = sentences(4)
 SCORES = "encoder.0.self_attention.scores"

@@ -14,8 +14,7 @@ from hwsim.formats import IntFormat, Rounding
 from hwsim.machine.machine import Machine
 from hwsim.program import Program
 from reference.quantize.scheme import Scheme
-from tests.tampering import with_operation
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program, with_operation
 from tests.unit.analysis.proof.test_explain import ROWS, SCORES, codes_of, only_origin
 
 SHIFTED, QUERY = f"{SCORES}.shifted", "encoder.0.self_attention.query"

@@ -16,7 +16,8 @@ from analysis.proof.explain import npz, read_dump
 from hwsim.machine.machine import Machine
 from hwsim.program import Program
 from reference.quantize.scheme import Scheme
-from tests.tiny_program import sentences, tiny_program
+from tests.small.programs import tiny_program
+from tests.small.sentences import sentences
 
 SITE = "encoder.0.self_attention.query"
 MEMBER = f"{SITE}.npy"

@@ -23,7 +23,7 @@ from hwsim.formats import IntFormat
 from hwsim.program import Program
 from hwsim.program.catalogue import CATALOGUE
 from reference.quantize.scheme import preset, scheme_for
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program
 from tests.unit.analysis.proof.test_explain import ROWS, swapped
 
 INT8 = IntFormat(bits=8)

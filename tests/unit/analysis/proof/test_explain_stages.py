@@ -14,7 +14,8 @@ from hwsim.program.operations import written
 from hwsim.program.targets import TARGETS
 from reference.quantize.scheme import scheme_for
 from reference.tokenizer import BOS
-from tests.tiny_program import sentences, tiny_program
+from tests.small.programs import tiny_program
+from tests.small.sentences import sentences
 
 UNROUNDED = {"matmul", "relu", "split_heads", "merge_heads", "append"}
 INT8 = IntFormat(bits=8)

@@ -5,7 +5,6 @@ import csv
 import io
 import json
 import math
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,12 +31,11 @@ from analysis.report.records import configuration_names
 from analysis.run import RunResult, run
 from analysis.workload import Model, calibrate_model, load_model
 from hwsim.accelerator.cost.estimate import COST_MODEL
-from reference.checkpoint import save_checkpoint
 from reference.data import ParallelText
 from reference.floating import FloatArithmetic
-from reference.models.translation import Transformer, TransformerConfig
 from reference.quantize.origin import checkpoint_hash
 from reference.quantize.scheme import Rule, preset, scheme_for
+from tests.small.models import save_tiny_model
 
 SENTENCES = 12
 SCRIPT = "<script>alert('x')</script>\t& \"quoted\""
@@ -77,19 +75,7 @@ REQUIRED = {
 def model(vocabulary: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
     """Random weights."""
     path = tmp_path_factory.mktemp("report") / "model"
-    config = TransformerConfig(
-        vocabulary_size=64,
-        d_model=8,
-        n_heads=2,
-        d_head=4,
-        d_ff=12,
-        encoder_layers=1,
-        decoder_layers=1,
-        max_positions=32,
-    )
-    torch.manual_seed(5)
-    save_checkpoint(path, config, Transformer(config).state_dict())
-    shutil.copy(vocabulary, path / "vocabulary.model")
+    save_tiny_model(path, vocabulary)
     return load_model(path)
 
 

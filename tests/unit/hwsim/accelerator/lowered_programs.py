@@ -8,13 +8,14 @@ from hwsim.accelerator.events import Component, Operand
 from hwsim.accelerator.layers import Layer, Term
 from hwsim.program import Program
 from reference.quantize.scheme import scheme_for
-from tests.tiny_program import CONFIG, tiny_program
+from tests.small.models import TINY
+from tests.small.programs import tiny_program
 
 ENCODE = {"batch": 1, "source": 5}
 STEP = {"batch": 1, "source": 5, "target": 1, "past": 3}
 CALLS = {"encode": ENCODE, "decode_step": STEP}
 WEIGHT, ACTIVATION, CACHE = Operand.WEIGHT, Operand.ACTIVATION, Operand.KV_CACHE
-D, H, E, FF = CONFIG.d_model, CONFIG.n_heads, CONFIG.d_head, CONFIG.d_ff
+D, H, E, FF = TINY.d_model, TINY.n_heads, TINY.d_head, TINY.d_ff
 
 
 @functools.lru_cache

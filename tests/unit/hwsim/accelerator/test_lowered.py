@@ -18,8 +18,8 @@ from hwsim.program.operations import Add, Embed, MatMul, Operation, Relu, Requan
 from hwsim.program.packing import row_bytes
 from hwsim.program.targets import TARGETS
 from tests.property.equality import RefusedError, prepare
+from tests.small.models import TINY
 from tests.strategies import A, Case, cases
-from tests.tiny_program import CONFIG
 from tests.unit.hwsim.accelerator.lowered_programs import (
     ACTIVATION,
     CALLS,
@@ -119,7 +119,7 @@ def test_macs_of_a_decode_step_by_hand() -> None:
     inner = H * E
     own = 4 * D * inner + 2 * inner * t
     cross = 2 * D * inner + 2 * inner * s
-    step = own + cross + 2 * D * FF + D * CONFIG.vocabulary_size
+    step = own + cross + 2 * D * FF + D * TINY.vocabulary_size
     assert macs(function_layers(native(), "decode_step", STEP)) == step
 
 

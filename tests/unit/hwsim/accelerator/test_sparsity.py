@@ -8,7 +8,7 @@ from hwsim.accelerator.options import Sparsity
 from hwsim.program import Program
 from hwsim.program.operations import MatMul
 from reference.quantize.scheme import preset
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program
 
 
 def pruned(program: Program, kept: int, group: int) -> Program:

@@ -29,7 +29,7 @@ from hwsim.program.operations import (
 from hwsim.program.targets import TARGETS
 from reference.quantize.scheme import Scheme, preset
 from tests.property.equality import TARGET_OPERATIONS
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program
 from tests.unit.hwsim.program.test_validate import manifest
 from tests.unit.hwsim.program.test_validate_targets import (
     IBERT,

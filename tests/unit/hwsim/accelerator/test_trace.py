@@ -20,7 +20,7 @@ from hwsim.accelerator.trace import Trace, trace
 from hwsim.accelerator.workloads import workload
 from hwsim.accelerator.workloads.blocks import product_layer
 from reference.quantize.scheme import preset
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program
 
 # --- the Trace Event Format, JSON object format, as its description has it --------------------------------------------
 

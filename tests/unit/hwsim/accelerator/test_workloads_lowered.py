@@ -1,43 +1,30 @@
 """Workloads from shapes alone against lowered programs, the shipped model and the schemes."""
 
 import json
-import random
 
 import msgspec
 import pytest
-import torch
 
 from hwsim.accelerator.lowered import function_layers
 from hwsim.accelerator.workloads import SCHEMES, Widths
 from hwsim.accelerator.workloads.encoder_decoder import TINY11, EncoderDecoder
 from hwsim.accelerator.workloads.sizes import build
-from hwsim.program import Program
 from reference.data import assets
-from reference.lower import lower
-from reference.models.translation import Transformer, TransformerConfig
-from reference.quantize.calibrate import calibrate
-from reference.quantize.plan import make_plan
 from reference.quantize.scheme import PRESETS, Rule, Scheme
-from reference.train import make_batch
+from tests.small.models import small_model
+from tests.small.programs import lowered
 from tests.unit.hwsim.accelerator.workload_sums import summed
 
-SMALL = {"d_model": 12, "n_heads": 2, "d_head": 5, "d_ff": 34, "encoder_layers": 2, "decoder_layers": 2}
-
-
-def lowered(scheme: Scheme) -> Program:
-    torch.manual_seed(3)
-    model = Transformer(TransformerConfig(**SMALL, vocabulary_size=40, max_positions=16)).eval()
-    rng = random.Random(4)
-    pairs = [tuple([rng.randrange(4, 40) for _ in range(6)] for _ in range(2)) for _ in range(4)]
-    return lower(model, make_plan(model, scheme, calibrate(model, [make_batch(pairs)])), name="small")
+SIZES = {"d_model": 12, "n_heads": 2, "d_head": 5, "d_ff": 34, "encoder_layers": 2, "decoder_layers": 2}
 
 
 @pytest.mark.parametrize(("weight", "activation"), [(8, 8), (4, 6)])
 def test_shapes_give_what_a_symmetric_program_gives(weight: int, activation: int) -> None:
     """All but masks, the position's number, and shifts that a column shares with others."""
     symmetric = [Rule(pattern="*", symmetric=True)]
-    program = lowered(Scheme(name="s", weight_bits=weight, activation_bits=activation, rules=symmetric))
-    model = EncoderDecoder(**SMALL, vocabulary=40)
+    network = small_model(seed=3, **SIZES, vocabulary_size=40)
+    program = lowered(network, Scheme(name="s", weight_bits=weight, activation_bits=activation, rules=symmetric))
+    model = EncoderDecoder(**SIZES, vocabulary=40)
     widths = Widths(weight=weight, activation=activation)
     encode, decode = build("s", model, widths, {"source_length": 7, "target_length": 3}).phases
     steps = [{"batch": 1, "source": 7, "target": 1, "past": past} for past in range(3)]

@@ -18,7 +18,7 @@ from hwsim.machine.zeros import SiteZeros, ZeroCounter, ZeroCounts
 from hwsim.program import ConstantInfo, Dimension, Function, Manifest, Program, TensorInfo
 from hwsim.program.operations import ItaMax, MatMul
 from reference.decoding import beam, greedy
-from tests.tiny_program import sentences
+from tests.small.sentences import sentences
 from tests.unit.hwsim.accelerator.lowered_programs import native
 
 Array = NDArray[Any]

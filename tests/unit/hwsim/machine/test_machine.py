@@ -20,7 +20,7 @@ from hwsim.program import operations as ops
 from hwsim.program.operations import written
 from reference.quantize.scheme import Scheme, preset
 from tests import ROOT
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program
 
 Arrays = dict[str, NDArray[Any]]
 SOURCE = np.array([[4, 9, 13, 7, 2], [5, 17, 2, 0, 0], [19, 2, 0, 0, 0]])

@@ -26,7 +26,7 @@ from hwsim.program.catalogue import Dyadic
 from hwsim.program.loading import load
 from hwsim.program.packing import pack, packed_bytes, unpack
 from reference.quantize.scheme import Scheme, preset
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program
 
 Edit = Callable[[dict[str, Any], dict[str, NDArray[Any]]], object]
 

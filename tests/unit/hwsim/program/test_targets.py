@@ -6,7 +6,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import torch
 
 from hwsim.formats import Accumulator, IntFormat, Overflow
 from hwsim.program import Program
@@ -16,14 +15,13 @@ from hwsim.program.operations import AnyAdd, AnyLayerNorm, AnySoftmax, Embed, Ge
 from hwsim.program.targets import DEFAULT_TARGET, TARGETS, Operator, Target, target
 from hwsim.program.validate import validate
 from reference.lower import lower
-from reference.models.translation import Transformer, TransformerConfig
-from reference.quantize.calibrate import calibrate
-from reference.quantize.graph import trace
+from reference.models.translation import Transformer
 from reference.quantize.plan import make_plan
 from reference.quantize.scheme import NATIVE, PRESETS, Rule, Scheme, extended, preset, read_scheme, scheme_for
-from reference.quantize.sites import Role, Site, enumerate_sites
-from reference.train import make_batch
-from tests.tiny_program import CONFIG, sentences
+from reference.quantize.sites import Role
+from tests.small.models import ODD, TWO_LAYERS, sites_of, small_model
+from tests.small.programs import seen_by
+from tests.small.sentences import copied, sentences
 
 KINDS = {"requantization", "residual", "softmax", "layernorm", "activation", "embedding", "generator"}
 METHODS = ("requantization", "residual", "softmax", "layernorm")
@@ -104,7 +102,7 @@ def test_only_an_itamax_has_groups() -> None:
 @pytest.mark.parametrize("name", TARGETS)
 def test_the_native_configuration_extends_nothing(name: str) -> None:
     scheme, known = preset(NATIVE, name), target(name)
-    assert extended(scheme, sites_of(name)) == []
+    assert extended(scheme, sites_of(target=name)) == []
     assert (scheme.target, scheme.arithmetic) == (name, known)
     assert (scheme.weight_bits, scheme.activation_bits) == (known.weight_bits[0], known.activation_bits[0])
     assert (scheme.residual_bits, scheme.accumulator) == (known.residual_bits, known.accumulator)
@@ -114,11 +112,6 @@ def test_the_native_configuration_extends_nothing(name: str) -> None:
 # --- presets ----------------------------------------------------------------------------------------------------------
 
 
-@functools.cache
-def sites_of(name: str) -> dict[str, Site]:
-    return enumerate_sites(trace(Transformer(CONFIG)), target(name))
-
-
 @pytest.mark.parametrize("preset_name", NAMES)
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_preset_settles_every_site(name: str, preset_name: str) -> None:
@@ -126,8 +119,8 @@ def test_every_preset_settles_every_site(name: str, preset_name: str) -> None:
     assert scheme.name == (
         preset_name if name == DEFAULT_TARGET and preset_name in PRESETS else f"{name}-{preset_name}"
     )
-    settled = scheme.resolve(sites_of(name))
-    assert settled.keys() == sites_of(name).keys()
+    settled = scheme.resolve(sites_of(target=name))
+    assert settled.keys() == sites_of(target=name).keys()
     for site, settings in settled.items():
         if site.endswith(".scores"):
             assert settings.bits >= target(name).least_score_bits
@@ -147,7 +140,7 @@ def test_an_unknown_preset_of_a_target_lists_native_too() -> None:
 
 def test_only_some_sites_are_there_under_a_target() -> None:
     inner = {
-        name: [site for site in sites_of(name) if site.endswith(("numerator", "denominator", "quotient"))]
+        name: [site for site in sites_of(target=name) if site.endswith(("numerator", "denominator", "quotient"))]
         for name in TARGETS
     }
     for name, known in TARGETS.items():
@@ -167,8 +160,8 @@ def test_only_some_sites_are_there_under_a_target() -> None:
 )
 def test_formats_of_probabilities(name: str, role: Role, fmt: IntFormat) -> None:
     site = "encoder.0.self_attention.softmax.output"
-    assert sites_of(name)[site].role is role
-    assert preset(NATIVE, name).resolve(sites_of(name))[site].format == fmt
+    assert sites_of(target=name)[site].role is role
+    assert preset(NATIVE, name).resolve(sites_of(target=name))[site].format == fmt
 
 
 @pytest.mark.parametrize(
@@ -189,7 +182,7 @@ def test_formats_of_probabilities(name: str, role: Role, fmt: IntFormat) -> None
 )
 def test_what_a_target_cannot_do_is_refused_by_site(name: str, rule: Rule, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        scheme_for(name, name="x", rules=[rule]).resolve(sites_of(name))
+        scheme_for(name, name="x", rules=[rule]).resolve(sites_of(target=name))
 
 
 # --- scheme files -----------------------------------------------------------------------------------------------------
@@ -211,7 +204,11 @@ def test_a_file_overrides_its_target(tmp_path: Path) -> None:
     scheme = read_scheme(path)
     assert (scheme.weight_bits, scheme.activation_bits, scheme.residual_bits) == (4, 8, 8)
     assert (scheme.accumulator, scheme.multiplier_bits) == (Accumulator(bits=32), 8)
-    assert extended(scheme, sites_of("ita")) == ["4-bit weights", "7-bit activations at 3 sites", "32-bit accumulator"]
+    assert extended(scheme, sites_of(target="ita")) == [
+        "4-bit weights",
+        "7-bit activations at 3 sites",
+        "32-bit accumulator",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -232,23 +229,11 @@ def test_a_wrong_target_in_a_file_is_refused(tmp_path: Path, text: str, message:
 
 # --- whole programs ---------------------------------------------------------------------------------------------------
 
-TWO_LAYERS = TransformerConfig(
-    vocabulary_size=20,
-    d_model=12,
-    n_heads=2,
-    d_head=5,
-    d_ff=14,
-    encoder_layers=2,
-    decoder_layers=2,
-    max_positions=12,
-)
-
 
 @functools.cache
 def two_layers() -> tuple[Transformer, dict]:
-    torch.manual_seed(5)
-    model = Transformer(TWO_LAYERS).eval()
-    return model, calibrate(model, [make_batch([(row, row) for row in sentences(4)])])
+    model = small_model(ODD, seed=5, **TWO_LAYERS)
+    return model, seen_by(model, copied(sentences(4)))
 
 
 def program_of(scheme: Scheme) -> Program:

@@ -24,7 +24,7 @@ from hwsim.program.validate import validate
 from reference.quantize.scheme import Scheme, preset
 from tests import oracle
 from tests.property.equality import TARGET_OPERATIONS
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program
 
 Edit = Callable[[Program], Program]
 replace = msgspec.structs.replace

@@ -36,7 +36,7 @@ from hwsim.program.targets import TARGETS
 from hwsim.program.validate import validate
 from reference.quantize.scheme import preset
 from tests.property.equality import TARGET_OPERATIONS
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program
 from tests.unit.hwsim.program.test_validate import (
     INT8,
     INT17,

@@ -2,26 +2,27 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from reference.floating import FloatArithmetic
-from reference.models.translation import Transformer, TransformerConfig, causal_mask, sinusoidal_positions, source_mask
+from reference.models.translation import Transformer, causal_mask, sinusoidal_positions, source_mask
 from reference.tokenizer import PAD
+from tests.small.models import TINY, TWO_LAYERS, small_model
 
-SMALL = TransformerConfig(
-    vocabulary_size=13, d_model=8, n_heads=2, d_head=3, d_ff=12, encoder_layers=2, decoder_layers=2, max_positions=16
-)
+SMALL = replace(TINY, vocabulary_size=13, d_head=3, **TWO_LAYERS)
 
 
-def small_model(config: TransformerConfig = SMALL) -> Transformer:
-    torch.manual_seed(5)
-    model = Transformer(config)
-    for parameter in model.parameters():  # so that biases and LayerNorm weights matter
+def stirred(**changes: Any) -> Transformer:
+    """A small model whose biases and LayerNorm weights matter, because all parameters are moved a little."""
+    model = small_model(SMALL, seed=5, **changes)
+    for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
-    return model.eval()
+    return model
 
 
 def random_ids(*shape: int, seed: int = 0) -> Tensor:
@@ -40,7 +41,7 @@ def logits(
 
 
 def test_later_target_ids_leave_earlier_logits_unchanged() -> None:
-    model, source, target = small_model(), random_ids(3, 6), random_ids(3, 7, seed=1)
+    model, source, target = stirred(), random_ids(3, 6), random_ids(3, 7, seed=1)
     whole = logits(model, source, target)
     for position in range(1, 7):
         changed = target.clone()
@@ -51,7 +52,7 @@ def test_later_target_ids_leave_earlier_logits_unchanged() -> None:
 
 
 def test_every_source_token_matters_but_padding_does_not() -> None:
-    model, source, target = small_model(), random_ids(2, 6), random_ids(2, 5, seed=1)
+    model, source, target = stirred(), random_ids(2, 6), random_ids(2, 5, seed=1)
     whole = logits(model, source, target)
     padded = torch.nn.functional.pad(source, (0, 4), value=PAD)
     torch.testing.assert_close(logits(model, padded, target), whole, atol=1e-5, rtol=0)
@@ -62,7 +63,7 @@ def test_every_source_token_matters_but_padding_does_not() -> None:
 
 
 def test_a_sentence_does_not_depend_on_its_batch() -> None:
-    model, source, target = small_model(), random_ids(3, 6), random_ids(3, 5, seed=1)
+    model, source, target = stirred(), random_ids(3, 6), random_ids(3, 5, seed=1)
     source[1, 3:] = PAD
     together = logits(model, source, target)
     alone = torch.cat([logits(model, source[i : i + 1], target[i : i + 1]) for i in range(3)])
@@ -72,7 +73,7 @@ def test_a_sentence_does_not_depend_on_its_batch() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("prefix", [1, 3])
 def test_decoding_with_a_cache_equals_decoding_at_once(prefix: int) -> None:
-    model, source, target = small_model(), random_ids(3, 6), random_ids(3, 9, seed=1)
+    model, source, target = stirred(), random_ids(3, 6), random_ids(3, 9, seed=1)
     source[1, 4:] = PAD
     ops, mask = FloatArithmetic(), source_mask(source, PAD)
     memory = model.encode(ops, source, mask)
@@ -112,8 +113,8 @@ def torch_rest(weights: dict[str, Tensor], norms: list[str]) -> dict[str, Tensor
 
 @torch.no_grad()
 def test_the_layers_are_those_of_torch() -> None:
-    config = TransformerConfig(**{**vars(SMALL), "d_model": 12, "d_head": 6, "encoder_layers": 1, "decoder_layers": 1})
-    model, source, target = small_model(config), random_ids(2, 6), random_ids(2, 5, seed=1)
+    model = stirred(d_model=12, d_head=6, encoder_layers=1, decoder_layers=1)
+    source, target = random_ids(2, 6), random_ids(2, 5, seed=1)
     source[0, 4:] = PAD
     sites: dict[str, Tensor] = {}
     logits(model, source, target, sites.__setitem__)
@@ -139,7 +140,7 @@ def test_the_layers_are_those_of_torch() -> None:
 
 @torch.no_grad()
 def test_embeddings_are_scaled_and_shared_with_the_generator() -> None:
-    model, target = small_model(), random_ids(2, 5)
+    model, target = stirred(), random_ids(2, 5)
     sites: dict[str, Tensor] = {}
     found = logits(model, random_ids(2, 6), target, sites.__setitem__)
     matrix = model.source_embedding.weight
@@ -149,7 +150,7 @@ def test_embeddings_are_scaled_and_shared_with_the_generator() -> None:
 
 def test_tied_weights_are_one_matrix_and_untied_ones_three() -> None:
     names = ("source_embedding.weight", "target_embedding.weight", "generator.weight")
-    tied, untied = small_model(), small_model(TransformerConfig(**{**vars(SMALL), "tied": False}))
+    tied, untied = stirred(), stirred(tied=False)
     assert len({tied.state_dict()[name].data_ptr() for name in names}) == 1
     assert len({untied.state_dict()[name].data_ptr() for name in names}) == 3
     extra = sum(p.numel() for p in untied.parameters()) - sum(p.numel() for p in tied.parameters())
@@ -157,7 +158,7 @@ def test_tied_weights_are_one_matrix_and_untied_ones_three() -> None:
 
 
 def test_the_head_size_is_free_of_the_model_size() -> None:
-    model = small_model()
+    model = stirred()
     assert SMALL.n_heads * SMALL.d_head != SMALL.d_model
     attention = model.get_submodule("decoder.0.cross_attention")
     assert {name: tuple(p.shape) for name, p in attention.named_parameters() if name.endswith("weight")} == {
@@ -234,7 +235,7 @@ generator.logits
 
 
 def test_the_sites_are_exactly_these_and_observing_changes_nothing() -> None:
-    model = small_model(TransformerConfig(**{**vars(SMALL), "encoder_layers": 1, "decoder_layers": 1}))
+    model = stirred(encoder_layers=1, decoder_layers=1)
     seen: dict[str, Tensor] = {}
     sites: list[str] = []
 
@@ -255,7 +256,7 @@ def test_the_sites_are_exactly_these_and_observing_changes_nothing() -> None:
 
 def test_deeper_models_repeat_the_sites_of_a_layer() -> None:
     sites: list[str] = []
-    logits(small_model(), random_ids(1, 3), random_ids(1, 3), lambda site, _: sites.append(site))
+    logits(stirred(), random_ids(1, 3), random_ids(1, 3), lambda site, _: sites.append(site))
     again = [site.replace("er.0.", "er.1.") for site in SITES if "er.0." in site]
     assert sorted(sites) == sorted(SITES + again)
 
@@ -292,4 +293,4 @@ def test_dropout_keeps_the_mean_and_is_off_in_evaluation() -> None:
 )
 def test_impossible_configurations_are_refused(change: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        TransformerConfig(**{**vars(SMALL), **change})
+        replace(SMALL, **change)

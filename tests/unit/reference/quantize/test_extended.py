@@ -1,26 +1,25 @@
 """What a scheme extends: what the target's hardware lacks, counted over the sites as rules leave them."""
 
-import msgspec
 import pytest
 
 from analysis.inspect.targets import program_provenance
 from hwsim.formats import Accumulator, Overflow
-from hwsim.program import Program
 from hwsim.program.targets import TARGETS, target
 from reference.quantize.graph import trace
 from reference.quantize.origin import Origin
 from reference.quantize.scheme import NATIVE, Rule, extended, preset, scheme_for
 from reference.quantize.sites import enumerate_sites, sites_among
-from tests.tiny_program import tiny_program
-from tests.unit.hwsim.program.test_targets import program_of, sites_of, two_layers
+from tests.small.models import sites_of
+from tests.small.programs import tiny_program, with_origin
+from tests.unit.hwsim.program.test_targets import program_of, two_layers
 
 
 def test_what_the_hardware_does_not_have_is_named() -> None:
     wide = scheme_for("ita", name="x", weight_bits=4, activation_bits=6, residual_bits=16)
-    assert extended(wide, sites_of("ita")) == ["4-bit weights", "6-bit activations", "16-bit residual sum"]
+    assert extended(wide, sites_of(target="ita")) == ["4-bit weights", "6-bit activations", "16-bit residual sum"]
     for bits in range(2, 13):
         every = scheme_for("fullyqt", name="x", weight_bits=bits, activation_bits=bits, residual_bits=bits)
-        assert extended(every, sites_of("fullyqt")) == []
+        assert extended(every, sites_of(target="fullyqt")) == []
 
 
 @pytest.mark.parametrize(
@@ -33,7 +32,7 @@ def test_what_the_hardware_does_not_have_is_named() -> None:
     ],
 )
 def test_a_scheme_says_what_it_extends(name: str, preset_name: str, expected: list[str]) -> None:
-    assert extended(preset(preset_name, name), sites_of(name)) == expected
+    assert extended(preset(preset_name, name), sites_of(target=name)) == expected
 
 
 SCORES = "12-bit activations at 3 sites"
@@ -74,7 +73,7 @@ SCORES = "12-bit activations at 3 sites"
     ],
 )
 def test_whatever_the_hardware_lacks_is_named_once(name: str, fields: dict, expected: list[str]) -> None:
-    assert extended(scheme_for(name, name="x", **fields), sites_of(name)) == expected
+    assert extended(scheme_for(name, name="x", **fields), sites_of(target=name)) == expected
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -93,13 +92,11 @@ def test_a_program_says_what_its_rules_extend() -> None:
     program = tiny_program(scheme)
 
     def said(origin: Origin) -> list[str] | None:
-        return program_provenance(
-            Program(msgspec.structs.replace(program.manifest, origin=origin.text()), program.constants)
-        ).extended
+        return program_provenance(with_origin(program, origin.text())).extended
 
     expected = ["16-bit weights at 20 sites", "12-bit activations at 3 sites"]
     assert said(Origin(scheme=scheme, ranges={}, checkpoint_sha256="")) == expected
-    assert extended(scheme, sites_of("tflm")) == expected
+    assert extended(scheme, sites_of(target="tflm")) == expected
     for other in (
         preset(NATIVE, "ita"),  # of another target than the program's
         scheme_for("tflm", name="x", rules=[Rule(pattern="encoder.9.*", bits=4)]),  # of another model

@@ -7,18 +7,14 @@ import pytest
 
 from analysis.commands.shared import choose_schemes
 from hwsim.formats import Accumulator, Granularity, Overflow
-from reference.models.translation import Transformer, TransformerConfig
-from reference.quantize.graph import trace
 from reference.quantize.scheme import PRESETS, Rule, Scheme, SiteSettings, preset, read_scheme
-from reference.quantize.sites import Role, Site, enumerate_sites
+from reference.quantize.sites import Role, Site
+from tests.small.models import sites_of
 
 
 @pytest.fixture(scope="module")
 def sites() -> dict[str, Site]:
-    config = TransformerConfig(
-        vocabulary_size=8, d_model=4, n_heads=2, d_head=2, d_ff=4, encoder_layers=1, decoder_layers=1, max_positions=4
-    )
-    return enumerate_sites(trace(Transformer(config)))
+    return sites_of()
 
 
 def settle(sites: dict[str, Site], *rules: Rule, **fields: int) -> dict[str, SiteSettings]:

@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
-from reference.models.translation import Transformer, TransformerConfig
 from reference.quantize.graph import Kind, trace
-from reference.quantize.sites import GROUPS, Role, Site, SiteSet, enumerate_sites, weight_site
+from reference.quantize.sites import GROUPS, Role, Site, SiteSet, weight_site
+from tests.small.models import TINY, TWO_LAYERS, sites_of, small_model
 
 PAPER_ACTIVATIONS = """
     encoder.embedding
@@ -102,33 +102,18 @@ DATAPATH = """
 """.split()
 
 
-def sites_of(layers: int, tied: bool = True) -> dict[str, Site]:
-    config = TransformerConfig(
-        vocabulary_size=8,
-        d_model=4,
-        n_heads=2,
-        d_head=2,
-        d_ff=4,
-        encoder_layers=layers,
-        decoder_layers=layers,
-        max_positions=4,
-        tied=tied,
-    )
-    return enumerate_sites(trace(Transformer(config)))
-
-
 def named(sites: dict[str, Site], wanted: SiteSet, weights: bool) -> list[str]:
     return [name for name, site in sites.items() if site.set is wanted and (site.role is Role.WEIGHT) == weights]
 
 
 def test_the_paper_set_of_one_layer() -> None:
-    sites = sites_of(1)
+    sites = sites_of()
     assert named(sites, SiteSet.PAPER, weights=False) == PAPER_ACTIVATIONS
     assert named(sites, SiteSet.PAPER, weights=True) == PAPER_WEIGHTS
 
 
 def test_the_datapath_set_of_one_layer() -> None:
-    sites = sites_of(1)
+    sites = sites_of()
     assert named(sites, SiteSet.DATAPATH, weights=False) == DATAPATH
     assert named(sites, SiteSet.DATAPATH, weights=True) == []
     assert len(sites) == len(PAPER_ACTIVATIONS) + len(PAPER_WEIGHTS) + len(DATAPATH) == 84
@@ -136,7 +121,7 @@ def test_the_datapath_set_of_one_layer() -> None:
 
 def test_three_layers_counted() -> None:
     """A layer more adds 14 activations of the paper, 8 weights and 7 of the datapath; in the decoder 22, 13, 13."""
-    sites = sites_of(3)
+    sites = sites_of(3, 3)
     kinds = Counter((site.set, site.role is Role.WEIGHT) for site in sites.values())
     assert kinds == {
         (SiteSet.PAPER, False): 2 + 3 * (14 + 22),
@@ -146,11 +131,11 @@ def test_three_layers_counted() -> None:
 
 
 def test_an_untied_model_has_the_same_sites() -> None:
-    assert sites_of(1, tied=False) == sites_of(1, tied=True)
+    assert sites_of(tied=False) == sites_of(tied=True)
 
 
 def test_every_site_is_in_a_group_and_in_the_right_one() -> None:
-    sites = sites_of(1)
+    sites = sites_of()
     assert {site.group for site in sites.values()} == set(GROUPS)
     assert {name for name, site in sites.items() if site.group == "generator"} == {
         "generator.logits",
@@ -189,19 +174,17 @@ def test_every_site_is_in_a_group_and_in_the_right_one() -> None:
     ],
 )
 def test_roles(end: str, role: Role) -> None:
-    roles = {site.role for name, site in sites_of(1).items() if name.endswith(f".{end}") or name == end}
+    roles = {site.role for name, site in sites_of().items() if name.endswith(f".{end}") or name == end}
     assert roles == {role}
 
 
 def test_the_graph_runs_encode_first_and_knows_its_caches() -> None:
-    sizes = {"vocabulary_size": 8, "d_model": 4, "n_heads": 2, "d_head": 2, "d_ff": 4}
-    config = TransformerConfig(**sizes, encoder_layers=2, decoder_layers=2)
-    graph = trace(Transformer(config))
+    graph = trace(small_model(**TWO_LAYERS))
     functions = [node.function for node in graph.nodes]
     assert functions == sorted(functions, key=["encode", "decode_step"].index)
     assert [len(pairs) for pairs in (graph.cross, graph.past, graph.present)] == [2, 2, 2]
     assert graph.present[1].keys.name == "decoder.1.self_attention.key_cache"
     assert graph.present[1].keys.site == graph.past[1].keys.site == "decoder.1.self_attention.key"
-    assert graph.logits.dims == ("batch", "target", 8)
+    assert graph.logits.dims == ("batch", "target", TINY.vocabulary_size)
     assert graph.nodes[0].kind is Kind.EMBED
     assert weight_site(graph.nodes[0]) == "encoder.embedding.weight"

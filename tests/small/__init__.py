@@ -1,0 +1,1 @@
+"""Small things that many tests share: models, the programs lowered from them, and the sentences they read."""
