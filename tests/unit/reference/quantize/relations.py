@@ -1,0 +1,204 @@
+"""What the scales of a plan must be: the ratio that its constants encode, product by product and sum by sum."""
+
+import math
+from fractions import Fraction
+
+from torch import nn
+
+from reference.quantize.graph import Kind, Node
+from reference.quantize.plan import Plan
+from reference.quantize.plan.constants import (
+    GemminiSoftmaxConstants,
+    GemmlowpConstants,
+    IBertLayerNormConstants,
+    IBertSoftmaxConstants,
+    ItaMaxConstants,
+    LayerNormConstants,
+    PulpLayerNormConstants,
+    RescaledAddConstants,
+    SoftmaxConstants,
+    TfliteLayerNormConstants,
+)
+from reference.quantize.sites import POSITIONS_WEIGHT, weight_site
+
+CLOSE = Fraction(1, 10**12)
+"""Scales are float64: products of a few of them err by some 1e-16."""
+
+
+def close(got: float | Fraction, wanted: float | Fraction, what: str = "") -> None:
+    assert abs(Fraction(got) / Fraction(wanted) - 1) <= CLOSE, f"{what}: {float(got)}, wanted {float(wanted)}"
+
+
+class Relations:
+    """Section 11 of the numerics page, row by row: the ratio of scales, and the one that their constants encode."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.checked: set[Kind] = set()
+
+    def check(self) -> None:
+        for node in self.plan.graph.nodes:
+            test = getattr(self, f"_{node.kind.value}", None)
+            if test is not None:
+                test(node)
+                self.checked.add(node.kind)
+
+    def scale(self, site: str) -> Fraction:
+        return Fraction(self.plan.quantizers[site].scale)
+
+    def weight(self, site: str) -> list[Fraction]:
+        return [Fraction(scale) for scale in self.plan.weights[site].scale.tolist()]
+
+    def equal(self, node: Node, ratio: Fraction, multiplier: int, shift: int) -> None:
+        encoded = Fraction(multiplier, 1 << shift)
+        assert abs(ratio / encoded - 1) <= CLOSE, f"{node.site}: scales say {float(ratio)}, constants {float(encoded)}"
+
+    def _linear(self, node: Node) -> None:
+        constants, s_in, s_out = self.plan.linear[node.site], self.scale(node.inputs[0].site), self.scale(node.site)
+        scales = self.weight(weight_site(node))
+        rows = zip(constants.multipliers.tolist(), constants.shifts.tolist(), scales, strict=True)
+        for (m, e, s_w), bias_scale in zip(rows, constants.bias_scale.tolist(), strict=True):
+            self.equal(node, s_in * s_w / s_out, m, e)
+            assert abs(Fraction(bias_scale) / (s_in * s_w) - 1) <= CLOSE
+
+    _linear_relu = _linear
+
+    def _scores(self, node: Node) -> None:
+        constants, mode = self.plan.scores[node.site], self.plan.scheme.sqrt_mode
+        product = math.prod(self.scale(symbol.site) for symbol in node.inputs)
+        d_head = int(node.inputs[0].dims[-1])
+        k = constants.shift
+        assert (k is None) == (mode == "merged")
+        divisor = Fraction(1)
+        if mode == "merged":
+            divisor = Fraction(math.sqrt(d_head))
+        elif mode == "shift":
+            assert k == math.floor(math.log2(math.sqrt(d_head)))
+            divisor = Fraction(math.sqrt(d_head)) / 2**k
+        self.equal(node, product / (divisor * self.scale(node.site)), *constants.requantization)
+
+    def _context(self, node: Node) -> None:
+        product = math.prod(self.scale(symbol.site) for symbol in node.inputs)
+        self.equal(node, product / self.scale(node.site), *self.plan.context[node.site])
+
+    def _softmax(self, node: Node) -> None:
+        constants = self.plan.softmax[node.site]
+        s_n, s_d, s_out = (self.scale(f"{node.site}.{part}") for part in ("numerator", "denominator", "output"))
+        top = self.plan.settings[f"{node.site}.numerator"].format.max
+        assert abs(s_n * top - 1) <= CLOSE
+        self.equal(node, s_n / s_d, *constants.denominator)
+        self.equal(node, s_n / (s_d * s_out), *constants.output)
+        assert constants.table_scale == self.plan.quantizers[node.inputs[0].site].scale
+
+    def _layernorm(self, node: Node) -> None:
+        constants = self.plan.layernorm[node.site]
+        n, s_x = int(node.inputs[0].dims[-1]), self.scale(node.inputs[0].site)
+        parts = ("numerator", "denominator", "quotient", "output")
+        s_n, s_d, s_q, s_out = (self.scale(f"{node.site}.{part}") for part in parts)
+        (s_gamma,) = self.weight(f"{node.site}.gamma")
+        ratios = (s_x / (n * s_n), s_x / (n * s_d), s_n / (s_d * s_q), s_q * s_gamma / s_out)
+        for part, ratio in zip(parts, ratios, strict=True):
+            rescale = getattr(constants, part)
+            self.equal(node, ratio, rescale.multiplier, rescale.shift)
+            quantizer = self.plan.quantizers[f"{node.site}.{part}"]
+            assert (rescale.fmt, rescale.zero_point) == (quantizer.format, quantizer.zero_point)
+        assert isinstance(node.module, nn.LayerNorm)
+        eps = Fraction(node.module.eps) * n**2 / s_x**2
+        assert abs(constants.eps - eps) <= Fraction(1, 2) + eps * CLOSE
+
+    def _add(self, node: Node) -> None:
+        constants = self.plan.add[node.site]
+        for symbol, multiplier in zip(node.inputs, constants.multipliers, strict=True):
+            self.equal(node, self.scale(symbol.site) / self.scale(node.site), multiplier, constants.shift)
+
+    def _embed(self, node: Node) -> None:
+        constants, s_sum = self.plan.embed[node.site], self.scale(node.site)
+        root = Fraction(math.sqrt(int(node.output.dims[-1])))
+        for m, s_e in zip(constants.multipliers.tolist(), self.weight(constants.table), strict=True):
+            self.equal(node, s_e * root / s_sum, m, constants.shift)
+        (s_p,) = self.weight(POSITIONS_WEIGHT)
+        self.equal(node, s_p / s_sum, constants.position_multiplier, constants.shift)
+
+    def _logits(self, node: Node) -> None:
+        constants = self.plan.logits[node.site]
+        s_in, s_logits = self.scale(node.inputs[0].site), self.scale(node.site)
+        for m, s_e in zip(constants.multipliers.tolist(), self.weight(constants.table), strict=True):
+            self.equal(node, s_in * s_e / s_logits, m, constants.shift)
+
+
+class TargetRelations(Relations):
+    """Also (R10), the LayerNorms of docs/operators/layernorm.md, and the outputs of its softmaxes."""
+
+    def _softmax(self, node: Node) -> None:
+        constants, output = self.plan.softmax[node.site], self.plan.quantizers[f"{node.site}.output"]
+        s, top, bits = self.scale(node.inputs[0].site), output.format.max, output.format.bits
+        match constants:
+            case SoftmaxConstants():
+                return super()._softmax(node)
+            case GemmlowpConstants(multiplier=q, left_shift=left):
+                assert 1 << 30 <= q < 1 << 31
+                wanted = min(s * 2**26, Fraction(2**31 - 1))
+                assert abs(Fraction(q, 2**31) * 2**left / wanted - 1) <= Fraction(1, 2**31)
+                assert (output.scale, output.zero_point) == (2.0**-bits, output.format.min)
+                return None
+            case IBertSoftmaxConstants(ln2=ln2, b=b, c=c, requantization=(m, e)):
+                real = float(s)
+                assert ln2 == -math.floor(-0.6931 / real)
+                assert b == math.floor(0.96963238 / 0.35815147 / real)
+                assert c == math.floor(1 / 0.35815147 / real**2)
+                wanted = Fraction(2**15 - 1, c << 30)
+                assert Fraction(m, 2**e) <= wanted < Fraction(m + 1, 2**e)
+                assert 1 << 15 <= m < 1 << 16 or c.bit_length() > 16
+                assert (output.scale, output.zero_point) == (2.0**-bits, 0)
+                return None
+            case ItaMaxConstants(shift=shift, group=group):
+                assert group == self.plan.target.itamax_group
+                assert abs(s * 2**shift / Fraction(math.log(2)) - 1) < Fraction(
+                    1, 2 ** (self.plan.scheme.multiplier_bits - 1)
+                )
+                close(output.scale, Fraction(1, 2**bits - 1))
+            case GemminiSoftmaxConstants(ln2=ln2, b=b, c=c):
+                real = float(s)
+                wanted = (math.trunc(0.693147 / real), math.trunc(1.353 / real), math.trunc(0.344 / (0.3585 * real**2)))
+                assert (ln2, b, c) == wanted
+                close(output.scale, Fraction(1, top))
+        assert output.zero_point == 0
+        return None
+
+    def _layernorm(self, node: Node) -> None:
+        constants = self.plan.layernorm[node.site]
+        n, s_out = int(node.inputs[0].dims[-1]), self.scale(f"{node.site}.output")
+        s_gamma = self.weight(f"{node.site}.gamma")
+        match constants:
+            case LayerNormConstants():
+                return super()._layernorm(node)
+            case IBertLayerNormConstants(multipliers=m, shifts=e, beta_scale=s_beta):
+                unit = Fraction(math.sqrt(n)) / 2**30  # s_o[j] = |gamma[j]| sqrt(n) / 2^30
+                for multiplier, shift, s_g, s_b in zip(m.tolist(), e.tolist(), s_gamma, s_beta.tolist(), strict=True):
+                    self.equal(node, s_g * unit / s_out, multiplier, shift)
+                    close(s_b, s_g * unit, "beta")
+            case PulpLayerNormConstants(shift=shift, beta_scale=s_beta):
+                assert s_gamma == [s_out / 2**shift]
+                assert s_beta.tolist() == [float(s_gamma[0])]
+            case TfliteLayerNormConstants(requantization=snapped, beta_scale=s_beta, variance_limit=limit):
+                self.equal(node, s_gamma[0] / s_out, *snapped)
+                assert [Fraction(scale) for scale in s_beta.tolist()] == [s_gamma[0] / 1024]
+                assert limit == 1
+        return None
+
+    def _add(self, node: Node) -> None:
+        constants, s_out = self.plan.add[node.site], self.scale(node.site)
+        if not isinstance(constants, RescaledAddConstants):
+            super()._add(node)
+            return
+        s_a, s_b = (self.scale(symbol.site) for symbol in node.inputs)
+        left, t = constants.left_shift, s_out
+        if constants.output is not None:
+            wide = max(self.plan.settings[site].bits for site in (node.site, *(symbol.site for symbol in node.inputs)))
+            assert left == (20 if wide <= 8 else 15)
+            t = s_out * 2**left * Fraction(constants.output.multiplier, 2**constants.output.shift)
+            assert 2 * max(s_a, s_b) / t < 1 + Fraction(1, 2**20)  # t is twice the greater operand's, as nearly
+        else:
+            assert left == 0
+        self.equal(node, s_a / t, *constants.a)
+        self.equal(node, s_b / t, *constants.b)

@@ -1,0 +1,125 @@
+"""Plans of the targets' LayerNorms: codes of gamma and beta, shifts, and gammas of every magnitude."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from hwsim.program.targets import TARGETS
+from hwsim.program.validate import validate
+from reference.lower import lower
+from reference.models.translation import Transformer
+from reference.quantize.plan import Plan, make_plan
+from reference.quantize.plan.constants import IBertLayerNormConstants, LayerNormConstants, PulpLayerNormConstants
+from reference.quantize.scheme import preset, scheme_for
+from reference.quantize.strict import StrictArithmetic
+from tests.small.models import small_model
+from tests.small.programs import planned
+from tests.unit.reference.quantize.plans import ONE, calibrated, plan_of
+from tests.unit.reference.quantize.relations import TargetRelations
+
+ENCODER_NORM = "encoder.0.self_attention.layernorm"
+
+
+def normed(change: Callable[[nn.LayerNorm], object]) -> Transformer:
+    """A model one of whose LayerNorms was changed."""
+    model = small_model(ONE)
+    norm = model.encoder[0].attention_residual.norm
+    with torch.no_grad():
+        change(norm)
+    return model
+
+
+def scaled_gamma(norm: nn.LayerNorm) -> None:
+    norm.weight.copy_(torch.linspace(-2, 2, len(norm.weight)))
+    norm.weight[5] = 0.0
+    norm.bias.copy_(torch.linspace(-1, 3, len(norm.bias)))
+
+
+def codes_of(model: Transformer, plan: Plan, site: str) -> tuple[list[int], list[int]]:
+    strict = StrictArithmetic(model, plan)
+    norm = model.encoder[0].attention_residual.norm
+    with torch.no_grad():
+        gamma, (beta, _) = strict.parameter(f"{site}.gamma", norm.weight), strict.beta(site, norm)
+    return gamma.int().tolist(), beta.long().tolist()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_gamma_and_beta_come_back_from_their_codes(target: str) -> None:
+    """Negative, large and 0 alike; the error is half a step, or one where a magnitude is rounded up."""
+    model = normed(scaled_gamma)
+    plan = planned(model, preset("native", target))
+    TargetRelations(plan).check()
+    norm = model.encoder[0].attention_residual.norm
+    gamma, beta = codes_of(model, plan, ENCODER_NORM)
+    scale = plan.weights[f"{ENCODER_NORM}.gamma"].scale
+    real = torch.tensor(gamma).double() * scale
+    step = 2.0**-15 if TARGETS[target].layernorm == "ibert" else float(scale.max()) * 0.5000001
+    assert torch.allclose(real, norm.weight.double(), rtol=2.0**-14, atol=step)
+    constants = plan.layernorm[ENCODER_NORM]
+    if isinstance(constants, LayerNormConstants):
+        s_beta = plan.quantizers[f"{ENCODER_NORM}.quotient"].scale * scale
+    else:
+        s_beta = constants.beta_scale
+    assert torch.allclose(
+        torch.tensor(beta).double() * s_beta, norm.bias.double(), atol=float(s_beta.max()), rtol=1e-12
+    )
+    validate(lower(model, plan, name="x"))
+
+
+@pytest.mark.parametrize("target", ["ibert", "gemmini"])
+def test_signs_of_gamma(target: str) -> None:
+    model = normed(scaled_gamma)
+    plan = planned(model, preset("native", target))
+    gamma, _ = codes_of(model, plan, ENCODER_NORM)
+    norm = model.encoder[0].attention_residual.norm
+    assert gamma == norm.weight.sign().int().tolist()
+    assert {-1, 0, 1} == set(gamma)
+    constants = plan.layernorm[ENCODER_NORM]
+    assert isinstance(constants, IBertLayerNormConstants)
+    assert int(constants.multipliers.max()) < 1 << 16
+    ratios = constants.multipliers.double() * 2.0 ** -constants.shifts.double()
+    assert float(ratios[5]) == float(ratios.max())  # of 0: the greatest one
+
+
+@pytest.mark.parametrize("target", ["ibert", "gemmini"])
+def test_the_variance_shift_is_the_least(target: str) -> None:
+    for bits in (8, 12, 16):
+        model, seen = calibrated()
+        plan = make_plan(model, scheme_for(target, name="x", residual_bits=bits), seen)
+        for constants in plan.layernorm.values():
+            assert isinstance(constants, IBertLayerNormConstants)
+            shift, squares = constants.variance_shift, 12 * ((1 << bits) - 1) ** 2
+            assert squares >> 2 * shift < 1 << 32
+            assert shift == 0 or squares >> 2 * (shift - 1) >= 1 << 32
+
+
+@pytest.mark.parametrize("target", ["ita", "pulp"])
+def test_gamma_of_pulp_has_16_bits_but_for_a_power_of_two(target: str) -> None:
+    for site, constants in plan_of(target).layernorm.items():
+        assert isinstance(constants, PulpLayerNormConstants)
+        gamma = plan_of(target).weights[f"{site}.gamma"]
+        assert gamma.format.bits == 16
+        assert 1 << 14 <= 1 / float(gamma.scale) < 1 << 15 or constants.shift in (0, 31)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_gamma_of_zeros_is_refused_by_site(target: str) -> None:
+    model = normed(lambda norm: (norm.weight.zero_(), norm.bias.fill_(0.5)))
+    with pytest.raises(ValueError, match=rf"site {ENCODER_NORM}\.gamma: all weights are 0"):
+        planned(model, preset("native", target))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("magnitude", [1e-6, 1e-3, 300.0])
+def test_a_gamma_of_another_magnitude(target: str, magnitude: float) -> None:
+    """Plans and lowers, or names the site."""
+    model = normed(lambda norm: norm.weight.mul_(magnitude))
+    try:
+        plan = planned(model, preset("native", target))
+        validate(lower(model, plan, name="x"))
+    except ValueError as error:
+        assert "encoder.0" in str(error)  # noqa: PT017
+        return
+    TargetRelations(plan).check()
