@@ -29,9 +29,9 @@ from hwsim.program.operations import (
 from hwsim.program.targets import TARGETS
 from reference.quantize.scheme import Scheme, preset
 from tests.property.equality import TARGET_OPERATIONS
-from tests.small.programs import tiny_program
-from tests.unit.hwsim.program.test_validate import manifest
-from tests.unit.hwsim.program.test_validate_targets import (
+from tests.tiny_program import tiny_program
+from tests.unit.hwsim.program.test_validate_refusals import manifest
+from tests.unit.hwsim.program.test_validate_target_refusals import (
     IBERT,
     INT8,
     INT16,

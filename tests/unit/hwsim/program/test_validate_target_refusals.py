@@ -36,8 +36,8 @@ from hwsim.program.targets import TARGETS
 from hwsim.program.validate import validate
 from reference.quantize.scheme import preset
 from tests.property.equality import TARGET_OPERATIONS
-from tests.small.programs import tiny_program
-from tests.unit.hwsim.program.test_validate import (
+from tests.tiny_program import tiny_program
+from tests.unit.hwsim.program.test_validate_refusals import (
     INT8,
     INT17,
     KEY,

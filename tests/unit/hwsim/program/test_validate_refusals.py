@@ -676,7 +676,7 @@ MUTATIONS = 700
 def test_a_program_with_other_fields_is_refused_or_runs(tiny: Program) -> None:
     """Random fields, replaced by numbers or by what another such field holds: a ValueError, or a program that runs.
 
-    Wrong types are ValidationErrors of the reader; test_program_file.py has the file around it.
+    Wrong types are ValidationErrors of the reader; test_program_file_contradictions.py has the file around it.
     """
     rng, tree = random.Random(7), msgspec.to_builtins(tiny.manifest)
     for field in ("name", "scheme", "origin", "tokenizer_sha256", "logit_scale"):
