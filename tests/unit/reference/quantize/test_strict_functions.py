@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from hwsim.formats import Accumulator, IntFormat, Overflow
 from reference.quantize.strict.exact import (
@@ -21,6 +20,7 @@ from reference.quantize.strict.exact import (
     shift_right,
 )
 from reference.quantize.strict.matmul import matmul, matmul_ordered
+from tests.unit.reference.quantize.page_arithmetic import clamp, narrow, wide
 
 torch.set_num_threads(1)
 
@@ -30,18 +30,6 @@ multipliers, shifts = st.integers(1, 2**16 - 1), st.integers(0, 62)
 
 def half_even(numerator: int, denominator: int = 1) -> int:
     return round(Fraction(numerator, denominator))  # Python rounds a Fraction half to even
-
-
-def clamp(q: int, fmt: IntFormat) -> int:
-    return min(max(q, fmt.min), fmt.max)
-
-
-def wide(values: list, gradient: bool = False) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64, requires_grad=gradient)
-
-
-def narrow(values: list, gradient: bool = False) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32, requires_grad=gradient)
 
 
 # Section 1: requantize

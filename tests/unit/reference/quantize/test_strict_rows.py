@@ -8,12 +8,12 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from hwsim.formats import IntFormat
 from reference.quantize.plan.constants import LayerNormConstants, Rescale
 from reference.quantize.strict.exact import quotient, quotient_int64, rounded_quotient
 from reference.quantize.strict.rows import exp_table, isqrt, layernorm, softmax
+from tests.unit.reference.quantize.page_arithmetic import clamp, narrow, wide
 
 torch.set_num_threads(1)
 
@@ -22,18 +22,6 @@ INT8, UINT8 = IntFormat(bits=8), IntFormat(bits=8, signed=False)
 
 def half_even(numerator: int, denominator: int = 1) -> int:
     return round(Fraction(numerator, denominator))  # Python rounds a Fraction half to even
-
-
-def clamp(q: int, fmt: IntFormat) -> int:
-    return min(max(q, fmt.min), fmt.max)
-
-
-def wide(values: list, gradient: bool = False) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64, requires_grad=gradient)
-
-
-def narrow(values: list, gradient: bool = False) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32, requires_grad=gradient)
 
 
 # Quotients
