@@ -18,9 +18,7 @@ from hwsim.accelerator.options import Options
 from hwsim.accelerator.presets import hardware
 from hwsim.accelerator.reading import MAX_BYTES
 from hwsim.accelerator.workloads import read_gemm_csv, workload
-from reference.quantize.scheme import preset
 from tests import ROOT
-from tests.small.programs import tiny_program
 
 PRESETS = ROOT / "hwsim" / "accelerator" / "preset_files"
 RECORD = (PRESETS / "edge-256.toml").read_text().partition("[sources]")[0]
@@ -200,13 +198,6 @@ def test_a_link_to_itself_is_no_folder(refused: Refused, tmp_path: Path) -> None
 
 
 # --- programs and reports ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("program") / "tiny.hwsim"
-    tiny_program(preset("int8", "ita")).save(path)
-    return path
 
 
 def test_pipes_and_devices_are_not_read(refused: Refused, tmp_path: Path, program: Path) -> None:
