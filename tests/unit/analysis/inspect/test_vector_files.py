@@ -17,7 +17,7 @@ from reference.decoding import greedy
 from reference.quantize.scheme import preset
 from reference.tokenizer import BOS
 from tests.tiny_program import sentences, tiny_program
-from tests.unit.analysis.inspect.test_vectors import read_hex
+from tests.unit.analysis.inspect.vector_replay import read_hex
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,32 @@
+"""A tiny model, its text, and its int8 program, proven by several files."""
+
+from pathlib import Path
+
+import pytest
+
+from analysis.workload import Configuration, Model, calibrate_model, configure, load_model
+from reference.data import ParallelText
+from reference.quantize.scheme import preset
+from tests.tampering import save_tiny_model
+
+
+@pytest.fixture(scope="session")
+def model(vocabulary: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    folder = tmp_path_factory.mktemp("equality") / "model"
+    save_tiny_model(folder, vocabulary)
+    return load_model(folder)
+
+
+@pytest.fixture(scope="session")
+def text(small_text: ParallelText) -> ParallelText:
+    return small_text.head(6)
+
+
+@pytest.fixture(scope="session")
+def int8(model: Model, text: ParallelText) -> Configuration:
+    return configure(model, preset("int8"), calibrate_model(model, text))
+
+
+@pytest.fixture(scope="session")
+def rows(model: Model, text: ParallelText) -> list[list[int]]:
+    return model.encode(text.source, "text")
