@@ -4,7 +4,7 @@ import pytest
 
 from hwsim.program import Program
 from reference.quantize.scheme import preset
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import pytest
 
 from analysis import cli
 from reference.quantize.scheme import preset
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program
 from tests.unit.analysis.commands.estimate_runs import Outcome, Run
 
 

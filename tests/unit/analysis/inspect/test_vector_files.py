@@ -16,7 +16,8 @@ from hwsim.program import Manifest, Program
 from reference.decoding import greedy
 from reference.quantize.scheme import preset
 from reference.tokenizer import BOS
-from tests.tiny_program import sentences, tiny_program
+from tests.small.programs import tiny_program
+from tests.small.sentences import sentences
 from tests.unit.analysis.inspect.vector_replay import read_hex
 
 

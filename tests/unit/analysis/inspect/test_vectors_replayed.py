@@ -13,7 +13,8 @@ from hwsim.machine.machine import Machine
 from hwsim.program.operations import Operation
 from hwsim.program.targets import TARGETS
 from reference.quantize.scheme import Scheme, preset
-from tests.tiny_program import sentences, tiny_program
+from tests.small.programs import tiny_program
+from tests.small.sentences import sentences
 from tests.unit.analysis.inspect.vector_replay import REPLAY, Bench
 
 TILE = Granularity.TILE

@@ -7,7 +7,7 @@ import pytest
 from analysis.workload import Configuration, Model, calibrate_model, configure, load_model
 from reference.data import ParallelText
 from reference.quantize.scheme import preset
-from tests.tampering import save_tiny_model
+from tests.small.models import save_tiny_model
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,8 @@ from reference.data import ParallelText
 from reference.decoding import greedy
 from reference.quantize.scheme import preset
 from reference.tokenizer import BOS
-from tests.tampering import save_tiny_model, with_constant, with_operation
+from tests.small.models import save_tiny_model
+from tests.small.programs import with_constant, with_operation
 from tests.unit.analysis.proof.expected_outcomes import code, limits_of
 
 ENCODER, DECODER = "encoder.0", "decoder.0"

@@ -8,7 +8,7 @@ from hwsim.accelerator.presets import hardware
 from hwsim.program import Program
 from hwsim.program.targets import TARGETS
 from reference.quantize.scheme import preset
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program
 from tests.unit.hwsim.accelerator.target_terms import C, terms
 from tests.unit.hwsim.program.program_edits import native
 

@@ -7,7 +7,7 @@ from hwsim.program import Program
 from hwsim.program.catalogue import CATALOGUE, Requantization, scheme_type
 from hwsim.program.targets import TARGETS
 from reference.quantize.scheme import Scheme, preset
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program
 from tests.unit.hwsim.accelerator.target_terms import TFLITE_SUM, TOGETHER, C, add, terms
 from tests.unit.hwsim.program.program_edits import edited, manifest, native, replace
 

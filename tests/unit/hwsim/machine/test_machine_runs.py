@@ -11,7 +11,7 @@ from hwsim.machine.machine import Machine, operation_of
 from hwsim.program import Program
 from hwsim.program.operations import written
 from reference.quantize.scheme import Scheme
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program
 from tests.unit.hwsim.machine.machine_inputs import SOURCE, Arrays, encode_inputs, run_both, step_inputs
 
 

@@ -16,7 +16,7 @@ from hwsim.program import operations as ops
 from hwsim.program.catalogue import Dyadic
 from hwsim.program.operations import written
 from reference.quantize.scheme import preset
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program
 
 Edit = Callable[[Program], Program]
 replace = msgspec.structs.replace

@@ -16,7 +16,7 @@ from hwsim.program import Program
 from hwsim.program.loading import load
 from hwsim.program.packing import packed_bytes
 from reference.quantize.scheme import Scheme, preset
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program
 from tests.unit.hwsim.program.program_files import mini_program, taken_apart
 
 SCHEMES = {

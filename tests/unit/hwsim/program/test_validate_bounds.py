@@ -13,7 +13,7 @@ from hwsim.program.catalogue import MAX_MULTIPLIER
 from hwsim.program.validate import validate
 from reference.quantize.scheme import Scheme, preset
 from tests import oracle
-from tests.tiny_program import tiny_program
+from tests.small.programs import tiny_program
 from tests.unit.hwsim.program.program_edits import (
     ATTENTION,
     CROSS,
