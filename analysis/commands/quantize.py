@@ -25,7 +25,7 @@ def quantize(
     Examples: `hwsim quantize --config int8 --out int8.hwsim` · `hwsim quantize --target ita --out ita.hwsim` ·
     `hwsim quantize --scheme mine.toml --out mine.hwsim`
     """
-    from analysis.inspect.targets import scheme_provenance
+    from analysis.inspect.provenance import scheme_provenance
     from analysis.workload import check_inputs, configure, load_model
     from reference.quantize.plan.products import dropped_factor
 

@@ -17,7 +17,7 @@ def targets(
 
     Examples: `hwsim targets` · `hwsim targets ita` · `hwsim targets --schemes`
     """
-    from analysis.inspect import targets as tables
+    from analysis.inspect import target_tables as tables
 
     if schemes and name is not None:
         raise ValueError(f"--schemes shows the whole catalogue: leave {name} out")

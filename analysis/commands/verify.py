@@ -136,7 +136,7 @@ def _lines(text: Path | None, reference: Path | None) -> tuple[Any, Any]:
 
 
 def _verify_kernels(out: Path | None) -> None:
-    from analysis.pages.kernels import print_and_write
+    from analysis.pages.kernel_table import print_and_write
 
     if out is not None:
         from analysis.report import check_target

@@ -23,7 +23,7 @@ from analysis.estimates.tables import (
     make_table,
     quantity,
 )
-from analysis.inspect.targets import Provenance
+from analysis.inspect.provenance import Provenance
 from hwsim.accelerator.cost.estimate import Estimate, LayerCost, PhaseCost
 from hwsim.accelerator.hardware import Boundary
 from hwsim.accelerator.prices import prices_of

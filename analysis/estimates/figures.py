@@ -15,8 +15,8 @@ from analysis.estimates.rows import Row, rows, shortened
 from analysis.estimates.sweeps import against_context, against_sram
 from analysis.estimates.tables import LEAST
 from analysis.plots.style import EMPTY, GREY, MARKERS, NORMAL, OKABE_ITO, SMALL, png
+from hwsim.accelerator.cost.energy import Cost
 from hwsim.accelerator.cost.estimate import Estimate, LayerCost
-from hwsim.accelerator.cost.pricing import Cost
 from hwsim.accelerator.events import Operand
 from hwsim.accelerator.prices import AJ_PER_PJ
 

@@ -17,8 +17,8 @@ from analysis.estimates.records import Record, configuration_record, cost_record
 from analysis.estimates.rows import shape, shortened
 from hwsim.accelerator.array import ArrayCounts, Widths, padded_macs, registers, streaming_cycles, untiled
 from hwsim.accelerator.cost.counts import Counts, Kind, add, events
+from hwsim.accelerator.cost.energy import Cost, price, summed
 from hwsim.accelerator.cost.estimate import Estimate, LayerCost
-from hwsim.accelerator.cost.pricing import Cost, price, summed
 from hwsim.accelerator.cost.products import datapath_counts
 from hwsim.accelerator.cycles import Cycles
 from hwsim.accelerator.energy_tables import EnergyTable, energy_table

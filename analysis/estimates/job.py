@@ -11,7 +11,7 @@ from analysis.estimates import gemm, records, tables
 from analysis.estimates.machine import machine, options
 from analysis.estimates.outputs import check_files, check_folder
 from analysis.estimates.request import Priced, Request, check, flag, priced, refuse_untiled
-from analysis.inspect.targets import Provenance, program_provenance
+from analysis.inspect.provenance import Provenance, program_provenance
 from hwsim.accelerator.cost.estimate import Estimate, estimate
 from hwsim.files import write_whole
 

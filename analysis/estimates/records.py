@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from analysis.inspect.targets import Provenance
+from analysis.inspect.provenance import Provenance
+from hwsim.accelerator.cost.energy import Cost
 from hwsim.accelerator.cost.estimate import COST_MODEL, Estimate, LayerCost, PhaseCost
-from hwsim.accelerator.cost.pricing import Cost
 from hwsim.accelerator.cycles import Cycles
 from hwsim.accelerator.energy_tables import EnergyTable, describe
 from hwsim.accelerator.events import LEVEL_OF, Component, Direction, Event, Level, Operand

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from hwsim.accelerator.cost.energy import Cost, summed
 from hwsim.accelerator.cost.estimate import LayerCost
-from hwsim.accelerator.cost.pricing import Cost, summed
 from hwsim.accelerator.cycles import Cycles
 from hwsim.accelerator.layers import Product
 

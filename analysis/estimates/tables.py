@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.estimates.rows import rows, shortened
-from analysis.inspect.targets import Provenance
+from analysis.inspect.provenance import Provenance
+from hwsim.accelerator.cost.energy import Cost
 from hwsim.accelerator.cost.estimate import Estimate, PhaseCost
-from hwsim.accelerator.cost.pricing import Cost
 from hwsim.accelerator.cycles import Cycles
 from hwsim.accelerator.energy_tables import EnergyTable, describe, dram_constant
 from hwsim.accelerator.hardware import Boundary, Hardware

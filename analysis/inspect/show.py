@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis.inspect.targets import Provenance, program_provenance
+from analysis.inspect.provenance import Provenance, program_provenance
 from analysis.output.fitting import Fitting, Row
 from hwsim.program import ConstantInfo, Program, TensorInfo
 from hwsim.program import operations as ops

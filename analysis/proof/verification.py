@@ -15,7 +15,7 @@ from analysis.accuracy.accumulators import (
     width_table,
 )
 from analysis.accuracy.bleu import Bleu, bleu, paired_difference
-from analysis.inspect.targets import scheme_provenance
+from analysis.inspect.provenance import scheme_provenance
 from analysis.proof.equality import Equality
 from analysis.proof.text import prove_text
 from analysis.translation.translate import Advance, nothing, translate_integer

@@ -1,7 +1,7 @@
 """The report of a run: JSON, tables, plots and one self-contained page; and its tables for the terminal."""
 
+from analysis.output.context import Context, context
 from analysis.output.folder import check_target
-from analysis.output.provenance import Context, context
 from analysis.report.console import sensitivity_table, summary_table
 from analysis.report.write import report_files, write_report
 

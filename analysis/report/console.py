@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.accuracy.sensitivity import Row
-from analysis.inspect.targets import scheme_provenance
+from analysis.inspect.provenance import scheme_provenance
 from analysis.output.numbers import count, energy, finite, fixed, si, signed
 from analysis.report.page import pivot
 from analysis.report.records import (

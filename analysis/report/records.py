@@ -10,9 +10,9 @@ from analysis.accuracy.bleu import Bleu
 from analysis.accuracy.sensitivity import Row
 from analysis.estimates.records import configuration_record as mapping_record
 from analysis.estimates.records import phase_record
-from analysis.inspect.targets import scheme_provenance
+from analysis.inspect.provenance import scheme_provenance
+from analysis.output.context import Context
 from analysis.output.numbers import finite
-from analysis.output.provenance import Context
 from analysis.proof.equality import Divergence, Equality
 from analysis.run import ConfigurationResult, RunResult
 from hwsim.accelerator.cost.estimate import COST_MODEL, Estimate, PhaseCost

@@ -19,9 +19,9 @@ from analysis.accuracy.sensitivity import (
     passes_by_length,
     sensitivity,
 )
-from analysis.inspect.targets import Provenance, scheme_provenance
+from analysis.inspect.provenance import Provenance, scheme_provenance
+from analysis.output.context import Context
 from analysis.output.folder import write_folder
-from analysis.output.provenance import Context
 from analysis.report.figures import sensitivity_pictures
 from analysis.report.records import accelerators, sensitivity_record
 from analysis.report.tables import sensitivity_csv

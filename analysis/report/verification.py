@@ -5,10 +5,10 @@ from pathlib import Path
 
 import msgspec
 
-from analysis.inspect.targets import scheme_provenance
+from analysis.inspect.provenance import scheme_provenance
+from analysis.output.context import Context
 from analysis.output.folder import write_folder
 from analysis.output.numbers import finite
-from analysis.output.provenance import Context
 from analysis.proof.verification import Score, Verification
 from analysis.report.records import Record, equality_record
 

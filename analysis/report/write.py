@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.accuracy.sensitivity import Row
+from analysis.output.context import Context
 from analysis.output.folder import check_target, write_folder
-from analysis.output.provenance import Context
 from analysis.report.figures import pictures
 from analysis.report.page import page
 from analysis.report.records import report_record

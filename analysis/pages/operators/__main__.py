@@ -5,7 +5,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from analysis.output.provenance import context
+from analysis.output.context import context
 from analysis.pages.operators.pages import ERRORS, encode, write_pages
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis.inspect.targets import OPERATORS
+from analysis.inspect.target_tables import OPERATORS
 from analysis.output.numbers import count, fixed, signed
 from analysis.pages.operators.where import LIVES, SCHEMES, Place
 from hwsim.files import write_whole

@@ -127,7 +127,7 @@ def main(arguments: list[str]) -> None:
     if arguments[:1] == ["--once"]:
         print(once(arguments[1]))
         return
-    from analysis.output.provenance import context
+    from analysis.output.context import context
     from analysis.pages.operators.pages import (  # these import torch: not in the processes that are timed
         encode,
         replaced,

@@ -6,7 +6,7 @@ import msgspec
 
 from hwsim.accelerator.cost.attention import Fused, fused_attention
 from hwsim.accelerator.cost.counts import Kind, Run, add, events, joined, total
-from hwsim.accelerator.cost.pricing import Cost, price, summed
+from hwsim.accelerator.cost.energy import Cost, price, summed
 from hwsim.accelerator.cost.products import (
     Mapping,
     datapath_counts,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from analysis.accuracy import trials as kernel_trials
-from analysis.accuracy.kernels import WIDTHS, KernelRow, kernel_table, measure
+from analysis.accuracy import kernel_trials as kernel_trials
+from analysis.accuracy.kernel_errors import WIDTHS, KernelRow, kernel_table, measure
 from reference.quantize.strict import exact
 
 Table = dict[tuple[str, int], KernelRow]

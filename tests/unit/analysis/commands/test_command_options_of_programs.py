@@ -50,7 +50,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: Program) -> 
     made.record(monkeypatch, "analysis.proof.verification.tables", ["a table"])
     made.record(monkeypatch, "analysis.report.verification.write")
     made.record(monkeypatch, "analysis.translation.translate.translate_integer")
-    made.record(monkeypatch, "analysis.pages.kernels.print_and_write", True)
+    made.record(monkeypatch, "analysis.pages.kernel_table.print_and_write", True)
     made.record(monkeypatch, "analysis.report.context", "context")
     made.record(monkeypatch, "analysis.commands.shared.read_source", lambda source: TEXT.source)
     made.record(monkeypatch, "analysis.commands.shared.read_text", lambda source, reference: TEXT)
@@ -152,7 +152,7 @@ def test_kernels_alone_take_no_option_of_a_program(
 def test_kernels(
     call: Call, calls: Calls, monkeypatch: pytest.MonkeyPatch, words: Any, out: Path | None, equal: bool, code: int
 ) -> None:
-    calls.record(monkeypatch, "analysis.pages.kernels.print_and_write", equal)
+    calls.record(monkeypatch, "analysis.pages.kernel_table.print_and_write", equal)
     assert call("verify", "--kernels", *words) == code
     assert next(iter(calls["print_and_write"].values())) == out
 

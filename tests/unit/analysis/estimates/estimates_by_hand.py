@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 from rich.table import Table
 
+from hwsim.accelerator.cost.energy import Cost, NotModelled
 from hwsim.accelerator.cost.estimate import Estimate, LayerCost, PhaseCost
-from hwsim.accelerator.cost.pricing import Cost, NotModelled
 from hwsim.accelerator.cycles import Cycles
 from hwsim.accelerator.energy_tables import energy_table
 from hwsim.accelerator.events import Component, Direction, Operand

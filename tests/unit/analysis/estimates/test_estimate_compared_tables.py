@@ -8,7 +8,7 @@ from rich.text import Text
 
 from analysis.estimates.compare import LONGEST_LABEL, Pair, comparison_tables, sides
 from analysis.estimates.request import Request
-from analysis.inspect.targets import Provenance
+from analysis.inspect.provenance import Provenance
 from hwsim.accelerator.cost.estimate import Estimate
 from hwsim.accelerator.hardware import Boundary
 from hwsim.accelerator.options import Objective, Options

@@ -16,7 +16,7 @@ from analysis.estimates.records import (
     not_modelled_records,
     phase_record,
 )
-from analysis.inspect.targets import Provenance
+from analysis.inspect.provenance import Provenance
 from hwsim.accelerator.layers import Product
 from hwsim.accelerator.options import Options
 from hwsim.accelerator.tiling import Plan, Tiling, plan

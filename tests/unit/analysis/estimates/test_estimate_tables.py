@@ -9,7 +9,7 @@ from rich.text import Text
 
 from analysis.estimates import tables
 from analysis.estimates.tables import layer_table
-from analysis.inspect.targets import Provenance
+from analysis.inspect.provenance import Provenance
 from hwsim.accelerator.hardware import Boundary, Dataflow, FoldMode
 from hwsim.accelerator.layers import Part
 from hwsim.accelerator.options import Attention, Objective, Options, Sparsity, Tiles

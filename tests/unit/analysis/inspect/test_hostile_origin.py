@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.inspect.targets import program_provenance
+from analysis.inspect.provenance import program_provenance
 from reference.quantize.origin import read_origin
 from reference.quantize.scheme import Scheme
 from tests.small.programs import tiny_program, with_origin

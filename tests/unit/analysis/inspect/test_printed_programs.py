@@ -11,10 +11,10 @@ from rich.console import Console
 
 from analysis.accuracy.accumulators import FirstOverflow, Overflowing, Width, overflow_table, width_table
 from analysis.accuracy.bleu import Bleu
-from analysis.accuracy.kernels import KernelRow
+from analysis.accuracy.kernel_errors import KernelRow
 from analysis.inspect.show import Constant, Description, Site, Stage, Step, render
 from analysis.output.fitting import Fitting, Row
-from analysis.pages.kernels import table
+from analysis.pages.kernel_table import table
 from analysis.proof import verification
 from analysis.proof.equality import Divergence, Equality
 from analysis.proof.verification import Score, Verification
@@ -284,7 +284,7 @@ def test_the_record_of_verify() -> None:
     alone = Score(ours=bleu(20.0, 18.0, 22.0), own=None, difference=None)
     scored = report_verification.record(verified(score=alone), CONTEXT)["bleu"]
     assert (scored["with_own_accumulators"], scored["difference_95_percent"]) == (None, None)
-    assert verification.record(verified(), CONTEXT)["bleu"] is None
+    assert report_verification.record(verified(), CONTEXT)["bleu"] is None
 
 
 # --- kernels ----------------------------------------------------------------------------------------------------------

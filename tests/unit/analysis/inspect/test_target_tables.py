@@ -5,7 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from analysis.inspect.targets import OPERATORS, details, overview, program_provenance, provenance, schemes
+from analysis.inspect.provenance import program_provenance, provenance
+from analysis.inspect.target_tables import OPERATORS, details, overview, schemes
 from hwsim.program.catalogue import CATALOGUE
 from hwsim.program.targets import TARGETS
 from reference.quantize.origin import Origin

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from analysis.inspect.targets import details, overview, schemes
+from analysis.inspect.target_tables import details, overview, schemes
 from tests.unit.analysis.estimates.estimates_by_hand import cells, heads
 
 HARDWARE = {

@@ -10,7 +10,7 @@ import pytest
 
 from analysis.accuracy.accumulators import Watch, parse_accumulator
 from analysis.accuracy.bleu import Bleu
-from analysis.output.provenance import Context
+from analysis.output.context import Context
 from analysis.proof import verification
 from analysis.proof.equality import Divergence, Equality
 from analysis.proof.verification import Score, Verification, lines, tables, verify

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from analysis.accuracy.sensitivity import Row
-from analysis.output.provenance import Context
+from analysis.output.context import Context
 from analysis.report import context, write_report
 from analysis.run import RunResult, run
 from analysis.workload import Model, calibrate_model, load_model

@@ -8,7 +8,7 @@ import msgspec
 from analysis.accuracy.accuracy import Accuracy
 from analysis.accuracy.bleu import Bleu
 from analysis.accuracy.sensitivity import Row
-from analysis.output.provenance import Context
+from analysis.output.context import Context
 from analysis.proof.equality import Divergence, Equality
 from analysis.run import RunResult, Translations
 from hwsim.formats import IntFormat

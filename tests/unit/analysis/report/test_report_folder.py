@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from analysis import plots
-from analysis.output.provenance import Context
+from analysis.output.context import Context
 from analysis.report import check_target, write_report
 from analysis.run import RunResult
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib.image
 
 from analysis.accuracy.sensitivity import Row
-from analysis.output.provenance import Context
+from analysis.output.context import Context
 from analysis.report import write_report
 from analysis.report.page import pivots
 from analysis.run import RunResult

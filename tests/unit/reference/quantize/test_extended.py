@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis.inspect.targets import program_provenance
+from analysis.inspect.provenance import program_provenance
 from hwsim.formats import Accumulator, Overflow
 from hwsim.program.targets import TARGETS, target
 from reference.quantize.graph import trace

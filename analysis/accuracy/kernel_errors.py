@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from analysis.accuracy.accuracy import decibel
-from analysis.accuracy.trials import EXPERIMENTS, Experiment, Trial
+from analysis.accuracy.kernel_trials import EXPERIMENTS, Experiment, Trial
 
 WIDTHS = (8, 6, 4)
 BINS_PER_LSB, BIN_REACH = 32, 16

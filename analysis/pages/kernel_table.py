@@ -10,10 +10,10 @@ from typing import Any
 from rich.table import Table
 
 from analysis import plots
-from analysis.accuracy.kernels import BINS_PER_LSB, KernelRow, kernel_table
+from analysis.accuracy.kernel_errors import BINS_PER_LSB, KernelRow, kernel_table
+from analysis.output.context import context
 from analysis.output.folder import write_folder
 from analysis.output.numbers import finite
-from analysis.output.provenance import context
 
 SEED = 2026
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from hwsim.accelerator.cost.pricing import Cost, price, summed
+from hwsim.accelerator.cost.energy import Cost, price, summed
 from hwsim.accelerator.energy_tables import EnergyTable, energy_table
 from hwsim.accelerator.events import Component, Direction, Event, Level, Operand
 from hwsim.accelerator.hardware import Boundary, Hardware
