@@ -24,19 +24,6 @@ SCALE_SHOWN = 1e-3
 Known = Callable[[str], bool]
 
 
-def find_causes(
-    a: Program, b: Program | None, site: str, tally: Tally, compared: Known
-) -> tuple[list[Cause], list[str]]:
-    """Causes, exact ones first, and what else is true of all differing codes; `compared` knows which sites were."""
-    operation, samples = tally.operation, tally.samples
-    causes = [] if b is None else explain_declared(a, b, operation, site, samples)
-    observations = [*([] if isinstance(operation, AnySoftmax) else _channels(samples)), *_scales(a, b, site)]
-    if any(cause.exact for cause in causes):  # the codes need no other cause, the reader may like one
-        samples = _thinned(samples, ENOUGH)
-    found = CAUSES[type(operation)](operation, Differing(a, site, samples, compared, sure=_sure(causes)))
-    return rank(causes + found.causes), found.observations + observations
-
-
 class Differing(NamedTuple):
     """Codes of a site of A that differ on equal inputs; `sure` if an exact cause is known already."""
 
@@ -55,6 +42,19 @@ class Found(NamedTuple):
 
     causes: list[Cause]
     observations: list[str]
+
+
+def find_causes(
+    a: Program, b: Program | None, site: str, tally: Tally, compared: Known
+) -> tuple[list[Cause], list[str]]:
+    """Causes, exact ones first, and what else is true of all differing codes; `compared` knows which sites were."""
+    operation, samples = tally.operation, tally.samples
+    causes = [] if b is None else explain_declared(a, b, operation, site, samples)
+    observations = [*([] if isinstance(operation, AnySoftmax) else _channels(samples)), *_scales(a, b, site)]
+    if any(cause.exact for cause in causes):  # the codes need no other cause, the reader may like one
+        samples = _thinned(samples, ENOUGH)
+    found = CAUSES[type(operation)](operation, Differing(a, site, samples, compared, sure=_sure(causes)))
+    return rank(causes + found.causes), found.observations + observations
 
 
 def _sure(causes: Sequence[Cause]) -> bool:
