@@ -110,6 +110,21 @@ def test_the_split_leaks_nothing_and_is_determined_by_the_seed(monkeypatch: pyte
     assert builder.split(pairs, seed=2) != parts
 
 
+def test_a_split_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of alike sources the first pair stands for all; of alike targets only one is held out, and none is trained on."""
+    monkeypatch.setattr(builder, "VALIDATION_PAIRS", 1)
+    monkeypatch.setattr(builder, "TEST_PAIRS", 2)
+    first, again, other = ("Open a file.", "Eins ist da."), ("OPEN a file!", "Zwei ist da."), ("1 2 3.", "Drei ist da.")
+    twin, told = ("Close it.", "Eins IST da!"), ("Save it now.", "4 5 6.")
+    far = ("Print the page.", "Vier ist da.")
+    parts = builder.split([first, again, other, twin, told, far], seed=1)
+    held_out = {*parts["validation"], *parts["test"]}
+    assert again not in held_out and other not in held_out and told not in held_out
+    assert far in held_out and len(held_out & {first, twin}) == 1
+    assert [len(parts["validation"]), len(parts["test"])] == [1, 1]
+    assert parts["train"] == ([other, told] if first in held_out else [again, other, told])
+
+
 def test_the_command_writes_the_same_files_every_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

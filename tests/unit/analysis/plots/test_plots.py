@@ -245,22 +245,36 @@ def test_bleu_of_one_configuration_whose_interval_misses_it(saved):
 
 
 @pytest.mark.parametrize(
-    "draw",
+    ("draw", "what"),
     [
-        lambda: plots.sensitivity_lines([]),
-        lambda: plots.sensitivity_lines(rows("site", ["positions.weight"])),
-        lambda: plots.sensitivity_map(rows("site", ["positions.weight"]), 5),
-        lambda: plots.sqnr_bars({}, {}, "int8"),
-        lambda: plots.energy_bars({}),
-        lambda: plots.energy_bars({"int8": {"encode": {"clamp": 0.0}}}),
-        lambda: plots.error_histogram("relu", {}, 1 / 32),
-        lambda: plots.error_histogram("relu", {8: ([], [])}, 1 / 32),
-        lambda: plots.bleu_bars({}),
+        (lambda: plots.sensitivity_lines([]), "no rows of kind group"),
+        (lambda: plots.sensitivity_lines(rows("site", ["positions.weight"])), "no rows of kind group"),
+        (lambda: plots.sensitivity_map(rows("site", ["positions.weight"]), 5), "no rows of sites at 5 bits"),
+        (lambda: plots.sqnr_bars({}, {}, "int8"), "no sites"),
+        (lambda: plots.energy_bars({}), "no configurations"),
+        (lambda: plots.energy_bars({"int8": {"encode": {"clamp": 0.0}}}), "no component costs energy"),
+        (lambda: plots.error_histogram("relu", {}, 1 / 32), "no histogram of relu"),
+        (lambda: plots.error_histogram("relu", {8: ([], [])}, 1 / 32), "no results of relu at 8 bits"),
+        (lambda: plots.error_histogram("relu", {4: ([0.5], [0])}, 1 / 32), "no results of relu at 4 bits"),
+        (lambda: plots.bleu_bars({}), "no configurations"),
     ],
 )
-def test_nothing_to_plot_is_refused(draw):
-    with pytest.raises(ValueError, match="nothing to plot"):
+def test_nothing_to_plot_is_refused(draw, what):
+    with pytest.raises(ValueError, match=f"^nothing to plot: {what}$"):
         draw()
+
+
+def test_half_a_step_is_marked_on_both_sides():
+    panels = plots.error_histogram("relu", {8: ([0.0], [3]), 4: ([0.25], [2])}, 1 / 32).axes
+    for axes in panels:
+        assert [list(line.get_xdata()) for line in axes.lines] == [[-0.5, -0.5], [0.5, 0.5]]
+        assert {line.get_linestyle() for line in axes.lines} == {":"}
+
+
+def test_a_bar_has_no_tick_below_it_and_energy_has_ticks_beside():
+    axes = plots.energy_bars({"int8": {"encode": {"mac": 2.0}, "decode": {"mac": 1.0}}}).axes[0]
+    assert {tick.tick1line.get_markersize() for tick in axes.xaxis.get_major_ticks()} == {0}
+    assert {tick.tick1line.get_markersize() > 0 for tick in axes.yaxis.get_major_ticks()} == {True}
 
 
 def test_the_same_figure_is_the_same_file(tmp_path):
