@@ -22,8 +22,9 @@ def drawn(page: str, wing: str) -> tuple[set[str], set[Arrow]]:
     """Rooms and arrows of the drawing under the wing's name."""
     section = page.split(f"\n**{wing}**:", 1)[1]
     lines = section.split("```mermaid\nflowchart TD\n", 1)[1].split("```", 1)[0].split("\n")
-    parts = [line.strip().split(" --> ") for line in lines if line.strip()]
-    return {room for part in parts for room in part}, {(part[0], part[1]) for part in parts if len(part) == 2}
+    parts = [[side.split(" & ") for side in line.strip().split(" --> ")] for line in lines if line.strip()]
+    arrows = {(one, other) for part in parts if len(part) == 2 for one in part[0] for other in part[1]}
+    return {room for part in parts for side in part for room in side}, arrows
 
 
 def rooms(graph: grimp.ImportGraph, wing: str) -> tuple[set[str], set[Arrow]]:
@@ -71,8 +72,8 @@ def test_arrows_that_follow_are_left_out_and_no_others() -> None:
 
 
 def test_a_drawing_is_read_as_it_is_drawn() -> None:
-    page = "\n**a**: x\n```mermaid\nflowchart TD\n    one --> two\n    three\n```\n**b**:\n"
-    assert drawn(page, "a") == ({"one", "two", "three"}, {("one", "two")})
+    page = "\n**a**: x\n```mermaid\nflowchart TD\n    one --> two & four\n    three\n```\n**b**:\n"
+    assert drawn(page, "a") == ({"one", "two", "three", "four"}, {("one", "two"), ("one", "four")})
 
 
 def circle(graph: grimp.ImportGraph) -> list[str]:
