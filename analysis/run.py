@@ -13,7 +13,7 @@ from hwsim.accelerator.cost.estimate import Estimate, estimate
 from hwsim.accelerator.hardware import Hardware
 from hwsim.accelerator.lowered import program_workload
 from hwsim.accelerator.presets import PRESETS, hardware
-from hwsim.machine.zeros import ZeroCounter, ZeroCounts
+from hwsim.accelerator.zeros import ZeroCounter, ZeroCounts
 from reference.data import ParallelText
 from reference.quantize.calibrate import Range
 from reference.quantize.scheme import Scheme

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from hwsim.formats import Accumulator
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from hwsim.program import Program
 from hwsim.program.loading import load
 from reference.checkpoint import load_checkpoint

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hwsim.accelerator.lowered import program_workload
     from hwsim.accelerator.presets import hardware
     from hwsim.accelerator.workloads import workload
-    from hwsim.machine.machine import Machine
+    from hwsim.machine import Machine
     from hwsim.program.loading import load
 
 __all__ = [
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 _AT_FIRST_USE = {
-    "Machine": "hwsim.machine.machine",
+    "Machine": "hwsim.machine",
     "estimate": "hwsim.accelerator.cost.estimate",
     "hardware": "hwsim.accelerator.presets",
     "load": "hwsim.program.loading",

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from analysis.output.fitting import Fitting, Row
 from hwsim.formats import Accumulator, Counter, Granularity, Overflow
-from hwsim.machine.machine import Machine, Observer
+from hwsim.machine import Machine, Observer
 from hwsim.machine.steps import products
 from hwsim.machine.steps.workspace import Array
 from hwsim.operators import gemm

@@ -14,9 +14,7 @@ from hwsim.formats import Accumulator, Counter, IntFormat
 from reference.quantize.plan.constants import LayerNormConstants, Rescale
 from reference.quantize.plan.snap import Snapped, snap_down, snap_together, snap_up
 from reference.quantize.scheme import preset
-from reference.quantize.strict import exact
-from reference.quantize.strict import matmul as exact_matmul
-from reference.quantize.strict import rows as exact_rows
+from reference.quantize.strict import exact, fullyqt, matmul
 
 Real = NDArray[np.float64]
 Array = NDArray[Any]
@@ -101,7 +99,7 @@ def _matmul(bits: int, rng: np.random.Generator) -> Experiment:
 
     def trials() -> Iterator[Trial]:
         acc = kernels.matmul(a, w, bias, a_zero=zero, accumulator=Accumulator(), counters=_counters())
-        theirs = exact_matmul.matmul(_narrow(a), _narrow(w), torch.from_numpy(bias), zero, 0, bound)
+        theirs = matmul.matmul(_narrow(a), _narrow(w), torch.from_numpy(bias), zero, 0, bound)
         real = (s_a * (a - zero)) @ (s_w[:, None] * w).T + s_a * s_w * bias
         yield Trial((acc,), (theirs,), acc, real / (s_a * s_w), -math.inf, math.inf)
 
@@ -215,7 +213,7 @@ def _softmax(bits: int, rng: np.random.Generator) -> Experiment:
     s_scores = 16.0 / 2**bits
     q = (rng.normal(0.0, 2.5, (rows, KEYS)) / s_scores).round().clip(fmt.min, fmt.max).astype(np.int32)
     allowed = np.arange(KEYS) < rng.integers(1, KEYS + 1, (rows, 1))
-    table = exact_rows.exp_table(s_scores, bits, bits)
+    table = fullyqt.exp_table(s_scores, bits, bits)
     s_n = 1.0 / unsigned.max
     power = np.where(allowed, np.exp(s_scores * (q - np.where(allowed, q, fmt.min).max(-1, keepdims=True))), 0.0)
     total = power.sum(-1, keepdims=True)
@@ -240,7 +238,7 @@ def _softmax(bits: int, rng: np.random.Generator) -> Experiment:
             output=unsigned,
             counters=_counters(),
         )
-        theirs = exact_rows.softmax(
+        theirs = fullyqt.softmax(
             _narrow(q),
             torch.from_numpy(allowed),
             table,
@@ -330,7 +328,7 @@ def _layernorm(bits: int, rng: np.random.Generator) -> Experiment:
     def trials() -> Iterator[Trial]:
         ours = kernels.layernorm(case.x, case.gamma, case.beta, _kernel_constants(case.constants), _counters())
         gamma, beta = torch.from_numpy(case.gamma), torch.from_numpy(case.beta)
-        theirs = exact_rows.layernorm(_narrow(case.x), gamma, beta, case.constants)
+        theirs = fullyqt.layernorm(_narrow(case.x), gamma, beta, case.constants)
         yield Trial(tuple(ours), theirs[:4], ours.output - zero, case.real, to.min - zero, to.max - zero)
 
     return Experiment(

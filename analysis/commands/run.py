@@ -38,6 +38,8 @@ def run(
     `hwsim run --text my.en --reference my.de --scheme mine.toml --out report`
     """
     from analysis import report
+    from analysis.output.context import context
+    from analysis.output.folder import check_target
     from analysis.report.study import study
     from analysis.run import run as run_all
     from analysis.workload import check_inputs, load_model
@@ -46,7 +48,7 @@ def run(
 
     began = time.perf_counter()
     folder = out or Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
-    report.check_target(folder)
+    check_target(folder)
     schemes, machine = (
         shared.choose_schemes(config, scheme, target),
         hardware(PRESETS[0] if accelerator is None else accelerator),
@@ -64,7 +66,7 @@ def run(
         names = list(dict.fromkeys(one.target for one in schemes))
         some = whole.head(options.SENSITIVITY_SENTENCES)
         rows = study(loaded, some, ranges, ("group",), False, shared.progress, names)
-    report.write_report(result, rows, folder, report.context(sys.argv, loaded.folder, time.perf_counter() - began))
+    report.write_report(result, rows, folder, context(sys.argv, loaded.folder, time.perf_counter() - began))
     shared.show(report.summary_table(result), *([report.sensitivity_table(rows)] if rows else []))
     print(f"report: {folder / 'report.html'}")
     if not all(one.equality.equal for one in result.configurations):

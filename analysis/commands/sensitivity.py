@@ -27,16 +27,18 @@ def sensitivity(
     Examples: `hwsim sensitivity --by group --bleu --out sensitivity` · `hwsim sensitivity --target ita --out ita`
     """
     from analysis import report
+    from analysis.output.context import context
+    from analysis.output.folder import check_target
     from analysis.report.study import check_kinds, study, write_study
     from analysis.workload import load_model
     from hwsim.program.targets import DEFAULT_TARGET
     from hwsim.program.targets import target as named_target
 
     began = time.perf_counter()
-    report.check_target(out)
+    check_target(out)
     kinds, names = check_kinds(by), [named_target(target or DEFAULT_TARGET).name]
     loaded, body = load_model(model), shared.read_text(text, reference).head(sentences)
     ranges = shared.calibrated(loaded, calibrate, calibrate_reference)
     rows = study(loaded, body, ranges, kinds, bleu, shared.progress, names)
-    write_study(rows, loaded, len(body), out, report.context(sys.argv, loaded.folder, time.perf_counter() - began))
+    write_study(rows, loaded, len(body), out, context(sys.argv, loaded.folder, time.perf_counter() - began))
     shared.show(report.sensitivity_table([row for row in rows if row.kind != "site"] or rows))

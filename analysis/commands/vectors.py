@@ -22,9 +22,9 @@ def vectors(
     Example: `hwsim vectors int8.hwsim --site 'encoder.0.*.softmax.output' --out vectors`
     """
     from analysis.inspect.vectors import write_vectors
-    from analysis.report import check_target
+    from analysis.output.folder import check_target
     from analysis.workload import load_model, match_tokenizer
-    from hwsim.machine.machine import Machine
+    from hwsim.machine import Machine
     from hwsim.program.loading import load
 
     check_target(out)

@@ -76,9 +76,10 @@ def _verify_program(
     out: Path | None,
 ) -> None:
     from analysis.accuracy.accumulators import parse_accumulator
+    from analysis.output.context import context
+    from analysis.output.folder import check_target
     from analysis.proof import verification
-    from analysis.report import check_target, context
-    from analysis.report import verification as written
+    from analysis.report import verify_record
     from analysis.workload import load_model, reconfigure
 
     began = time.perf_counter()
@@ -107,8 +108,8 @@ def _verify_program(
     print("\n".join(verification.lines(str(path), found)))
     shared.show(*verification.tables(found))
     if out is not None:
-        written.write(found, out, context(sys.argv, loaded.folder, time.perf_counter() - began))
-        print(f"record: {out / written.RECORD}")
+        verify_record.write(found, out, context(sys.argv, loaded.folder, time.perf_counter() - began))
+        print(f"record: {out / verify_record.RECORD}")
     if not found.equality.equal:
         raise SystemExit(1)
 
@@ -136,10 +137,10 @@ def _lines(text: Path | None, reference: Path | None) -> tuple[Any, Any]:
 
 
 def _verify_kernels(out: Path | None) -> None:
-    from analysis.pages.kernel_table import print_and_write
+    from analysis.report.kernel_table import print_and_write
 
     if out is not None:
-        from analysis.report import check_target
+        from analysis.output.folder import check_target
 
         check_target(out)
     if not print_and_write(out, sys.argv, shared.show):

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from hwsim.accelerator.reading import read_regular, short
-from hwsim.machine.zeros import ZeroCounter, ZeroCounts
+from hwsim.accelerator.zeros import ZeroCounter, ZeroCounts
 from hwsim.program import Program
 
 MAX_BYTES = 100_000_000

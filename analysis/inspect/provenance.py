@@ -67,6 +67,3 @@ def program_provenance(program: Program) -> Provenance:
 
 def _and(words: Sequence[str]) -> str:
     return " and ".join(", ".join(words).rsplit(", ", 1))
-
-
-# --- tables -----------------------------------------------------------------------------------------------------------

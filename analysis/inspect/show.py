@@ -188,7 +188,7 @@ def _step(program: Program, function: str, operation: Operation, reach: Interval
         bits=None if reach is None else program.tensors[operation.output].format.bits,
         overflow=None if accumulator is None else accumulator.overflow.value,
         granularity=None if accumulator is None else accumulator.granularity.value,
-        stages=STAGES[type(operation)](operation, program),
+        stages=RATIOS[type(operation)](operation, program),
     )
 
 
@@ -221,7 +221,7 @@ def _embed(op: Embed, program: Program) -> list[Stage]:
 
 
 def _requantizations(op: Operation, program: Program) -> list[Stage]:
-    """One stage a requantization; of an operation that has none, none."""
+    """One stage a requantization."""
     return [
         Stage(
             name=field.removesuffix("requantization").removesuffix("_"),
@@ -234,20 +234,25 @@ def _requantizations(op: Operation, program: Program) -> list[Stage]:
     ]
 
 
-STAGES: dict[type[Operation], Callable[[Any, Program], list[Stage]]] = {
+def _nothing(op: Operation, program: Program) -> list[Stage]:
+    """Exact, only moved, or scaled by what is no multiplier."""
+    return []
+
+
+RATIOS: dict[type[Operation], Callable[[Any, Program], list[Stage]]] = {
     ops.Embed: _embed,
-    ops.MatMul: _requantizations,
+    ops.MatMul: _nothing,
     ops.ShiftRight: _shift,
-    ops.Relu: _requantizations,
+    ops.Relu: _nothing,
     ops.Requantize: _requantizations,
-    ops.SplitHeads: _requantizations,
-    ops.MergeHeads: _requantizations,
-    ops.Append: _requantizations,
+    ops.SplitHeads: _nothing,
+    ops.MergeHeads: _nothing,
+    ops.Append: _nothing,
     ops.Softmax: _requantizations,
     ops.GemmlowpSoftmax: _left_shift,
     ops.IBertSoftmax: _multiplier_and_shift,
     ops.ItaMax: _shift,
-    ops.GemminiSoftmax: _requantizations,
+    ops.GemminiSoftmax: _nothing,
     ops.LayerNorm: _requantizations,
     ops.IBertLayerNorm: _requantizations,
     ops.PulpLayerNorm: _shift,

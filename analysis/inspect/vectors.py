@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from analysis.translation.steppers import MachineStepper
 from hwsim.files import write_whole
 from hwsim.formats import IntFormat
-from hwsim.machine.machine import Machine, Observer
+from hwsim.machine import Machine, Observer
 from hwsim.program import ConstantInfo, Program, TensorInfo
 from hwsim.program import operations as ops
 from hwsim.program.catalogue import Requantization, Shift
@@ -226,8 +226,7 @@ def _describe(
 def _rounding(operation: Operation) -> str:
     """The rounding of an operation; of one with more than one requantization all that differ.
 
-    HALF_EVEN is also what is said of operations that round nothing. Softmax and LayerNorm of other targets round as
-    docs/operators says.
+    HALF_EVEN is also what is said of operations that round nothing.
     """
     schemes = [value for value in msgspec.structs.asdict(operation).values() if isinstance(value, Requantization)]
     names = [one.rounding.name if isinstance(one, Shift) else one.record().rounding for one in schemes]

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from analysis.proof.divergence import before_rounding, tie_distance
 from analysis.translation.steppers import MachineStepper, strict_stepper
+from hwsim.accelerator.zeros import ZeroCounter
 from hwsim.formats import Counter
-from hwsim.machine.machine import Machine
-from hwsim.machine.zeros import ZeroCounter
+from hwsim.machine import Machine
 from hwsim.program.operations import written
 from reference.decoding import Stepper, beam, greedy, length_limit
 from reference.models.translation import Transformer

@@ -5,8 +5,8 @@ from dataclasses import replace
 from analysis.proof.equality import Equality, prove_equal
 from analysis.translation.translate import Advance, Translations, batches, decoded, nothing
 from analysis.workload import Configuration, Model
+from hwsim.accelerator.zeros import ZeroCounter
 from hwsim.formats import Overflow
-from hwsim.machine.zeros import ZeroCounter
 
 Proof = tuple[Equality, Translations, Translations]
 """Equality, and the translations by the machine and by fake-quant."""

@@ -17,7 +17,7 @@ from analysis.proof.equality import Divergence, Equality
 from analysis.run import ConfigurationResult, RunResult
 from hwsim.accelerator.cost.estimate import COST_MODEL, Estimate, PhaseCost
 from hwsim.accelerator.prices import AJ_PER_PJ, prices_of
-from hwsim.machine.zeros import ZeroCounts
+from hwsim.accelerator.zeros import ZeroCounts
 
 Record = dict[str, Any]
 

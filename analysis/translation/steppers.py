@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from reference.floating import FloatArithmetic
 from reference.models.arithmetic import Arithmetic, KeyValue, Mask, V
 from reference.models.translation import Transformer, source_mask
 from reference.padding import Visibility
-from reference.quantize.strict.strict import Codes, StrictArithmetic
+from reference.quantize.strict import Codes, StrictArithmetic
 from reference.tokenizer import PAD
 from reference.train import pad
 

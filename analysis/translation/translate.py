@@ -8,7 +8,7 @@ import torch
 
 from analysis.translation.steppers import MachineStepper, float_stepper
 from analysis.workload import ROWS_PER_BATCH, Model, by_length, calibrate_on_ids
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from reference.decoding import Stepper, beam, greedy, length_limit
 from reference.quantize.calibrate import Range
 from reference.tokenizer import EOS

@@ -1,1 +1,5 @@
-"""Runs a program: the machine, the steps by which operations call their kernels, and what it counts on the way."""
+"""Runs a program: `machine` calls the steps, `steps` the kernels."""
+
+from hwsim.machine.machine import STEPS, Machine, Observer, operation_of
+
+__all__ = ["STEPS", "Machine", "Observer", "operation_of"]

@@ -4,10 +4,8 @@
 these; `loading`, `validate` and `proofs` let in what is whole, consistent and safe, and nothing else.
 """
 
-from hwsim.program.operations import Operation, written
+from hwsim.program.operations import Operation
 from hwsim.program.program import (
-    ARITHMETIC,
-    FILE_VERSION,
     ConstantInfo,
     Dimension,
     Function,
@@ -18,8 +16,6 @@ from hwsim.program.program import (
 )
 
 __all__ = [
-    "ARITHMETIC",
-    "FILE_VERSION",
     "ConstantInfo",
     "Dimension",
     "Function",
@@ -28,5 +24,4 @@ __all__ = [
     "Program",
     "State",
     "TensorInfo",
-    "written",
 ]

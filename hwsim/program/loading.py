@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 
 from hwsim.program.packing import open_arrays, unpack
-from hwsim.program.program import FILE_VERSION, Manifest, Program
-from hwsim.program.validate import ANEW, validate
+from hwsim.program.program import ANEW, FILE_VERSION, Manifest, Program
+from hwsim.program.validate import validate
 
 
 def load(path: Path | str) -> Program:
@@ -47,7 +47,7 @@ def _decode(content: bytes) -> Program:
     except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"its manifest is not a JSON object ({error})") from error
     if version != FILE_VERSION:
-        raise ValueError(f"file version {version!r}; this hwsim reads version {FILE_VERSION}{ANEW}")
+        raise ValueError(f"file version {version!r}; this hwsim reads version {FILE_VERSION}; {ANEW}")
     manifest = msgspec.json.decode(metadata["hwsim"], type=Manifest)
     constants = {}
     for info in manifest.constants:

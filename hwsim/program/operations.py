@@ -239,11 +239,11 @@ Operation = (
     | AnyAdd
 )
 
-_WRITTEN = ("numerator", "denominator", "quotient", "output")
+WRITTEN = ("numerator", "denominator", "quotient", "output")
 READ = ("ids", "position", "input", "past", "a", "b", "mask")
 CONSTANTS = ("table", "positions", "multiplier", "shift", "b", "bias", "gamma", "beta")
 
 
 def written(operation: Operation) -> list[str]:
     """Names of the tensors that an operation makes, in the order in which it makes them."""
-    return [getattr(operation, field) for field in _WRITTEN if hasattr(operation, field)]
+    return [getattr(operation, field) for field in WRITTEN if hasattr(operation, field)]

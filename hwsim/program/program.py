@@ -1,4 +1,4 @@
-"""The seam: an integer program as a file. Typed operations over named tensors; no arithmetic here.
+"""An integer program as a file: typed operations over named tensors; no arithmetic here.
 
 A program is a manifest (JSON, described by the classes below) and constant arrays, both in one safetensors file: the
 manifest in its metadata, every constant packed at its width. docs/program.md describes the format for other readers.
@@ -16,27 +16,15 @@ from numpy.typing import NDArray
 from hwsim.files import write_whole
 from hwsim.formats import IntFormat
 from hwsim.program.catalogue import Requantization
-from hwsim.program.operations import CONSTANTS, READ, Operation, Struct, written
+from hwsim.program.operations import CONSTANTS, READ, Operation, Struct
 from hwsim.program.packing import pack, packed_bytes
 from hwsim.program.targets import DEFAULT_TARGET
-
-__all__ = [
-    "ARITHMETIC",
-    "FILE_VERSION",
-    "ConstantInfo",
-    "Dimension",
-    "Function",
-    "Manifest",
-    "Operation",
-    "Program",
-    "State",
-    "TensorInfo",
-    "written",
-]
 
 FILE_VERSION = 1
 ARITHMETIC = "hwsim-2"
 """The arithmetic of docs/numerics.md and docs/operators that an operation list is written for."""
+ANEW = "`hwsim quantize --out FILE` makes a program anew, from the model and the scheme that it came from"
+"""What to do with a program of another version."""
 
 
 class Dimension(Struct, frozen=True, kw_only=True):

@@ -31,6 +31,7 @@ class Lowering:
     # --- tensors ------------------------------------------------------------------------------------------------
 
     def tensor(self, name: str, fmt: IntFormat, dims: tuple[str | int, ...], quantizer: Quantizer | None = None) -> str:
+        """Declare a tensor; returns its name, as all of these do."""
         self.tensors[name] = ir.TensorInfo(
             name=name,
             format=fmt,
@@ -41,18 +42,22 @@ class Lowering:
         return name
 
     def activation(self, symbol: Symbol) -> str:
+        """Declare a tensor with the quantizer of its site."""
         quantizer = self.plan.quantizers[symbol.site]
         return self.tensor(symbol.name, quantizer.format, symbol.dims, quantizer)
 
     def inner(self, site: str, dims: tuple[str | int, ...]) -> str:
+        """Declare a site within an operation."""
         return self.activation(Symbol(name=site, site=site, dims=dims))
 
     def accumulator(self, name: str, dims: tuple[str | int, ...]) -> str:
+        """Declare a tensor as wide as the scheme's accumulators."""
         return self.tensor(name, IntFormat(bits=self.plan.scheme.accumulator.bits), dims)
 
     # --- constants ----------------------------------------------------------------------------------------------
 
     def constant(self, name: str, values: Tensor, fmt: IntFormat, role: str) -> str:
+        """Declare a constant, once; a second time with other values is a ValueError."""
         if name in self.info:
             if not np.array_equal(self.arrays[name], values.numpy()):
                 raise ValueError(f"constant {name} would have two values")
@@ -63,24 +68,29 @@ class Lowering:
         return name
 
     def weight(self, site: str, codes: Tensor) -> str:
+        """Declare the codes of a weight, at its width."""
         return self.constant(site, codes, self.plan.weights[site].format, "weight")
 
     def bias(self, name: str, codes: Tensor, bits: int | None = None) -> str:
+        """Declare a bias; a ValueError names one that does not fit its width."""
         fmt = IntFormat(bits=bits or self.plan.scheme.bias_bits)
         if int(codes.abs().max()) >= fmt.max:
             raise ValueError(f"{name} does not fit {fmt} at its scale; use fewer bits at its inputs")
         return self.constant(name, codes, fmt, "bias")
 
     def multipliers(self, name: str, values: Tensor) -> int | str:
+        """One number if all are alike, else the name of a constant."""
         if bool((values == values[0]).all()):
             return int(values[0])
         bits = max(16, int(values.max()).bit_length())
         return self.constant(name, values, IntFormat(bits=bits, signed=False), "multiplier")
 
     def shifts(self, name: str, values: Tensor) -> int | str:
+        """As `multipliers`."""
         if bool((values == values[0]).all()):
             return int(values[0])
         return self.constant(name, values, IntFormat(bits=6, signed=False), "shift")
 
     def emit(self, node: Node, operation: ops.Operation) -> None:
+        """Append an operation to the function of a node."""
         self.operations[node.function].append(operation)

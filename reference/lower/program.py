@@ -22,20 +22,20 @@ def lower(
     return _program(Lowering(model, plan), name, tokenizer.hash if tokenizer else "", origin)
 
 
-def _program(to: Lowering, name: str, tokenizer_hash: str, origin: str) -> ir.Program:
-    graph, positions = to.plan.graph, to.model.config.max_positions
-    to.tensor("source_ids", IDS, ("batch", "source"))
-    to.tensor("source_mask", MASK, ("batch", "source"))
-    to.tensor("target_ids", IDS, ("batch", "target"))
-    for function in to.operations:
-        to.tensor(f"{function}.position", IDS, ())
+def _program(lowering: Lowering, name: str, tokenizer_hash: str, origin: str) -> ir.Program:
+    graph, positions = lowering.plan.graph, lowering.model.config.max_positions
+    lowering.tensor("source_ids", IDS, ("batch", "source"))
+    lowering.tensor("source_mask", MASK, ("batch", "source"))
+    lowering.tensor("target_ids", IDS, ("batch", "target"))
+    for function in lowering.operations:
+        lowering.tensor(f"{function}.position", IDS, ())
     past = [symbol for pair in graph.past for symbol in pair]
     present = [symbol for pair in graph.present for symbol in pair]
     cross = [symbol for pair in graph.cross for symbol in pair]
     for symbol in past:
-        to.activation(symbol)
+        lowering.activation(symbol)
     for node in graph.nodes:
-        NODES[node.kind](to, node)
+        NODES[node.kind](lowering, node)
     inputs = {
         "encode": ["source_ids", "source_mask", "encode.position"],
         "decode_step": ["target_ids", "decode_step.position", "source_mask", *(s.name for s in cross + past)],
@@ -46,14 +46,14 @@ def _program(to: Lowering, name: str, tokenizer_hash: str, origin: str) -> ir.Pr
     }
     manifest = ir.Manifest(
         name=name,
-        scheme=to.plan.scheme.name,
-        target=to.plan.target.name,
+        scheme=lowering.plan.scheme.name,
+        target=lowering.plan.target.name,
         tokenizer_sha256=tokenizer_hash,
         pad_id=PAD,
         bos_id=BOS,
         eos_id=EOS,
         max_positions=positions,
-        logit_scale=to.plan.logit_scale,
+        logit_scale=lowering.plan.logit_scale,
         origin=origin,
         dimensions=[
             ir.Dimension(name="batch", maximum=1 << 16),
@@ -62,15 +62,15 @@ def _program(to: Lowering, name: str, tokenizer_hash: str, origin: str) -> ir.Pr
             ir.Dimension(name="past", maximum=max(1, positions - 1)),
             ir.Dimension(name="keys", maximum=positions, terms=["past", "target"]),
         ],
-        tensors=list(to.tensors.values()),
-        constants=list(to.info.values()),
+        tensors=list(lowering.tensors.values()),
+        constants=list(lowering.info.values()),
         functions=[
             ir.Function(name=f, inputs=inputs[f], outputs=outputs[f], operations=operations)
-            for f, operations in to.operations.items()
+            for f, operations in lowering.operations.items()
         ],
         states=[
             ir.State(function="decode_step", past=old.name, present=new.name)
             for old, new in zip(past, present, strict=True)
         ],
     )
-    return ir.Program(manifest, to.arrays)
+    return ir.Program(manifest, lowering.arrays)

@@ -30,43 +30,43 @@ from reference.quantize.strict.operators import exp_table
 # --- softmax ----------------------------------------------------------------------------------------------------------
 
 
-def softmax(to: Lowering, node: Node) -> None:
-    constants = to.plan.softmax[node.site]
-    to.emit(node, SOFTMAX[type(constants)](to, node, constants))
+def softmax(lowering: Lowering, node: Node) -> None:
+    constants = lowering.plan.softmax[node.site]
+    lowering.emit(node, SOFTMAX[type(constants)](lowering, node, constants))
 
 
-def _softmax_fields(to: Lowering, node: Node) -> dict[str, Any]:
-    return {"output": to.activation(node.output), "input": node.inputs[0].name, "mask": node.mask}
+def _softmax_fields(lowering: Lowering, node: Node) -> dict[str, Any]:
+    return {"output": lowering.activation(node.output), "input": node.inputs[0].name, "mask": node.mask}
 
 
-def _table(to: Lowering, node: Node, c: SoftmaxConstants) -> ops.Softmax:
-    dims, bits = node.output.dims, to.plan.settings[f"{node.site}.numerator"].bits
-    table = exp_table(to.plan, node.site)
+def _table(lowering: Lowering, node: Node, c: SoftmaxConstants) -> ops.Softmax:
+    dims, bits = node.output.dims, lowering.plan.settings[f"{node.site}.numerator"].bits
+    table = exp_table(lowering.plan, node.site)
     return ops.Softmax(
-        numerator=to.inner(f"{node.site}.numerator", dims),
-        denominator=to.inner(f"{node.site}.denominator", (*dims[:-1], 1)),
-        **_softmax_fields(to, node),
-        table=to.constant(f"{node.site}.table", table, IntFormat(bits=bits, signed=False), "table"),
+        numerator=lowering.inner(f"{node.site}.numerator", dims),
+        denominator=lowering.inner(f"{node.site}.denominator", (*dims[:-1], 1)),
+        **_softmax_fields(lowering, node),
+        table=lowering.constant(f"{node.site}.table", table, IntFormat(bits=bits, signed=False), "table"),
         denominator_requantization=_dyadic(c.denominator),
         output_requantization=_dyadic(c.output),
     )
 
 
-def _gemmlowp(to: Lowering, node: Node, c: GemmlowpConstants) -> ops.GemmlowpSoftmax:
-    return ops.GemmlowpSoftmax(**_softmax_fields(to, node), multiplier=c.multiplier, left_shift=c.left_shift)
+def _gemmlowp(lowering: Lowering, node: Node, c: GemmlowpConstants) -> ops.GemmlowpSoftmax:
+    return ops.GemmlowpSoftmax(**_softmax_fields(lowering, node), multiplier=c.multiplier, left_shift=c.left_shift)
 
 
-def _ibert_softmax(to: Lowering, node: Node, c: IBertSoftmaxConstants) -> ops.IBertSoftmax:
+def _ibert_softmax(lowering: Lowering, node: Node, c: IBertSoftmaxConstants) -> ops.IBertSoftmax:
     m, e = c.requantization
-    return ops.IBertSoftmax(**_softmax_fields(to, node), ln2=c.ln2, b=c.b, c=c.c, multiplier=m, shift=e)
+    return ops.IBertSoftmax(**_softmax_fields(lowering, node), ln2=c.ln2, b=c.b, c=c.c, multiplier=m, shift=e)
 
 
-def _itamax(to: Lowering, node: Node, c: ItaMaxConstants) -> ops.ItaMax:
-    return ops.ItaMax(**_softmax_fields(to, node), shift=c.shift, group=c.group)
+def _itamax(lowering: Lowering, node: Node, c: ItaMaxConstants) -> ops.ItaMax:
+    return ops.ItaMax(**_softmax_fields(lowering, node), shift=c.shift, group=c.group)
 
 
-def _gemmini(to: Lowering, node: Node, c: GemminiSoftmaxConstants) -> ops.GemminiSoftmax:
-    return ops.GemminiSoftmax(**_softmax_fields(to, node), ln2=c.ln2, b=c.b, c=c.c)
+def _gemmini(lowering: Lowering, node: Node, c: GemminiSoftmaxConstants) -> ops.GemminiSoftmax:
+    return ops.GemminiSoftmax(**_softmax_fields(lowering, node), ln2=c.ln2, b=c.b, c=c.c)
 
 
 SOFTMAX: dict[type, Callable[[Lowering, Node, Any], ops.AnySoftmax]] = {
@@ -76,35 +76,36 @@ SOFTMAX: dict[type, Callable[[Lowering, Node, Any], ops.AnySoftmax]] = {
     ItaMaxConstants: _itamax,
     GemminiSoftmaxConstants: _gemmini,
 }
+"""What each record of constants becomes."""
 
 # --- LayerNorm --------------------------------------------------------------------------------------------------------
 
 
-def layernorm(to: Lowering, node: Node) -> None:
-    constants = to.plan.layernorm[node.site]
-    to.emit(node, LAYERNORM[type(constants)](to, node, constants))
+def layernorm(lowering: Lowering, node: Node) -> None:
+    constants = lowering.plan.layernorm[node.site]
+    lowering.emit(node, LAYERNORM[type(constants)](lowering, node, constants))
 
 
-def _layernorm_fields(to: Lowering, node: Node) -> dict[str, Any]:
+def _layernorm_fields(lowering: Lowering, node: Node) -> dict[str, Any]:
     norm = node.module
     assert isinstance(norm, nn.LayerNorm)
-    gamma = to.strict.parameter(f"{node.site}.gamma", norm.weight)
-    beta, bits = to.strict.beta(node.site, norm)
+    gamma = lowering.strict.parameter(f"{node.site}.gamma", norm.weight)
+    beta, bits = lowering.strict.beta(node.site, norm)
     return {
-        "output": to.activation(node.output),
+        "output": lowering.activation(node.output),
         "input": node.inputs[0].name,
-        "gamma": to.weight(f"{node.site}.gamma", gamma),
-        "beta": to.bias(f"{node.site}.beta", beta, bits),
+        "gamma": lowering.weight(f"{node.site}.gamma", gamma),
+        "beta": lowering.bias(f"{node.site}.beta", beta, bits),
     }
 
 
-def _fullyqt(to: Lowering, node: Node, c: LayerNormConstants) -> ops.LayerNorm:
+def _fullyqt(lowering: Lowering, node: Node, c: LayerNormConstants) -> ops.LayerNorm:
     dims = node.output.dims
     return ops.LayerNorm(
-        numerator=to.inner(f"{node.site}.numerator", dims),
-        denominator=to.inner(f"{node.site}.denominator", (*dims[:-1], 1)),
-        quotient=to.inner(f"{node.site}.quotient", dims),
-        **_layernorm_fields(to, node),
+        numerator=lowering.inner(f"{node.site}.numerator", dims),
+        denominator=lowering.inner(f"{node.site}.denominator", (*dims[:-1], 1)),
+        quotient=lowering.inner(f"{node.site}.quotient", dims),
+        **_layernorm_fields(lowering, node),
         eps=c.eps,
         numerator_requantization=_rescale(c.numerator),
         denominator_requantization=_rescale(c.denominator),
@@ -113,21 +114,21 @@ def _fullyqt(to: Lowering, node: Node, c: LayerNormConstants) -> ops.LayerNorm:
     )
 
 
-def _ibert_layernorm(to: Lowering, node: Node, c: IBertLayerNormConstants) -> ops.IBertLayerNorm:
-    common = _layernorm_fields(to, node)
-    m = to.multipliers(f"{node.site}.multiplier", c.multipliers)
-    e = to.shifts(f"{node.site}.shift", c.shifts)
+def _ibert_layernorm(lowering: Lowering, node: Node, c: IBertLayerNormConstants) -> ops.IBertLayerNorm:
+    common = _layernorm_fields(lowering, node)
+    m = lowering.multipliers(f"{node.site}.multiplier", c.multipliers)
+    e = lowering.shifts(f"{node.site}.shift", c.shifts)
     return ops.IBertLayerNorm(**common, variance_shift=c.variance_shift, requantization=Dyadic(multiplier=m, shift=e))
 
 
-def _pulp(to: Lowering, node: Node, c: PulpLayerNormConstants) -> ops.PulpLayerNorm:
-    return ops.PulpLayerNorm(**_layernorm_fields(to, node), shift=c.shift)
+def _pulp(lowering: Lowering, node: Node, c: PulpLayerNormConstants) -> ops.PulpLayerNorm:
+    return ops.PulpLayerNorm(**_layernorm_fields(lowering, node), shift=c.shift)
 
 
-def _tflite(to: Lowering, node: Node, c: TfliteLayerNormConstants) -> ops.TfliteLayerNorm:
+def _tflite(lowering: Lowering, node: Node, c: TfliteLayerNormConstants) -> ops.TfliteLayerNorm:
     m, e = c.requantization
     return ops.TfliteLayerNorm(
-        **_layernorm_fields(to, node),
+        **_layernorm_fields(lowering, node),
         variance_limit=c.variance_limit,
         requantization=Q31Double(multiplier=m, shift=e),
     )
@@ -139,50 +140,52 @@ LAYERNORM: dict[type, Callable[[Lowering, Node, Any], ops.AnyLayerNorm]] = {
     PulpLayerNormConstants: _pulp,
     TfliteLayerNormConstants: _tflite,
 }
+"""What each record of constants becomes."""
 
 # --- residual sum -----------------------------------------------------------------------------------------------------
 
 
-def add(to: Lowering, node: Node) -> None:
-    constants = to.plan.add[node.site]
-    to.emit(node, ADD[type(constants)](to, node, constants))
+def add(lowering: Lowering, node: Node) -> None:
+    constants = lowering.plan.add[node.site]
+    lowering.emit(node, RESIDUAL[type(constants)](lowering, node, constants))
 
 
-def _add_fields(to: Lowering, node: Node) -> dict[str, Any]:
+def _add_fields(lowering: Lowering, node: Node) -> dict[str, Any]:
     a, b = (symbol.name for symbol in node.inputs)
-    return {"output": to.activation(node.output), "a": a, "b": b}
+    return {"output": lowering.activation(node.output), "a": a, "b": b}
 
 
-def _one_rounding(to: Lowering, node: Node, c: AddConstants) -> ops.Add:
+def _one_rounding(lowering: Lowering, node: Node, c: AddConstants) -> ops.Add:
     m_a, m_b = c.multipliers
-    return ops.Add(**_add_fields(to, node), a_multiplier=m_a, b_multiplier=m_b, shift=c.shift)
+    return ops.Add(**_add_fields(lowering, node), a_multiplier=m_a, b_multiplier=m_b, shift=c.shift)
 
 
-def _rescaled(to: Lowering, node: Node, c: RescaledAddConstants) -> ops.RescaledAdd:
+def _rescaled(lowering: Lowering, node: Node, c: RescaledAddConstants) -> ops.RescaledAdd:
     return ops.RescaledAdd(
-        **_add_fields(to, node),
+        **_add_fields(lowering, node),
         left_shift=c.left_shift,
-        a_requantization=_scheme(to, c.a),
-        b_requantization=_scheme(to, c.b),
-        output_requantization=None if c.output is None else _scheme(to, c.output),
+        a_requantization=_scheme(lowering, c.a),
+        b_requantization=_scheme(lowering, c.b),
+        output_requantization=None if c.output is None else _scheme(lowering, c.output),
     )
 
 
-ADD: dict[type, Callable[[Lowering, Node, Any], ops.AnyAdd]] = {
+RESIDUAL: dict[type, Callable[[Lowering, Node, Any], ops.AnyAdd]] = {
     AddConstants: _one_rounding,
     RescaledAddConstants: _rescaled,
 }
+"""What each record of constants becomes."""
 
 # --- ratios -----------------------------------------------------------------------------------------------------------
 
 
-def _scheme(to: Lowering, snapped: Snapped) -> AnyRequantization:
+def _scheme(lowering: Lowering, snapped: Snapped) -> AnyRequantization:
     """A ratio in the target's scheme."""
-    return cast(AnyRequantization, to.plan.target.scheme(multiplier=snapped.multiplier, shift=snapped.shift))
+    return cast(AnyRequantization, lowering.plan.target.scheme(multiplier=snapped.multiplier, shift=snapped.shift))
 
 
-def _rescale(to: Rescale) -> Dyadic:
-    return Dyadic(multiplier=to.multiplier, shift=to.shift)
+def _rescale(constants: Rescale) -> Dyadic:
+    return Dyadic(multiplier=constants.multiplier, shift=constants.shift)
 
 
 def _dyadic(snapped: Snapped) -> Dyadic:

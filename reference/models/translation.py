@@ -1,8 +1,8 @@
 """The Transformer of Vaswani et al. (2017): encoder-decoder, post-norm, ReLU, sinusoidal positions.
 
 The model is written once, over an `Arithmetic`: a small set of tensor operations, each told the *site* (the name) of
-the tensor that it makes. `reference.floating` gives the operations in float, `reference.quantize.strict` in fake-quant,
-`reference.lower` writes them down as a program. So all three run the same model.
+the tensor that it makes. `reference.floating` gives the operations in float, `reference.quantize.strict` in fake-quant;
+`reference.quantize.graph` writes them down, which is what lowering reads. So all three run the same model.
 
 Dimensions: b batch, s source, t target, h heads, e = d_head, d = d_model, f = d_ff, v vocabulary.
 """

@@ -28,6 +28,16 @@ def test_relative_links_resolve(page: Path) -> None:
         assert (page.parent / link).exists(), link
 
 
+def test_every_page_is_reached_from_the_readme() -> None:
+    reached, pages = set(), [ROOT / "README.md"]
+    while pages:
+        page = pages.pop().resolve()
+        if page.suffix == ".md" and page not in reached:
+            reached.add(page)
+            pages += [page.parent / link for link in LINK.findall(page.read_text())]
+    assert {page.resolve() for page in PAGES} <= reached
+
+
 def test_the_page_of_sites_names_every_site() -> None:
     text = (ROOT / "docs" / "scheme.md").read_text()
     names = re.findall(r"`([a-zA-Z_.*]+)`", text.split("## Sites")[1])

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any, get_args
 
+import msgspec
 import pytest
 
-from hwsim.program.operations import Operation
+from hwsim.program.operations import CONSTANTS, READ, WRITTEN, Operation
 from hwsim.program.targets import LayerNormMethod, ResidualMethod, SoftmaxMethod
 from reference.quantize.graph import Kind
 from reference.quantize.plan import constants
@@ -47,8 +48,18 @@ def test_every_pass_knows_every_operation(what: str, path: str, kind: str) -> No
 
 def test_the_list_has_the_passes_that_there_are() -> None:
     assert {kind for _, _, kind in PASSES} == set(KEYS)
-    assert sum(kind == "operation" for _, _, kind in PASSES) == 7
-    assert len({path for _, path, _ in PASSES}) == len(PASSES) == 18
+    assert sum(kind == "operation" for _, _, kind in PASSES) == 8
+    assert len({path for _, path, _ in PASSES}) == len(PASSES) == 20
+
+
+@pytest.mark.parametrize("operation", get_args(Operation), ids=name)
+def test_every_name_in_a_record_is_read_made_or_a_constant(operation: type[Operation]) -> None:
+    """Else nobody would check that it exists, move its bytes, or write it down."""
+    fields = msgspec.structs.fields(operation)
+    names = {field.name for field in fields if str in (field.type, *get_args(field.type))}
+    unknown = names - {*READ, *WRITTEN, *CONSTANTS}
+    assert not unknown, f"{operation.__name__}: READ, WRITTEN and CONSTANTS lack {', '.join(sorted(unknown))}"
+    assert "output" in names
 
 
 def test_a_hole_is_named() -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hwsim.formats import Counter
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from hwsim.program import Program
 from hwsim.program.loading import load
 from hwsim.program.operations import Operation
@@ -23,7 +23,7 @@ from reference.models.translation import Transformer, source_mask
 from reference.padding import Visibility, full_sequence
 from reference.quantize.calibrate import calibrate
 from reference.quantize.plan import Plan, make_plan
-from reference.quantize.strict.strict import Codes, StrictArithmetic
+from reference.quantize.strict import Codes, StrictArithmetic
 from reference.tokenizer import PAD
 from reference.train import Batch, teacher_forced
 from tests.strategies import Case

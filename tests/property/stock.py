@@ -15,7 +15,7 @@ from reference.models.translation import Transformer
 from reference.quantize.plan import Plan
 from reference.quantize.plan.constants import AddConstants, Quantizer, RescaledAddConstants
 from reference.quantize.plan.snap import Snapped
-from reference.quantize.strict.strict import Codes, StrictArithmetic
+from reference.quantize.strict import Codes, StrictArithmetic
 from tests.property.equality import Prepared, machine_trace, strict_trace
 from tests.property.explain import UNIT, Rescaled, Stage, explain, tie_distance
 

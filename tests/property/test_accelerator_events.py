@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hwsim.accelerator.lowered import arithmetic, function_layers
 from hwsim.formats import Overflow
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from hwsim.program import Program
 from hwsim.program import operations as ops
 from hwsim.program.targets import TARGETS

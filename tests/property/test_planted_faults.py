@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hwsim.formats import Accumulator, IntFormat, Overflow, Scaling
-from hwsim.machine.machine import STEPS
+from hwsim.machine import STEPS
 from hwsim.operators import requantize, residual
 from hwsim.program import Program
 from hwsim.program import operations as ops

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from hwsim.machine.machine import operation_of
+from hwsim.machine import operation_of
 from hwsim.program import Program
 from reference.lower import lower
 from reference.models.translation import Transformer

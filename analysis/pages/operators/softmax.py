@@ -26,7 +26,7 @@ from hwsim.formats import IntFormat
 from hwsim.operators import softmax as kernels
 from hwsim.program.targets import SoftmaxMethod
 from reference.quantize.plan.constants import SoftmaxConstants
-from reference.quantize.strict.rows import exp_table
+from reference.quantize.strict.fullyqt import exp_table
 
 PAGE = "softmax"
 SCALE = 0.05

@@ -84,7 +84,7 @@ LIVES: dict[str, list[Place]] = {
     ],
     "softmax": [
         Place(
-            *("table and divider", "4a-4e", "softmax.softmax", "rows.softmax", "softmax.softmax"),
+            *("table and divider", "4a-4e", "softmax.softmax", "fullyqt.softmax", "softmax.softmax"),
             *("test_kernels_properties.py", _PAPER, "softmax", "table"),
         ),
         _softmax("gemmlowp int8", "S1-S5", "gemmlowp_softmax", "tflite_micro, ai-edge-litert", "gemmlowp"),
@@ -95,7 +95,7 @@ LIVES: dict[str, list[Place]] = {
     ],
     "layernorm": [
         Place(
-            *("FullyQT", "5a-5f", "layernorm.layernorm", "rows.layernorm", "layernorm.layernorm"),
+            *("FullyQT", "5a-5f", "layernorm.layernorm", "fullyqt.layernorm", "layernorm.layernorm"),
             *("test_kernels_properties.py", _PAPER, "layernorm", "fullyqt"),
         ),
         _layernorm("I-BERT", "L1-L5", "ibert_layernorm", "transformers", "ibert"),

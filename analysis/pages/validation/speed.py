@@ -127,11 +127,9 @@ def main(arguments: list[str]) -> None:
     if arguments[:1] == ["--once"]:
         print(once(arguments[1]))
         return
+    # these import torch: not in the processes that are timed
     from analysis.output.context import context
-    from analysis.pages.operators.pages import (  # these import torch: not in the processes that are timed
-        encode,
-        replaced,
-    )
+    from analysis.pages.operators.pages import encode, replaced
 
     docs, began = Path(arguments[0] if arguments else "docs"), time.perf_counter()
     found = measure(REPETITIONS)

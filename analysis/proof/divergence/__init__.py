@@ -7,7 +7,7 @@ from typing import Any
 from analysis.proof.divergence import elementwise, layernorms, softmaxes
 from analysis.proof.divergence.element import Element, Index, Values
 from analysis.proof.divergence.stage import Stage, tie_distance
-from hwsim.machine.machine import operation_of
+from hwsim.machine import operation_of
 from hwsim.program import Operation, Program
 from hwsim.program import operations as ops
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from hwsim.machine.machine import STEPS
+from hwsim.machine import STEPS
 from hwsim.machine.steps.workspace import Workspace
 from hwsim.program import Program
 from hwsim.program.operations import Operation, written

@@ -12,7 +12,7 @@ from analysis.proof.explain.records import Cause
 from analysis.proof.explain.rules import Rounded, explain_rounding, observe, rank
 from analysis.proof.explain.tables import explain_swap, explain_table
 from analysis.proof.explain.tally import Sample, Tally
-from hwsim.machine.machine import operation_of
+from hwsim.machine import operation_of
 from hwsim.program import Program
 from hwsim.program import operations as ops
 from hwsim.program.operations import AnySoftmax, MatMul, Operation, Relu, Requantize, Softmax

@@ -14,7 +14,7 @@ from analysis.proof.explain.records import UNEXPLAINED, Events, Explanation, Fir
 from analysis.proof.explain.tally import Tally, histogram
 from hwsim.files import write_whole
 from hwsim.formats import Counter
-from hwsim.machine.machine import Machine, operation_of
+from hwsim.machine import Machine, operation_of
 from hwsim.program import Program
 from hwsim.program.operations import MatMul, written
 

@@ -11,7 +11,7 @@ from analysis.proof.explain.bench import Bench, Values
 from analysis.proof.explain.dump import Call, Dump
 from analysis.proof.explain.tally import Tally
 from analysis.translation.steppers import MachineStepper
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from hwsim.program import Program
 from hwsim.program.operations import Operation, written
 from reference.decoding import greedy

@@ -20,7 +20,7 @@ from analysis.proof.explain.tally import Array, differences, histogram
 from analysis.translation.steppers import MachineStepper
 from hwsim.files import write_whole
 from hwsim.formats import Counter, IntFormat, Rounding, Scaling
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from hwsim.operators.requantize import requantize
 from hwsim.program import Program
 from hwsim.program.catalogue import CATALOGUE, Limits, scheme_type

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from hwsim.accelerator.layers import Part
 from hwsim.accelerator.lowered.residence import Addressing, Epilogue, Residence
-from hwsim.program.operations import Add, AnySoftmax, MatMul, Operation, Requantize, RescaledAdd
+from hwsim.program.operations import AnyAdd, AnySoftmax, MatMul, Operation, Requantize
 
 
 class Group(NamedTuple):
@@ -54,7 +54,7 @@ def _continued(operation: Operation, residence: Residence, making: dict[str, lis
     """The tensor whose layer an operation belongs to as well; None if it begins a layer."""
     if isinstance(operation, Epilogue):
         return operation.input if operation.input in residence.fused else None
-    if not isinstance(operation, Add | RescaledAdd) or operation.a == operation.b:
+    if not isinstance(operation, AnyAdd) or operation.a == operation.b:
         return None
     codes = [name for name in (operation.a, operation.b) if _ends_product(name, residence, making)]
     order = list(residence.producer)
@@ -72,7 +72,7 @@ def _ends_product(name: str, residence: Residence, making: dict[str, list[Operat
 
 
 def _name(operations: tuple[Operation, ...]) -> str:
-    codes = [operation for operation in operations if not isinstance(operation, Add | RescaledAdd)]
+    codes = [operation for operation in operations if not isinstance(operation, AnyAdd)]
     return (codes or operations)[-1].output
 
 

@@ -9,17 +9,16 @@ from hwsim.accelerator.layers import Layer, Product, Rows, Stream, Term, Vectors
 from hwsim.accelerator.lowered.arithmetic import arithmetic, product_size
 from hwsim.accelerator.lowered.grouping import Group, groups
 from hwsim.accelerator.lowered.residence import Call, Residence, find_function
-from hwsim.machine.zeros import ZeroCounts
+from hwsim.accelerator.zeros import ZeroCounts
 from hwsim.program import Program
 from hwsim.program.operations import (
-    Add,
+    AnyAdd,
     AnyLayerNorm,
     AnySoftmax,
     Append,
     Embed,
     MatMul,
     Operation,
-    RescaledAdd,
     Softmax,
     written,
 )
@@ -127,7 +126,7 @@ def _product(group: Group, op: MatMul, call: Call) -> Product:
 def _residual_bits(group: Group, call: Call) -> int:
     """Width of the other operand of a residual sum."""
     last = group.operations[-1]
-    if not isinstance(last, Add | RescaledAdd):
+    if not isinstance(last, AnyAdd):
         return 0
     return call.bits(last.a if last.b == group.operations[-2].output else last.b)
 

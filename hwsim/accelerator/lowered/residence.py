@@ -1,11 +1,16 @@
 """Where the tensors of a function lie, and how large they are in one call."""
 
 from collections.abc import Iterable, Mapping
+from typing import get_args
 
 from hwsim.accelerator.events import Operand
 from hwsim.program import Function, Program
 from hwsim.program.operations import (
+    AnyAdd,
+    AnyLayerNorm,
+    AnySoftmax,
     Append,
+    Embed,
     MatMul,
     MergeHeads,
     Operation,
@@ -21,7 +26,22 @@ Reshape = SplitHeads | MergeHeads
 Addressing = SplitHeads | MergeHeads | Append
 """What only says where a tensor lies: who makes and who reads it moves its bytes."""
 Accumulating = MatMul | ShiftRight | Relu
+"""What makes accumulators."""
 Epilogue = ShiftRight | Relu | Requantize
+"""What may take accumulators as they leave the array."""
+Stored = Embed | AnySoftmax | AnyLayerNorm | AnyAdd
+"""Layers of their own, whose codes are stored."""
+FATES: dict[type[Operation], str] = {
+    operation: fate
+    for fate, operations in {
+        "addressed": Addressing,
+        "accumulated": Accumulating,
+        "in the epilogue": Epilogue,
+        "stored": Stored,
+    }.items()
+    for operation in get_args(operations)
+}
+"""What becomes of each operation's result: one that is in no set above would be priced as a layer of its own."""
 
 
 def find_function(program: Program, name: str) -> Function:

@@ -9,7 +9,7 @@ from hwsim.accelerator.layers import Layer, Phase, Workload
 from hwsim.accelerator.lowered.grouping import groups
 from hwsim.accelerator.lowered.layers import layer
 from hwsim.accelerator.lowered.residence import Call, Residence, find_function
-from hwsim.machine.zeros import ZeroCounts
+from hwsim.accelerator.zeros import ZeroCounts
 from hwsim.program import Program
 
 ENCODE, DECODE = "encode", "decode_step"

@@ -9,7 +9,7 @@ from typing import Any
 
 from hwsim.program import operations as ops
 from hwsim.program.operations import Operation, written
-from hwsim.program.program import ARITHMETIC, ConstantInfo, Dimension, Function, Program, TensorInfo
+from hwsim.program.program import ANEW, ARITHMETIC, ConstantInfo, Dimension, Function, Program, TensorInfo
 from hwsim.program.proofs import Interval
 from hwsim.program.targets import target
 from hwsim.program.validate import products, rows, sums
@@ -37,9 +37,6 @@ CHECKS: dict[type[Operation], Callable[[Checker, Any], None]] = {
     ops.RescaledAdd: sums.rescaled_add,
 }
 
-ANEW = "; `hwsim quantize --out FILE` makes a program anew, from the model and the scheme that it came from"
-"""What to do with a program of another version."""
-
 
 def validate(program: Program) -> dict[str, Interval]:
     """Check a program; returns the interval of every accumulator, by tensor name.
@@ -51,7 +48,7 @@ def validate(program: Program) -> dict[str, Interval]:
     """
     manifest = program.manifest
     if manifest.arithmetic != ARITHMETIC:
-        raise ValueError(f"arithmetic {manifest.arithmetic!r}; this hwsim knows {ARITHMETIC!r}{ANEW}")
+        raise ValueError(f"arithmetic {manifest.arithmetic!r}; this hwsim knows {ARITHMETIC!r}; {ANEW}")
     target(manifest.target)
     for kind, names in (
         ("tensor", [t.name for t in manifest.tensors] + [c.name for c in manifest.constants]),

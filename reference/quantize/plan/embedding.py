@@ -1,4 +1,4 @@
-"""Constants of embeddings and of the generator, which may share one table of codes (sections 8 and 9)."""
+"""Constants of embeddings and of the generator, which may share a table: docs/numerics.md, sections 8, 9 and 12."""
 
 import math
 from dataclasses import replace
@@ -27,6 +27,7 @@ def tie_embeddings(planner: Planner) -> None:
 
 
 def embed(planner: Planner, node: Node) -> None:
+    """(8): multipliers of the rows and of the positions, under one shift; the scale of the sum may move."""
     assert isinstance(node.module, nn.Embedding)
     owner, s_sum = planner.owner(node), planner.scale[node.site]
     if owner is not node:
@@ -70,6 +71,7 @@ def _snap_embedding(planner: Planner, node: Node, rows: Tensor) -> tuple[float, 
 
 
 def logits(planner: Planner, node: Node) -> None:
+    """(9): a multiplier a row, the table's own if it is shared; one scale for all logits."""
     assert isinstance(node.module, nn.Embedding)
     owner, s_in = planner.owner(node), planner.scale[node.inputs[0].site]
     reach = _logit_reach(planner, node)

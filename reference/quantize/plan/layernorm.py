@@ -119,3 +119,4 @@ LAYERNORM: dict[LayerNormMethod, Callable[[Planner, Node], None]] = {
     "pulp": pulp,
     "tflite": tflite,
 }
+"""LayerNorms by the name that targets have for them."""

@@ -65,18 +65,19 @@ PLANNERS: dict[Kind, Callable[[Planner, Node], None]] = {
     Kind.EXTEND: _nothing,
 }
 """What settles the constants of each kind of node."""
-FIRST = (Kind.EMBED, Kind.ADD)
+ORDER = ((Kind.EMBED,), (Kind.ADD,), tuple(kind for kind in Kind if kind not in (Kind.EMBED, Kind.ADD)))
 """Embeddings settle their scale alone, then residual sums tie two producers; everything else fits itself to these."""
 
 
 def _settle(planner: Planner) -> None:
+    """Every node in an order in which what it fits itself to is known, then the quantizers."""
     nodes, plan = planner.plan.graph.nodes, planner.plan
     embedding.tie_embeddings(planner)
-    for kinds in ([FIRST[0]], [FIRST[1]], [kind for kind in Kind if kind not in FIRST]):
+    for kinds in ORDER:
         for node in nodes:
             if node.kind in kinds:
                 PLANNERS[node.kind](planner, node)
-    planner.settle()
+    planner.write_quantizers()
     for name, constants in plan.layernorm.items():  # its zero point is known only now
         if isinstance(constants, LayerNormConstants):
             zero_point = plan.quantizers[f"{name}.output"].zero_point

@@ -63,7 +63,7 @@ class Planner:
         self.bits, self.width = plan.scheme.multiplier_bits, plan.target.multiplier_bits
         self.scale = {name: self._ideal(name) for name, site in plan.sites.items() if self._is_calibrated(site)}
 
-    def settle(self) -> None:
+    def write_quantizers(self) -> None:
         """Write the quantizer of every site whose scale is known now."""
         for name, scale in self.scale.items():
             self.plan.quantizers[name] = Quantizer(

@@ -23,6 +23,7 @@ def dropped_factor(d_head: int) -> float:
 
 
 def linear(planner: Planner, node: Node) -> None:
+    """(2), (1): a multiplier and a shift a row; the scales of the weight follow them."""
     assert isinstance(node.module, nn.Linear)
     site, s_in, s_out = weight_site(node), planner.scale[node.inputs[0].site], planner.scale[node.site]
     ideal = planner.ideal_weight(site, node.module.weight)
@@ -37,6 +38,7 @@ def linear(planner: Planner, node: Node) -> None:
 
 
 def scores(planner: Planner, node: Node) -> None:
+    """(2), (3), (1): the shift for sqrt(d_head) by its mode; the scale of the scores takes up the rest."""
     queries, keys = (symbol.site for symbol in node.inputs)
     d_head = int(node.inputs[0].dims[-1])
     root = math.sqrt(d_head)
@@ -55,6 +57,7 @@ def scores(planner: Planner, node: Node) -> None:
 
 
 def context(planner: Planner, node: Node) -> None:
+    """(2), (1): the scale of the context follows the multiplier."""
     product = math.prod(planner.scale[symbol.site] for symbol in node.inputs)
     planner.plan.context[node.site] = planner.snap_down(node.site, product / planner.scale[node.site])
     planner.scale[node.site] = product / planner.plan.context[node.site].ratio

@@ -70,3 +70,4 @@ RESIDUAL: dict[ResidualMethod, Callable[[Planner, Node], None]] = {
     "round_each": round_each,
     "tflite": tflite,
 }
+"""Residual sums by the name that targets have for them."""

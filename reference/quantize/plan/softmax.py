@@ -118,3 +118,4 @@ SOFTMAX: dict[SoftmaxMethod, Callable[[Planner, Node], None]] = {
     "itamax": itamax,
     "gemmini": gemmini,
 }
+"""Softmaxes by the name that targets have for them."""

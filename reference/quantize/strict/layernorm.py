@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hwsim.formats import IntFormat, Scaling
 from reference.quantize.strict.exact import check_range, clamp_codes, quotient_int64, ratio, reach, tracked
-from reference.quantize.strict.rows import isqrt
+from reference.quantize.strict.fullyqt import isqrt
 from reference.quantize.strict.scaling import (
     INT32_MAX,
     divide_by_power,

@@ -16,11 +16,12 @@ from reference.quantize.plan.constants import (
     ItaMaxConstants,
     LayerNormConstants,
     PulpLayerNormConstants,
+    Quantizer,
     RescaledAddConstants,
     SoftmaxConstants,
     TfliteLayerNormConstants,
 )
-from reference.quantize.strict import exact, rows, scaling
+from reference.quantize.strict import exact, fullyqt, scaling
 from reference.quantize.strict import layernorm as layernorms
 from reference.quantize.strict import softmax as softmaxes
 
@@ -38,10 +39,6 @@ class Scores(NamedTuple):
     slope: float
     see: See
 
-    @property
-    def to(self) -> IntFormat:
-        return self.format("output")
-
     def format(self, part: str) -> IntFormat:
         return self.plan.quantizers[f"{self.site}.{part}"].format
 
@@ -58,10 +55,8 @@ class Norm(NamedTuple):
     see: See
 
     @property
-    def to(self) -> dict[str, Any]:
-        """Zero point and format of the output, as the functions take them."""
-        quantizer = self.plan.quantizers[f"{self.site}.output"]
-        return {"zero_point": quantizer.zero_point, "fmt": quantizer.format}
+    def output(self) -> Quantizer:
+        return self.plan.quantizers[f"{self.site}.output"]
 
 
 class Sum(NamedTuple):
@@ -85,11 +80,11 @@ def exp_table(plan: Plan, site: str) -> Tensor:
         raise ValueError(f"{site} has no table; it is a softmax of {plan.target.name}")
     bits = plan.settings[f"{site}.numerator"].bits
     score_bits = plan.settings[site.replace(".softmax", ".scores")].bits
-    return rows.exp_table(constants.table_scale, score_bits, bits)
+    return fullyqt.exp_table(constants.table_scale, score_bits, bits)
 
 
 def _table(at: Scores, c: SoftmaxConstants) -> Tensor:
-    result = rows.softmax(
+    result = fullyqt.softmax(
         at.codes,
         at.allowed,
         exp_table(at.plan, at.site),
@@ -99,7 +94,7 @@ def _table(at: Scores, c: SoftmaxConstants) -> Tensor:
         denominator_fmt=at.format("denominator"),
         output_multiplier=c.output.multiplier,
         output_shift=c.output.shift,
-        output_fmt=at.to,
+        output_fmt=at.format("output"),
     )
     at.see(f"{at.site}.numerator", result.numerator)
     at.see(f"{at.site}.denominator", result.denominator)
@@ -108,23 +103,25 @@ def _table(at: Scores, c: SoftmaxConstants) -> Tensor:
 
 def _gemmlowp(at: Scores, c: GemmlowpConstants) -> Tensor:
     return softmaxes.gemmlowp_softmax(
-        at.codes, at.allowed, multiplier=c.multiplier, left_shift=c.left_shift, fmt=at.to, slope=at.slope
+        at.codes, at.allowed, multiplier=c.multiplier, left_shift=c.left_shift, fmt=at.format("output"), slope=at.slope
     )
 
 
 def _ibert_softmax(at: Scores, c: IBertSoftmaxConstants) -> Tensor:
     m, e = c.requantization
     return softmaxes.ibert_softmax(
-        at.codes, at.allowed, ln2=c.ln2, b=c.b, c=c.c, multiplier=m, shift=e, fmt=at.to, slope=at.slope
+        at.codes, at.allowed, ln2=c.ln2, b=c.b, c=c.c, multiplier=m, shift=e, fmt=at.format("output"), slope=at.slope
     )
 
 
 def _itamax(at: Scores, c: ItaMaxConstants) -> Tensor:
-    return softmaxes.itamax(at.codes, at.allowed, shift=c.shift, group=c.group, fmt=at.to, slope=at.slope)
+    return softmaxes.itamax(at.codes, at.allowed, shift=c.shift, group=c.group, fmt=at.format("output"), slope=at.slope)
 
 
 def _gemmini(at: Scores, c: GemminiSoftmaxConstants) -> Tensor:
-    return softmaxes.gemmini_softmax(at.codes, at.allowed, ln2=c.ln2, b=c.b, c=c.c, fmt=at.to, slope=at.slope)
+    return softmaxes.gemmini_softmax(
+        at.codes, at.allowed, ln2=c.ln2, b=c.b, c=c.c, fmt=at.format("output"), slope=at.slope
+    )
 
 
 SOFTMAX: dict[type, Callable[[Scores, Any], Tensor]] = {
@@ -134,12 +131,13 @@ SOFTMAX: dict[type, Callable[[Scores, Any], Tensor]] = {
     ItaMaxConstants: _itamax,
     GemminiSoftmaxConstants: _gemmini,
 }
+"""Softmaxes by their constants."""
 
 # --- LayerNorm --------------------------------------------------------------------------------------------------------
 
 
-def _fullyqt(at: Norm, c: LayerNormConstants) -> Tensor:
-    result = rows.layernorm(at.codes, at.gamma, at.beta, c)
+def _fullyqt_layernorm(at: Norm, c: LayerNormConstants) -> Tensor:
+    result = fullyqt.layernorm(at.codes, at.gamma, at.beta, c)
     for part in ("numerator", "denominator", "quotient"):
         at.see(f"{at.site}.{part}", getattr(result, part))
     return result.output
@@ -147,28 +145,41 @@ def _fullyqt(at: Norm, c: LayerNormConstants) -> Tensor:
 
 def _ibert_layernorm(at: Norm, c: IBertLayerNormConstants) -> Tensor:
     return layernorms.ibert_layernorm(
-        at.codes, at.gamma, at.beta, c.multipliers, c.shifts, zero=at.zero, variance_shift=c.variance_shift, **at.to
+        *(at.codes, at.gamma, at.beta, c.multipliers, c.shifts),
+        zero=at.zero,
+        variance_shift=c.variance_shift,
+        zero_point=at.output.zero_point,
+        fmt=at.output.format,
     )
 
 
 def _pulp(at: Norm, c: PulpLayerNormConstants) -> Tensor:
-    return layernorms.pulp_layernorm(at.codes, at.gamma, at.beta, zero=at.zero, shift=c.shift, **at.to)
+    to = at.output
+    return layernorms.pulp_layernorm(
+        at.codes, at.gamma, at.beta, zero=at.zero, shift=c.shift, zero_point=to.zero_point, fmt=to.format
+    )
 
 
 def _tflite(at: Norm, c: TfliteLayerNormConstants) -> Tensor:
     m, e = c.requantization
-    limit = c.variance_limit
     return layernorms.tflite_layernorm(
-        at.codes, at.gamma, at.beta, zero=at.zero, variance_limit=limit, multiplier=m, shift=e, **at.to
+        *(at.codes, at.gamma, at.beta),
+        zero=at.zero,
+        variance_limit=c.variance_limit,
+        multiplier=m,
+        shift=e,
+        zero_point=at.output.zero_point,
+        fmt=at.output.format,
     )
 
 
 LAYERNORM: dict[type, Callable[[Norm, Any], Tensor]] = {
-    LayerNormConstants: _fullyqt,
+    LayerNormConstants: _fullyqt_layernorm,
     IBertLayerNormConstants: _ibert_layernorm,
     PulpLayerNormConstants: _pulp,
     TfliteLayerNormConstants: _tflite,
 }
+"""LayerNorms by their constants."""
 
 # --- residual sum -----------------------------------------------------------------------------------------------------
 
@@ -198,4 +209,5 @@ def _rescaled(at: Sum, c: RescaledAddConstants) -> Tensor:
     )
 
 
-ADD: dict[type, Callable[[Sum, Any], Tensor]] = {AddConstants: _one_rounding, RescaledAddConstants: _rescaled}
+RESIDUAL: dict[type, Callable[[Sum, Any], Tensor]] = {AddConstants: _one_rounding, RescaledAddConstants: _rescaled}
+"""Residual sums by their constants."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hwsim.formats import IntFormat, Scaling
 from reference.quantize.strict.exact import check_range, rounded_quotient, straight_through, tracked
-from reference.quantize.strict.rows import MAX_SCORE_BITS
+from reference.quantize.strict.fullyqt import MAX_SCORE_BITS
 from reference.quantize.strict.scaling import (
     INT32_MAX,
     divide_by_power,

@@ -207,7 +207,7 @@ class StrictArithmetic:
         constants, quantizers = self.plan.add[site], self.plan.quantizers
         a_zero, b_zero = quantizers[x.site].zero_point, quantizers[y.site].zero_point
         at = operators.Sum(site, x.codes, y.codes, a_zero, b_zero, self.plan)
-        return self._see(site, operators.ADD[type(constants)](at, constants))
+        return self._see(site, operators.RESIDUAL[type(constants)](at, constants))
 
     def split_heads(self, x: Codes, n_heads: int) -> Codes:
         return Codes(x.codes.unflatten(-1, (n_heads, -1)).transpose(1, 2), x.site)

@@ -6,7 +6,7 @@ import pytest
 from analysis.accuracy.accumulators import Watch, in_words, parse_accumulator, safe_widths
 from analysis.translation.steppers import MachineStepper
 from hwsim.formats import Accumulator, Counter, Granularity, Overflow
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from hwsim.program import Program
 from hwsim.program.operations import MatMul
 from hwsim.program.validate import validate

@@ -26,7 +26,7 @@ from analysis.accuracy.sensitivity import (
 )
 from analysis.translation.steppers import MachineStepper
 from analysis.workload import Model, calibrate_model
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from hwsim.program.targets import TARGETS as ACCELERATORS
 from reference.data import ParallelText
 from reference.decoding import greedy, length_limit

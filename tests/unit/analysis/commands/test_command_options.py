@@ -55,7 +55,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     made.record(monkeypatch, "analysis.report.study.write_study")
     made.record(monkeypatch, "analysis.report.write_report")
     made.record(monkeypatch, "analysis.report.summary_table", "summary")
-    made.record(monkeypatch, "analysis.report.context", "context")
+    made.record(monkeypatch, "analysis.output.context.context", "context")
     made.record(monkeypatch, "reference.train.prepare", trainer)
     monkeypatch.setattr("analysis.report.sensitivity_table", lambda rows: f"table of {rows}")
     monkeypatch.setattr(shared, "progress", lambda what, total: nullcontext(made.update({what: total})))

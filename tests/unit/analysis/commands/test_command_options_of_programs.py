@@ -48,10 +48,10 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: Program) -> 
     made.record(monkeypatch, "analysis.proof.verification.verify", found)
     made.record(monkeypatch, "analysis.proof.verification.lines", ["one", "two"])
     made.record(monkeypatch, "analysis.proof.verification.tables", ["a table"])
-    made.record(monkeypatch, "analysis.report.verification.write")
+    made.record(monkeypatch, "analysis.report.verify_record.write")
     made.record(monkeypatch, "analysis.translation.translate.translate_integer")
-    made.record(monkeypatch, "analysis.pages.kernel_table.print_and_write", True)
-    made.record(monkeypatch, "analysis.report.context", "context")
+    made.record(monkeypatch, "analysis.report.kernel_table.print_and_write", True)
+    made.record(monkeypatch, "analysis.output.context.context", "context")
     made.record(monkeypatch, "analysis.commands.shared.read_source", lambda source: TEXT.source)
     made.record(monkeypatch, "analysis.commands.shared.read_text", lambda source, reference: TEXT)
     monkeypatch.setattr(shared, "progress", lambda what, total: nullcontext(made.update({what: total})))
@@ -152,7 +152,7 @@ def test_kernels_alone_take_no_option_of_a_program(
 def test_kernels(
     call: Call, calls: Calls, monkeypatch: pytest.MonkeyPatch, words: Any, out: Path | None, equal: bool, code: int
 ) -> None:
-    calls.record(monkeypatch, "analysis.pages.kernel_table.print_and_write", equal)
+    calls.record(monkeypatch, "analysis.report.kernel_table.print_and_write", equal)
     assert call("verify", "--kernels", *words) == code
     assert next(iter(calls["print_and_write"].values())) == out
 

@@ -24,7 +24,7 @@ def test_a_program_says_whose_arithmetic_it_is(run: Run, tmp_path: Path, program
 
 def zero_report(program: Path, name: str = "ita-int8") -> dict[str, Any]:
     """Weights as the program has them; a quarter of all MACs is zero."""
-    from hwsim.machine.zeros import ZeroCounter
+    from hwsim.accelerator.zeros import ZeroCounter
     from hwsim.program.loading import load
 
     counted = ZeroCounter(load(program)).counts.sites

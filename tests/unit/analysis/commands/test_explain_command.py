@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis import cli
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from hwsim.program import Program
 from hwsim.program.loading import load
 from tests.small.programs import with_operation

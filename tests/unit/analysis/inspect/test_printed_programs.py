@@ -14,11 +14,11 @@ from analysis.accuracy.bleu import Bleu
 from analysis.accuracy.kernel_errors import KernelRow
 from analysis.inspect.show import Constant, Description, Site, Stage, Step, render
 from analysis.output.fitting import Fitting, Row
-from analysis.pages.kernel_table import table
 from analysis.proof import verification
 from analysis.proof.equality import Divergence, Equality
 from analysis.proof.verification import Score, Verification
-from analysis.report import verification as report_verification
+from analysis.report import verify_record
+from analysis.report.kernel_table import table
 from hwsim.formats import Accumulator, Granularity, Overflow
 from reference.quantize.scheme import preset
 from tests.unit.analysis.estimates.estimates_by_hand import cells, heads
@@ -271,7 +271,7 @@ def test_tables_of_verify(changes: dict[str, Any], count: int) -> None:
 
 def test_the_record_of_verify() -> None:
     two = Score(ours=bleu(20.0, 18.0, 22.0), own=bleu(28.0, 26.0, 30.0), difference=(-9.0, math.nan))
-    record = report_verification.record(verified(accumulator=WRAP, score=two, overflowing=OVERFLOWING), CONTEXT)
+    record = verify_record.record(verified(accumulator=WRAP, score=two, overflowing=OVERFLOWING), CONTEXT)
     assert record["bleu"] == {
         "score": 20.0, "interval_95_percent": [18.0, 22.0], "with_own_accumulators": 28.0,
         "difference_95_percent": [-9.0, None], "signature": "nrefs:1",
@@ -282,9 +282,9 @@ def test_the_record_of_verify() -> None:
     assert record["overflowing"] == [{"operation": "a.accumulator", "function": "encode", "events": 3, "first": None}]
     assert record["context"]["command"] == "hwsim run"
     alone = Score(ours=bleu(20.0, 18.0, 22.0), own=None, difference=None)
-    scored = report_verification.record(verified(score=alone), CONTEXT)["bleu"]
+    scored = verify_record.record(verified(score=alone), CONTEXT)["bleu"]
     assert (scored["with_own_accumulators"], scored["difference_95_percent"]) == (None, None)
-    assert report_verification.record(verified(), CONTEXT)["bleu"] is None
+    assert verify_record.record(verified(), CONTEXT)["bleu"] is None
 
 
 # --- kernels ----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from analysis.inspect.vectors import MANIFEST, readmemh, write_vectors
 from analysis.translation.steppers import MachineStepper
 from hwsim.formats import IntFormat
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from hwsim.program import Manifest, Program
 from reference.decoding import greedy
 from reference.quantize.scheme import preset

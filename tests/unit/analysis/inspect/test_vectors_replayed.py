@@ -9,7 +9,7 @@ import pytest
 from analysis.inspect.vectors import MANIFEST, write_vectors
 from analysis.translation.steppers import MachineStepper
 from hwsim.formats import Accumulator, Counter, Granularity, Overflow
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from hwsim.program.operations import Operation
 from hwsim.program.targets import TARGETS
 from reference.quantize.scheme import Scheme, preset

@@ -4,7 +4,7 @@ import json
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from analysis.pages.operators.study import encoded, errors, finding, signed
 from analysis.pages.operators.where import LIVES, Place
 from hwsim.formats import Rounding
 from hwsim.program.catalogue import CATALOGUE
-from hwsim.program.targets import TARGETS
+from hwsim.program.targets import TARGETS, LayerNormMethod, ResidualMethod, SoftmaxMethod
 from tests import ROOT
 from tests.oracle.interpolation import softmax_tables
 from tests.oracle.real_functions import FUNCTIONS, nearest
@@ -40,6 +40,13 @@ def test_every_operator_lives_where_its_page_says(place: Place) -> None:
             module, function = where.rsplit(".", 1)
             assert callable(getattr(import_module(f"{package}.{module}"), function)), where
     assert (ROOT / "tests" / "unit" / "hwsim" / "operators" / place.tests).exists()
+
+
+@pytest.mark.parametrize(
+    ("operator", "methods"), [("softmax", SoftmaxMethod), ("layernorm", LayerNormMethod), ("residual", ResidualMethod)]
+)
+def test_every_method_is_on_a_page(operator: str, methods: object) -> None:
+    assert {place.method for place in PLACES if place.operator == operator} - {""} == set(get_args(methods))
 
 
 @pytest.mark.parametrize("operator", ["requantization", "residual", "softmax", "layernorm"])

@@ -14,7 +14,7 @@ from analysis.proof.explain.show import _lines
 from analysis.proof.explain.tables import describe_entries, explain_swap, explain_table
 from analysis.proof.explain.tally import Sample, Tally
 from analysis.translation.steppers import MachineStepper
-from hwsim.machine.machine import Machine, operation_of
+from hwsim.machine import Machine, operation_of
 from hwsim.program import Program
 from hwsim.program.catalogue import Dyadic
 from hwsim.program.operations import MatMul, Relu, Requantize, Softmax

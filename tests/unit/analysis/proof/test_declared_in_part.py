@@ -12,7 +12,7 @@ from analysis.proof.explain.records import Cause
 from analysis.proof.explain.rules import Rounded, explain_rounding
 from analysis.proof.explain.tally import Sample
 from analysis.translation.steppers import MachineStepper
-from hwsim.machine.machine import Machine, operation_of
+from hwsim.machine import Machine, operation_of
 from hwsim.program import Program
 from hwsim.program.operations import Requantize
 from reference.quantize.scheme import preset

@@ -12,7 +12,7 @@ from analysis.proof.text import prove_text
 from analysis.translation.steppers import strict_stepper
 from analysis.workload import Configuration, Model, calibrate_model, configure
 from hwsim.formats import Accumulator, Overflow
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from reference.data import ParallelText
 from reference.decoding import beam
 from reference.quantize.scheme import Scheme

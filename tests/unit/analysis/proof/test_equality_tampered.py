@@ -14,7 +14,7 @@ from analysis.proof.equality import Lockstep, prove_equal
 from analysis.proof.text import prove_text
 from analysis.translation.steppers import strict_stepper
 from analysis.workload import Configuration, Model, calibrate_model, configure, load_model
-from hwsim.machine.machine import Machine, operation_of
+from hwsim.machine import Machine, operation_of
 from hwsim.program import Program
 from hwsim.program.operations import Add, Requantize, ShiftRight
 from reference.data import ParallelText

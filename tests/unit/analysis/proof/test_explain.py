@@ -12,7 +12,7 @@ from analysis.proof.explain import Explanation, SiteReport, explain, read_dump, 
 from analysis.proof.explain.records import UNEXPLAINED
 from analysis.translation.steppers import MachineStepper
 from hwsim.formats import Accumulator, Overflow, Rounding
-from hwsim.machine.machine import Machine, operation_of
+from hwsim.machine import Machine, operation_of
 from hwsim.program import Program
 from hwsim.program.catalogue import NarrowBefore
 from hwsim.program.operations import Requantize, written

@@ -11,7 +11,7 @@ from analysis.inspect.vectors import readmemh, write_vectors
 from analysis.proof.explain import explain, parse_call, read_dump
 from analysis.proof.explain.dump import Call, read_hex
 from hwsim.formats import IntFormat, Rounding
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from hwsim.program import Program
 from reference.quantize.scheme import Scheme
 from tests.small.programs import tiny_program, with_operation

@@ -13,7 +13,7 @@ import pytest
 
 from analysis.inspect.vectors import write_vectors
 from analysis.proof.explain import npz, read_dump
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from hwsim.program import Program
 from reference.quantize.scheme import Scheme
 from tests.small.programs import tiny_program

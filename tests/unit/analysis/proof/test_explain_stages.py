@@ -9,7 +9,7 @@ from analysis.proof.divergence import Stage, before_rounding, stages, tie_distan
 from analysis.proof.divergence.stage import NEAREST, ROUNDINGS, binary32, wrapped
 from analysis.translation.steppers import MachineStepper
 from hwsim.formats import IntFormat
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from hwsim.program.operations import written
 from hwsim.program.targets import TARGETS
 from reference.quantize.scheme import scheme_for

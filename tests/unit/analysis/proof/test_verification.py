@@ -14,9 +14,9 @@ from analysis.output.context import Context
 from analysis.proof import verification
 from analysis.proof.equality import Divergence, Equality
 from analysis.proof.verification import Score, Verification, lines, tables, verify
-from analysis.report.verification import record, write
+from analysis.report.verify_record import record, write
 from analysis.workload import Configuration
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from reference.quantize.scheme import preset
 from tests.small.programs import tiny_program
 

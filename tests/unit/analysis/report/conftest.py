@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from analysis.accuracy.sensitivity import Row
-from analysis.output.context import Context
-from analysis.report import context, write_report
+from analysis.output.context import Context, context
+from analysis.report import write_report
 from analysis.run import RunResult, run
 from analysis.workload import Model, calibrate_model, load_model
 from reference.data import ParallelText

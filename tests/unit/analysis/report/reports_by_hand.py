@@ -11,8 +11,8 @@ from analysis.accuracy.sensitivity import Row
 from analysis.output.context import Context
 from analysis.proof.equality import Divergence, Equality
 from analysis.run import RunResult, Translations
+from hwsim.accelerator.zeros import SiteZeros, ZeroCounts
 from hwsim.formats import IntFormat
-from hwsim.machine.zeros import SiteZeros, ZeroCounts
 from reference.data import ParallelText
 from reference.quantize.scheme import Scheme, preset
 from reference.quantize.sites import Role, Site, SiteSet

@@ -7,7 +7,8 @@ import pytest
 
 from analysis import plots
 from analysis.output.context import Context
-from analysis.report import check_target, write_report
+from analysis.output.folder import check_target
+from analysis.report import write_report
 from analysis.run import RunResult
 
 

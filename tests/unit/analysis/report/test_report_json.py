@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from analysis.accuracy.sensitivity import Row
-from analysis.report import context
+from analysis.output.context import context
 from analysis.report.records import configuration_names
 from analysis.run import RunResult
 from analysis.workload import Model

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from analysis.translation.steppers import MachineStepper, TorchStepper, float_stepper, strict_stepper
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from reference.lower import lower
 from reference.models.translation import Transformer
 from reference.quantize.calibrate import calibrate

@@ -10,7 +10,7 @@ from analysis.workload import Model, calibrate_model, calibration_text, configur
 from hwsim.accelerator.events import Component
 from hwsim.accelerator.layers import Part, Phase, Product
 from hwsim.accelerator.lowered import function_layers, program_workload
-from hwsim.machine.zeros import SiteZeros, ZeroCounts
+from hwsim.accelerator.zeros import SiteZeros, ZeroCounts
 from hwsim.program import Program
 from hwsim.program.operations import MatMul
 from hwsim.program.targets import TARGETS

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from analysis.translation.steppers import MachineStepper
 from hwsim.accelerator.lowered import program_workload
+from hwsim.accelerator.zeros import SiteZeros, ZeroCounter, ZeroCounts
 from hwsim.formats import IntFormat
-from hwsim.machine.machine import Machine
-from hwsim.machine.zeros import SiteZeros, ZeroCounter, ZeroCounts
+from hwsim.machine import Machine
 from hwsim.program import ConstantInfo, Dimension, Function, Manifest, Program, TensorInfo
 from hwsim.program.operations import ItaMax, MatMul
 from reference.decoding import beam, greedy

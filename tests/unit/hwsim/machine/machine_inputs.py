@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from hwsim.program import Program
 
 Arrays = dict[str, NDArray[Any]]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hwsim import program as ir
 from hwsim.formats import IntFormat
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from hwsim.program import Manifest, Program
 from hwsim.program import operations as ops
 from tests import ROOT

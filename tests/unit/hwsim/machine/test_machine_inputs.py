@@ -8,7 +8,7 @@ import pytest
 
 from hwsim import program as ir
 from hwsim.formats import IntFormat
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from hwsim.program import Program
 from tests.unit.hwsim.machine.machine_inputs import PAST, SOURCE, Arrays, encode_inputs, step_inputs
 

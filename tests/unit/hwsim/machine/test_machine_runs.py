@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from hwsim.formats import Accumulator, Counter, Overflow
-from hwsim.machine.machine import Machine, operation_of
+from hwsim.machine import Machine, operation_of
 from hwsim.program import Program
 from hwsim.program.operations import written
 from reference.quantize.scheme import Scheme

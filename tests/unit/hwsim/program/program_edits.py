@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hwsim import program as ir
 from hwsim.formats import IntFormat
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from hwsim.program import Program
 from hwsim.program import operations as ops
 from hwsim.program.catalogue import Dyadic

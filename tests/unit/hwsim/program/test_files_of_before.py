@@ -7,7 +7,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from hwsim.program import Program
 from hwsim.program.loading import load
 from hwsim.program.operations import Operation

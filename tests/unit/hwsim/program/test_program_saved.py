@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hwsim import files
 from hwsim.formats import Accumulator
-from hwsim.machine.machine import Machine
+from hwsim.machine import Machine
 from hwsim.program import Program
 from hwsim.program.loading import load
 from hwsim.program.packing import packed_bytes

@@ -10,7 +10,7 @@ import torch
 
 from analysis import cli
 from analysis.translation.steppers import MachineStepper
-from hwsim.machine.machine import Machine, operation_of
+from hwsim.machine import Machine, operation_of
 from hwsim.program import Program
 from hwsim.program.loading import load
 from hwsim.program.operations import Requantize, ShiftRight

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hwsim.formats import IntFormat
 from reference.quantize.plan.constants import LayerNormConstants, Rescale
 from reference.quantize.strict.exact import quotient, quotient_int64, rounded_quotient
-from reference.quantize.strict.rows import exp_table, isqrt, layernorm, softmax
+from reference.quantize.strict.fullyqt import exp_table, isqrt, layernorm, softmax
 from tests.unit.reference.quantize.page_arithmetic import clamp, narrow, wide
 
 torch.set_num_threads(1)
