@@ -1,6 +1,7 @@
 """Draw mutants, try each, print what survives: the options, the workers and the printing of .ci/mutants."""
 
 import argparse
+import os
 import random
 import time
 import tomllib
@@ -27,6 +28,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="file for the record of the run")
     parser.add_argument("--folder", type=Path, required=True, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    if chosen.json:
+        chosen.json = Path(os.environ.get("HWSIM_MUTANTS_FROM", "."), chosen.json)
     if chosen.number < 1 or chosen.jobs < 1:
         parser.error("--number and --jobs are at least 1")
     if chosen.seed is None:
@@ -41,8 +44,9 @@ class Run:
         self.chosen = chosen
         origin = chosen.folder / "tree"
         files = [path for path in python_files(origin, *TOPS) if selected(path, chosen.only)]
-        if not files:
-            raise SystemExit(f"no source in {', '.join(map(str, chosen.only))}")
+        for one in chosen.only:
+            if not any(path.is_relative_to(one) for path in files):
+                raise SystemExit(f"--only {one}: no source there")
         self.trees = [chosen.folder / f"tree-{number + 1}" for number in range(chosen.jobs)]
         with ThreadPoolExecutor(chosen.jobs) as workers:
             list(workers.map(lambda tree: lay_tree(origin, tree), self.trees))

@@ -51,7 +51,8 @@ def try_mutant(mutant: Mutant, choice: Choice, record: Record, tree: Path, warm:
     elif "does not import" in output:
         outcome = NOT_IMPORTED
     killer = FAILED.search(output)
-    if outcome == KILLED and not killer and ("no tests ran" in output or not output.strip()):
+    broken = "no tests ran" in output or "INTERNALERROR" in output or not output.strip()
+    if outcome == KILLED and not killer and broken:
         raise SystemExit(f"{mutant.path}:{mutant.line}: the tests did not run: {output}")
     killed_by = (killer[1] if killer else output[-500:]) if outcome == KILLED else ""
     return Result(mutant, outcome, choice, killed_by, time.perf_counter() - began)
