@@ -40,7 +40,7 @@ class Divergence:
 
     site: str
     call: str
-    sentence: int = 1
+    sentence: int
     index: tuple[int, ...]
     machine: int
     reference: int
