@@ -74,7 +74,7 @@ def _caption(result: RunResult) -> Text:
 
 
 def _verdict(result: RunResult) -> Text:
-    """The verdict, and the first divergence of every configuration that has one."""
+    """The verdict, and of every configuration the first divergence and overflows that differ."""
     total = verdict(result)
     compared, different = count(total["codes_compared"]), count(total["codes_different"])
     if total["equal"]:
@@ -84,6 +84,9 @@ def _verdict(result: RunResult) -> Text:
     for name, one in zip(configuration_names(result), result.configurations, strict=True):
         if one.equality.first is not None:
             lines.append(f"first divergence of {name}: {one.equality.first}")
+        ours, theirs = one.equality.overflows, one.equality.overflows_fake_quant
+        if ours != theirs:
+            lines.append(f"overflows of {name}: machine {count(ours)}, fake-quant {count(theirs)}")
     return Text("\n".join(lines), style="bold red")
 
 

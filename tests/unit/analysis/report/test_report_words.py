@@ -9,6 +9,7 @@ from rich.text import Text
 
 from analysis.accuracy.sensitivity import Row
 from analysis.output.numbers import count, duration, energy, fixed, si, signed, significant
+from analysis.proof.equality import Equality
 from analysis.report.console import sensitivity_table, summary_table
 from analysis.report.records import (
     configuration_record,
@@ -94,6 +95,17 @@ def test_summary() -> None:
 
 def styles(table: Table) -> list[str]:
     return [str(cell.style) for cell in list(table.columns[2].cells)[1:] if isinstance(cell, Text)]
+
+
+def test_a_summary_of_overflows_that_differ() -> None:
+    """No code and no token differs, and yet it is not equal: the reader is told why."""
+    one = different(TWO[1])
+    one.equality = Equality(overflows=1_205, overflows_fake_quant=1_204)
+    one.equality.add("encoder.embedding", 12_000, 0)
+    assert str(summary_table(run(TWO[0], one)).caption).splitlines()[2:] == [
+        "NOT EQUAL to fake-quant: 18,000 codes compared, 0 different, 0 tokens different",
+        "overflows of own: machine 1,205, fake-quant 1,204",
+    ]
 
 
 def test_a_summary_of_what_differs() -> None:
