@@ -24,6 +24,23 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
+def planted(mutants: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """By area, and last of all: faults that were tried, noticed (killed or timed out), missed, and equivalent."""
+    areas = [*sorted({one["area"] for one in mutants}), "all"]
+    found = {}
+    for area in areas:
+        outcomes = [one["outcome"] for one in mutants if area in (one["area"], "all")]
+        noticed = outcomes.count("killed") + outcomes.count("timed out")
+        missed = outcomes.count("survived")
+        found[area] = {
+            "tried": noticed + missed,
+            "noticed": noticed,
+            "missed": missed,
+            "equivalent": outcomes.count("equivalent"),
+        }
+    return found
+
+
 def page(folder: Path) -> str:
     """The Markdown of the page; every figure on it is read from a file."""
     runs = [
@@ -39,6 +56,7 @@ def page(folder: Path) -> str:
     sites = read(by_site) if by_site.exists() else None  # half an hour of work, not repeated for every page
     at_four_bits = [row for row in sites["sensitivity"] if row["bits"] == 4] if sites else []
     worst = sorted(at_four_bits, key=lambda row: -row["loss_increase"])
+    faults = read(folder / "mutants.json")
     environment = Environment(
         loader=PackageLoader("analysis.pages"), undefined=StrictUndefined, trim_blocks=False, autoescape=False
     )
@@ -56,6 +74,8 @@ def page(folder: Path) -> str:
         sites=sites,
         coarse=list(coarse.items()),
         worst=worst[:WORST],
+        faults=faults,
+        planted=planted(faults["mutants"]),
     )
 
 
