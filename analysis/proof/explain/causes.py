@@ -34,7 +34,17 @@ class Differing(NamedTuple):
     sure: bool
 
     def rounded(self) -> list[Rounded]:
-        return _rounded(self.program, self.site, self.samples)
+        """The last rounding in A of every code, and the codes of both."""
+        return [
+            Rounded(stage, x, y)
+            for sample in self.samples
+            for stage, x, y in zip(
+                stages(self.program, self.site, sample.at, sample.values),
+                sample.codes(sample.a),
+                sample.codes(sample.b),
+                strict=True,
+            )
+        ]
 
 
 class Found(NamedTuple):
@@ -51,9 +61,10 @@ def find_causes(
     operation, samples = tally.operation, tally.samples
     causes = [] if b is None else explain_declared(a, b, operation, site, samples)
     observations = [*([] if isinstance(operation, AnySoftmax) else _channels(samples)), *_scales(a, b, site)]
-    if any(cause.exact for cause in causes):  # the codes need no other cause, the reader may like one
+    sure = _sure(causes)
+    if sure:  # the codes need no other cause, the reader may like one
         samples = _thinned(samples, ENOUGH)
-    found = CAUSES[type(operation)](operation, Differing(a, site, samples, compared, sure=_sure(causes)))
+    found = CAUSES[type(operation)](operation, Differing(a, site, samples, compared, sure))
     return rank(causes + found.causes), found.observations + observations
 
 
@@ -81,10 +92,11 @@ def _requantize(operation: Requantize, at: Differing) -> Found:
     found = _rounding(operation, at)
     if at.sure or _sure(found.causes) or at.compared(operation.input):
         return found
-    maker, few = operation_of(at.program, operation.input), _thinned(at.samples, PRODUCTS)
+    maker = operation_of(at.program, operation.input)
     if not isinstance(maker, MatMul):
         return found
-    through = explain_through_product(at.program, maker, few, _rounded(at.program, at.site, few))
+    few = at._replace(samples=_thinned(at.samples, PRODUCTS))
+    through = explain_through_product(at.program, maker, few.samples, few.rounded())
     return found._replace(causes=found.causes + through)
 
 
@@ -96,16 +108,6 @@ def _rounding(operation: Operation, at: Differing) -> Found:
 def _thinned(samples: list[Sample], most: int) -> list[Sample]:
     """About so many codes of either kind in all."""
     return [sample.thinned(-(-most // len(samples))) for sample in samples]
-
-
-def _rounded(program: Program, site: str, samples: Sequence[Sample]) -> list[Rounded]:
-    return [
-        Rounded(stage, x, y)
-        for sample in samples
-        for stage, x, y in zip(
-            stages(program, site, sample.at, sample.values), sample.codes(sample.a), sample.codes(sample.b), strict=True
-        )
-    ]
 
 
 def _relu(operation: Relu, at: Differing) -> Found:

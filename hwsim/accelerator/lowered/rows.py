@@ -53,6 +53,7 @@ def _distance(op: AnySoftmax, count: int, call: Call) -> Iterator[Term]:
 
 
 def gemmlowp_softmax(op: GemmlowpSoftmax, call: Call) -> Iterator[Term]:
+    """(S1) to (S5)."""
     rows, count = _size(op, call)
     yield from _distance(op, count, call)
     yield Term(Component.VECTOR_MULTIPLY, EXP_BITS, EXP_BITS, count * (1 + EXP_POLYNOMIAL + EXP_BARREL))  # (S2)
@@ -65,6 +66,7 @@ def gemmlowp_softmax(op: GemmlowpSoftmax, call: Call) -> Iterator[Term]:
 
 
 def ibert_softmax(op: IBertSoftmax, call: Call) -> Iterator[Term]:
+    """(S10) to (S14)."""
     rows, count = _size(op, call)
     yield from _distance(op, count, call)
     yield Term(Component.DIVIDE, SUM_BITS, 0, count)  # (S10) z
@@ -81,6 +83,7 @@ def ibert_softmax(op: IBertSoftmax, call: Call) -> Iterator[Term]:
 
 
 def itamax(op: ItaMax, call: Call) -> Iterator[Term]:
+    """(S15) to (S17)."""
     rows, count = _size(op, call)
     yield from _distance(op, count, call)
     yield Term(Component.REQUANTIZE_SHIFT, SUM_BITS, 0, count)  # (S15) 256 >> sh
@@ -92,6 +95,7 @@ def itamax(op: ItaMax, call: Call) -> Iterator[Term]:
 
 
 def gemmini_softmax(op: GemminiSoftmax, call: Call) -> Iterator[Term]:
+    """(S18) and (S19)."""
     _, count = _size(op, call)
     yield from _distance(op, count, call)
     yield Term(Component.VECTOR_MULTIPLY, SUM_BITS, SUM_BITS, 3 * count)  # (S18) z, z*ln2, square
@@ -112,6 +116,7 @@ def _moments(op: AnyLayerNorm, count: int, rows: int, call: Call) -> Iterator[Te
 
 
 def ibert_layernorm(op: IBertLayerNorm, call: Call) -> Iterator[Term]:
+    """(L1) to (L5)."""
     rows, count = _size(op, call)
     yield from _moments(op, count, rows, call)  # (L1), (L2)
     yield Term(Component.SQUARE_ROOT, SUM_BITS, 0, rows)  # (L3)
@@ -122,6 +127,7 @@ def ibert_layernorm(op: IBertLayerNorm, call: Call) -> Iterator[Term]:
 
 
 def pulp_layernorm(op: PulpLayerNorm, call: Call) -> Iterator[Term]:
+    """(L6) to (L8)."""
     rows, count = _size(op, call)
     yield from _moments(op, count, rows, call)  # (L6), (L7)
     yield Term(Component.DIVIDE, SQUARES_BITS, 0, rows)  # (L7) variance
@@ -135,6 +141,7 @@ def pulp_layernorm(op: PulpLayerNorm, call: Call) -> Iterator[Term]:
 
 
 def tflite_layernorm(op: TfliteLayerNorm, call: Call) -> Iterator[Term]:
+    """(L9) to (L14)."""
     rows, count = _size(op, call)
     yield from _moments(op, count, rows, call)  # (L9), (L10)
     yield Term(Component.VECTOR_MULTIPLY, SQUARES_BITS, SUM_BITS, 2 * rows)  # (L10)
