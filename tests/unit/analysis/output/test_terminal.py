@@ -76,13 +76,19 @@ PRINTED: dict[str, Callable[[], Sequence[RenderableType]]] = {
 
 def shown(parts: Sequence[RenderableType], columns: int) -> str:
     """As a terminal of so many columns gets it; an escape is written as a sign that can be read."""
+    written = io.StringIO()
     console = Console(
-        width=columns, file=io.StringIO(), force_terminal=True, color_system="standard", legacy_windows=False
+        width=columns,
+        file=written,
+        force_terminal=True,
+        color_system="standard",
+        no_color=False,
+        legacy_windows=False,
+        _environ={},  # not the reader's TERM, COLUMNS or NO_COLOR
     )
     for part in parts:
         console.print(part)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue().replace("\x1b", "\N{SYMBOL FOR ESCAPE}")
+    return written.getvalue().replace("\x1b", "\N{SYMBOL FOR ESCAPE}")
 
 
 @pytest.mark.parametrize("columns", WIDTHS)
