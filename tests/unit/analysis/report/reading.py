@@ -47,6 +47,7 @@ def broken(result: RunResult) -> RunResult:
     first = Divergence(
         site="encoder.embedding",
         call="encode",
+        sentence=1,
         index=(1, 2, 3),
         machine=17,
         reference=18,
