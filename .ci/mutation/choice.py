@@ -8,6 +8,7 @@ from record import Record
 from sample import Mutant
 
 FIRST_SECONDS = 15  # of the tests that are collected and run before all others
+WHOLE, WHOLE_SECONDS = "tests/contracts/", 6  # quick tests that look at every file, by no import that can be followed
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def choose(record: Record, mutant: Mutant, seconds: float) -> Choice:
 def _ranks(
     record: Record, path: Path, executing: set[str], near: set[str], certain: bool
 ) -> dict[str, tuple[int, int]]:
-    """Of every test that may matter: 0 executes the line, 1 its file, 2 imports it; and the distance in imports."""
+    """Of every test that may matter: 0 executes the line, 1 its file, 2 imports it or reads all; the distance in imports."""
     distances = record.distances(path)
     far = max(distances.values(), default=0) + 1
     together = {test_file(test) for test in executing}
@@ -59,7 +60,7 @@ def _ranks(
             ranks[test] = (0, distance)
         elif test in near or test_file(test) in together:
             ranks[test] = (1, distance)
-        elif not certain and distance < far:
+        elif (not certain and distance < far) or (test.startswith(WHOLE) and record.seconds[test] < WHOLE_SECONDS):
             ranks[test] = (2, distance)
     return ranks
 

@@ -30,7 +30,7 @@ TABLES = (
 Positive = Annotated[float, Meta(gt=0)]
 
 
-class Constant(msgspec.Struct, frozen=True, kw_only=True):
+class Constant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A published energy.
 
     Attributes
@@ -89,7 +89,7 @@ class SramPoint(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     area_mm2: Annotated[float, Meta(ge=0)] = 0.0
 
 
-class SramTable(msgspec.Struct, frozen=True, kw_only=True):
+class SramTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Memories of one source; the other attributes are those of `Constant`."""
 
     points: Annotated[tuple[SramPoint, ...], Meta(min_length=1)]
@@ -102,7 +102,7 @@ class SramTable(msgspec.Struct, frozen=True, kw_only=True):
     assumed: str = ""
 
 
-class Take(msgspec.Struct, frozen=True, kw_only=True):
+class Take(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which parts come from another table, by its name."""
 
     arithmetic: str = ""
@@ -119,7 +119,7 @@ _PARTS = {
 }
 
 
-class EnergyTable(msgspec.Struct, frozen=True, kw_only=True):
+class EnergyTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Energies; what is None, the table does not model.
 
     Attributes

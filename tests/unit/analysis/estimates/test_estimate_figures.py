@@ -167,6 +167,20 @@ def test_a_users_model_has_steps_and_a_users_layers_have_none(tmp_path: Path):
     assert not sweeps.against_context(request, priced(request), hardware("edge-256"), Options())
 
 
+def test_a_step_of_a_users_model_is_that_of_a_file_which_says_so(tmp_path: Path):
+    def model(name: str, sizes: str) -> Path:
+        text = "[gpt]\nlayers = 1\nd_model = 8\nn_heads = 2\nd_ff = 16\nvocabulary = 20\npositions = 40\n"
+        (tmp_path / name).write_text(f'name = "mine"\n{sizes}{text}')
+        return tmp_path / name
+
+    request = Request(model_file=model("mine.toml", "source_length = 4\ntarget_length = 3\n"))
+    steps = sweeps.against_context(request, priced(request), hardware("edge-256"), Options())
+    for keys in (8, 32):
+        one = model(f"{keys}.toml", f"source_length = 4\ntarget_length = 1\ncontext = {keys - 1}\n")
+        told = estimate(priced(Request(model_file=one)).workload, hardware("edge-256")).phase("decode")
+        assert steps[keys].phase("decode").cost == told.cost and steps[keys].phase("decode").tokens == 1
+
+
 def test_what_is_not_drawn_is_said():
     request = Request(workload="bert-base", source_length=(16,))
     found = priced(request)

@@ -82,7 +82,7 @@ def test_a_foreign_file_is_refused() -> None:
 
 DEEP = "[" * 100_000 + "]" * 100_000
 TEXTS = {
-    "no JSON": ("version: 1", "not a JSON object"),
+    "no JSON": ("version: 1", "its manifest is not a JSON object (JSON is malformed: invalid character (byte 0))"),
     "a list": ("[1]", "not a JSON object"),
     "a number": ("1", "not a JSON object"),
     "deep": (DEEP, "not a JSON object"),
