@@ -49,7 +49,7 @@ def choose(record: Record, mutant: Mutant, seconds: float) -> Choice:
 def _ranks(
     record: Record, path: Path, executing: set[str], near: set[str], certain: bool
 ) -> dict[str, tuple[int, int]]:
-    """Of every test that may matter: 0 executes the line, 1 its file, 2 imports it or reads all; the distance in imports."""
+    """Of every test that may matter: 0 executes the line, 1 its file, 2 imports it or reads all; and how far it is."""
     distances = record.distances(path)
     far = max(distances.values(), default=0) + 1
     together = {test_file(test) for test in executing}
