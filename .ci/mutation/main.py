@@ -15,7 +15,7 @@ from choice import choose
 from record import HERE, TOPS, Record, fingerprint, make, python_files
 from report import as_json, equivalent, short, survivor, table
 from sample import Draw, Mutant, Source
-from trial import EQUIVALENT, NOT_IMPORTED, SURVIVED, Result, lay_tree, try_mutant
+from trial import EQUIVALENT, REPLACED, SURVIVED, Result, lay_tree, try_mutant
 
 
 def options() -> argparse.Namespace:
@@ -73,10 +73,10 @@ class Run:
             raise
 
     def _tried(self, tree: Path) -> Iterator[Result]:
-        """Results until no area is left; a mutant that does not import is followed by another of its area."""
+        """Results until no area is left; behind a mutant that says nothing comes another of its area."""
         while name := self._next_area():
             result = None
-            while result is None or result.outcome == NOT_IMPORTED:
+            while result is None or result.outcome in REPLACED:
                 with self.lock:
                     mutant = self.draw.next(name)
                 if mutant is None:

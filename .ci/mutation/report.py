@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from datetime import UTC, datetime
 
-from trial import EQUIVALENT, KILLED, NOT_IMPORTED, SURVIVED, TIMED_OUT, Result
+from trial import EQUIVALENT, KILLED, REPLACED, SURVIVED, TIMED_OUT, Result
 
 COUNTED = (KILLED, TIMED_OUT, SURVIVED)
 
@@ -19,7 +19,7 @@ def short(operator: str) -> str:
 
 def table(results: list[Result]) -> str:
     """Mutants and outcomes by area; the share is of those that were tried and are not equivalent."""
-    columns = (KILLED, TIMED_OUT, SURVIVED, EQUIVALENT, NOT_IMPORTED)
+    columns = (KILLED, TIMED_OUT, SURVIVED, EQUIVALENT, *REPLACED)
     lines = [f"{'area':28}" + "".join(f"{name:>13}" for name in ("mutants", *columns, "share killed"))]
     areas = sorted({one.mutant.area for one in results})
     for name in [*areas, "all"]:

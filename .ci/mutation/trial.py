@@ -18,7 +18,9 @@ from numba.core.caching import _CacheLocator
 from record import Record, environment, python_files
 from sample import Mutant
 
-KILLED, SURVIVED, TIMED_OUT, EQUIVALENT, NOT_IMPORTED = "killed", "survived", "timed out", "equivalent", "not imported"
+KILLED, SURVIVED, TIMED_OUT, EQUIVALENT = "killed", "survived", "timed out", "equivalent"
+NOT_IMPORTED, NOT_RUN = "not imported", "not run"
+REPLACED = (NOT_IMPORTED, NOT_RUN)  # says nothing of the tests: another mutant is drawn
 FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 
 
@@ -53,7 +55,7 @@ def try_mutant(mutant: Mutant, choice: Choice, record: Record, tree: Path, warm:
     killer = FAILED.search(output)
     broken = "no tests ran" in output or "INTERNALERROR" in output or not output.strip()
     if outcome == KILLED and not killer and broken:
-        raise SystemExit(f"{mutant.path}:{mutant.line}: the tests did not run: {output}")
+        outcome = NOT_RUN
     killed_by = (killer[1] if killer else output[-500:]) if outcome == KILLED else ""
     return Result(mutant, outcome, choice, killed_by, time.perf_counter() - began)
 

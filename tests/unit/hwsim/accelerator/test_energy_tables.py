@@ -72,6 +72,15 @@ boundary = "adder"
 """
 
 
+def test_a_value_cites_all_that_it_stands_on(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        SMALL.replace('source = "a"', 'source = "b"\nalso = ["a"]').replace("[sources]", "composite = true\n[sources]")
+    )
+    (row,) = describe(energy_table(path)).rows
+    assert (row.constant, row.value, row.unit, row.source) == ("add_8", 1, "pJ", "B; A")
+
+
 def refuse(path: Path, text: str, edit: Callable[[str], str]) -> str:
     path.write_text(edit(text))
     with pytest.raises(ValueError) as caught:
