@@ -38,6 +38,14 @@ def sample(values: dict[str, Any], a: Any, b: Any) -> Sample:
     return Sample(np.argwhere(np.ones(mine.shape)), arrays, mine, theirs)
 
 
+def test_what_is_inferred_is_not_declared() -> None:
+    """Of a table's entries and of a rounding, read off the codes alone."""
+    values = {"x": SCORES}
+    program = program_of(SOFTMAX, values, {"num": UINT8, "den": UINT8, "y": UINT8}, t=[9, 6, 2])
+    (cause,) = explain_table(program, SOFTMAX, [sample(values, A, [[9, 7, 2, 9], [9, 7, 7, 7]])])
+    assert (cause.declared, cause.exact) == (False, True)
+
+
 def test_exact_is_all_of_some() -> None:
     counts = {(8, 8): True, (1, 1): True, (8, 7): False, (8, 0): False, (0, 0): False}
     for (checked, reproduced), exact in counts.items():

@@ -99,3 +99,11 @@ def test_sram_bytes_are_whole_words() -> None:
     assert aj(prices, moved(Component.SRAM_ACCESS, Direction.READ, 32)) == 30_022_300
     with pytest.raises(ValueError, match=r"^s: 33 bytes of SRAM; allowed are multiples of a word, 32 bytes$"):
         prices.price(moved(Component.SRAM_ACCESS, Direction.READ, 33))
+
+
+def test_the_scratchpad_is_told_by_its_size_and_word() -> None:
+    """96 KiB and a word of 128 bits, between the points of the table."""
+    sram = msgspec.structs.replace(EDGE.sram, capacity_bytes=96 * 1024, word_bytes=16)
+    rows = prices_of(msgspec.structs.replace(EDGE, sram=sram)).constants()
+    told = [row.constant.split(" ", 1)[1] for row in rows if "KiB" in row.constant]
+    assert told[:2] == ["96 KiB, read of 128 bits", "96 KiB, write of 128 bits"]
