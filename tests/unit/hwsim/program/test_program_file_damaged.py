@@ -102,7 +102,9 @@ TEXTS = {
 @pytest.mark.parametrize("case", TEXTS)
 def test_a_strange_manifest_is_refused(case: str, whole: bytes) -> None:
     text, message = TEXTS[case]
-    assert message in refusal(put_together(text, taken_apart(whole)[1]))
+    said = refusal(put_together(text, taken_apart(whole)[1]))
+    assert message in said
+    assert said.endswith(message) or not message.endswith(")")
 
 
 def test_numbers_that_json_does_not_know_are_refused(whole: bytes) -> None:
