@@ -24,6 +24,7 @@ TABLE = GOLDEN / "constants.json"
 
 
 def modules() -> Iterator[ModuleType]:
+    """Every module of the source but those that are run."""
     for package in (hwsim, reference, analysis):
         for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not info.name.endswith("__main__"):

@@ -2,18 +2,15 @@
 
 import importlib
 import inspect
-import pkgutil
 from enum import Enum
 from typing import get_args
 
 import pytest
 
-import analysis
-import hwsim
-import reference
 from hwsim.program import targets
 from hwsim.program.operations import Operation
 from reference.quantize import scheme
+from tests.contracts.test_constants import modules
 
 WORDS = {
     "hwsim.formats.Overflow": "proven saturate wrap",
@@ -72,12 +69,9 @@ def test_the_words_of_a_choice(path: str) -> None:
 
 def test_every_choice_of_words_is_in_the_table() -> None:
     found = set()
-    for package in (hwsim, reference, analysis):
-        for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not info.name.endswith("__main__"):
-                members = vars(importlib.import_module(info.name)).values()
-                classes = [one for one in members if inspect.isclass(one) and issubclass(one, Enum)]
-                found |= {f"{one.__module__}.{one.__name__}" for one in classes if issubclass(one, str)}
+    for module in modules():
+        classes = [one for one in vars(module).values() if inspect.isclass(one) and issubclass(one, Enum)]
+        found |= {f"{one.__module__}.{one.__name__}" for one in classes if issubclass(one, str)}
     assert {name for name in found if name.split(".")[0] in ("hwsim", "reference", "analysis")} == set(WORDS)
 
 

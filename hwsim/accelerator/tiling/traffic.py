@@ -14,7 +14,6 @@ LOADS = ("a", "b", "constants", "partial", "residual")
 STORES = ("partial", "output")
 """Streams written to DRAM, in the order of `stores`."""
 
-Flags = NDArray[np.bool_]
 _DEPTHS = np.array(DEPTHS, dtype=np.int64)
 _INSIDE = _DEPTHS[:, :, None] < _DEPTHS[:, None, :]
 """[order, x, y]: the loop over y runs inside the loop over x."""
