@@ -15,6 +15,7 @@ Counters = NDArray[np.int64]
 Integer = int | np.int64
 """A scalar a kernel works on: an int in compiled code, an int or an np.int64 in interpreted code."""
 
+OVERFLOW = int(Counter.OVERFLOW)
 SATURATION = int(Counter.SATURATION)
 POSITIVE_TIE = int(Counter.POSITIVE_TIE)
 NEGATIVE_TIE = int(Counter.NEGATIVE_TIE)

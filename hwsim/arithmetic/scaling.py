@@ -40,7 +40,7 @@ def greatest_input(rule: int, m: Integer, e: Integer) -> np.int64:
         return np.int64(FLOAT32_MAX)
     if rule in (Q31_DOUBLE, Q31_DOUBLE_HALF_UP):
         return np.int64(Q31_MAX) >> np.int64(max(31 - e, 0))
-    return (EXACT_MAX - ((np.int64(1) << e) >> 1)) // np.int64(m)
+    return (EXACT_MAX - ((np.int64(1) << e) >> 1)) // max(np.int64(m), np.int64(1))
 
 
 @njit(cache=True)
@@ -87,8 +87,8 @@ def scale_and_tie(rule: int, x: Integer, m: Integer, e: Integer, z: Integer) -> 
     rule : int
         A member of `Scaling`.
     x, m, e : int
-        least_input(rule, m, e) <= x <= greatest_input(rule, m, e); 1 <= m < 2^31, or 2^24 for FLOAT32 and
-        FLOAT32_INSIDE; 0 <= e <= 62.
+        least_input(rule, m, e) <= x <= greatest_input(rule, m, e); 0 <= m < 2^31 (at least 1 for (R2), (R3) and
+        (R9), below 2^24 for the latter); 0 <= e <= 62.
     z : int
         The zero point that FLOAT32_INSIDE adds before the rounding. The other rules do not add it.
     """

@@ -10,6 +10,8 @@ from numba import njit
 from hwsim.arithmetic.fixedpoint import Integer, bit_length, half_even_shift
 
 MANTISSA_BITS = 24
+NUMERATOR_BITS = 62
+"""Width to which a numerator is shifted: over at most 32 bits its quotient keeps 30."""
 SUM_BITS = 46
 """Fractional bits of a sum with a zero point: a zero point of at most 17 bits, and the product, stay below 2^63."""
 
@@ -25,6 +27,22 @@ def to_mantissa(value: Integer) -> np.int64:
 def multiply(x: Integer, m: Integer) -> np.int64:
     """fl32(fl32(x) * m), |x| <= 2^31 and 1 <= m < 2^24; over 2^e it is fl32(fl32(x) * m / 2^e)."""
     return to_mantissa(to_mantissa(x) * np.int64(m))
+
+
+@njit(cache=True)
+def divide(numerator: Integer, denominator: Integer) -> tuple[np.int64, np.int64]:
+    """fl32(numerator / fl32(denominator)) as (m, e) of m / 2^e, 2^23 <= m < 2^24.
+
+    1 <= numerator < 2^16, 1 <= denominator < 2^32. The quotient is taken to more than 24 bits; what is left of it is
+    only seen as a last bit that is set.
+    """
+    below = to_mantissa(denominator)
+    kept = NUMERATOR_BITS - bit_length(np.int64(numerator))
+    above = np.int64(numerator) << kept
+    quotient = above // below
+    value = to_mantissa(quotient | np.int64(quotient * below != above))
+    dropped = bit_length(value) - MANTISSA_BITS
+    return value >> dropped, kept - dropped
 
 
 @njit(cache=True)

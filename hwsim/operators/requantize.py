@@ -8,8 +8,9 @@ from numba import njit
 from hwsim.arithmetic.fixedpoint import (
     Counters,
     round_shift_by_rule,
+    saturate,
 )
-from hwsim.formats import IntFormat, Rounding, Scaling
+from hwsim.formats import MAX_BITS, IntFormat, Rounding, Scaling
 from hwsim.operators.arguments import (
     SHIFT_MAX,
     Accumulators,
@@ -46,8 +47,8 @@ def requantize(
     acc : int32 or int64, (..., channels)
         C-contiguous accumulators.
     multiplier, shift : int64, (1,) or (channels,)
-        1 <= multiplier <= 2^31 - 1 (2^24 - 1 for FLOAT32 and FLOAT32_INSIDE) and 0 <= shift <= 62, one for all or one
-        for each channel. What a scheme's hardware encodes may be less: `hwsim.program.catalogue` knows.
+        1 <= multiplier <= 2^31 - 1 (2^24 - 1 for FLOAT32 and FLOAT32_INSIDE; 0 too by HALF_UP), 0 <= shift <= 62, one
+        for all or one for each channel. What a scheme's hardware encodes may be less: `hwsim.program.catalogue` knows.
     zero_point : int
         Added after the rounding, before the clamp; by FLOAT32_INSIDE before the last rounding.
     output : IntFormat
@@ -72,17 +73,21 @@ def requantize(
     check_zero_point("zero_point", zero_point)
     if output.bits > MAX_OUTPUT_BITS - int(not output.signed):
         raise ValueError(f"output has format {output}; allowed: signed to {MAX_OUTPUT_BITS} bits, unsigned to 31")
-    channels = acc.shape[-1]
-    check_multipliers("multiplier", multiplier, (1, channels), 1, multiplier_max(scaling))
+    channels, least = acc.shape[-1], int(scaling is not Scaling.HALF_UP)
+    check_multipliers("multiplier", multiplier, (1, channels), least, multiplier_max(scaling))
     check_multipliers("shift", shift, (1, channels), 0, SHIFT_MAX)
     flat = acc.reshape(acc.size // max(channels, 1), channels)
     return rescale(flat, multiplier, shift, zero_point, output, counters, scaling).reshape(acc.shape)
 
 
 def shift_right(
-    acc: Accumulators, shift: int, counters: Counters, rounding: Rounding = Rounding.HALF_EVEN
+    acc: Accumulators,
+    shift: int,
+    counters: Counters,
+    rounding: Rounding = Rounding.HALF_EVEN,
+    output: IntFormat | None = None,
 ) -> Accumulators:
-    """acc / 2^shift by one of the five roundings, (R8) without a clamp; by HALF_EVEN it is equation (3).
+    """acc / 2^shift by one of the five roundings, (R13); by HALF_EVEN and without an output format it is equation (3).
 
     Parameters
     ----------
@@ -94,26 +99,35 @@ def shift_right(
         Ties are added, also those that FLOOR and TOWARD_ZERO do not have to break.
     rounding : Rounding
         The rule.
+    output : IntFormat, optional
+        Signed; what lies beyond it saturates, counted. Without it nothing can: no result is further from 0 than acc.
 
     Returns
     -------
-    the dtype and shape of acc
+    the dtype of acc, or int32 for an output of at most 32 bits and int64 for a wider one; the shape of acc
 
     Raises
     ------
     ValueError
-        For another dtype, layout or shift.
+        For another dtype, layout, shift or an unsigned output.
     """
     check_array("acc", acc, (np.int32, np.int64))
     check_counters(counters)
     check_range("shift", shift, 0, SHIFT_MAX)
-    shifted, rule = np.empty_like(acc), int(Scaling[rounding.name])
-    _shift_right(acc.reshape(-1), int(shift), shifted.reshape(-1), counters, rule)
+    if output is not None and not output.signed:
+        raise ValueError(f"output has format {output}; allowed: signed formats")
+    dtype = acc.dtype if output is None else np.dtype(np.int32 if output.bits <= MAX_OUTPUT_BITS else np.int64)
+    limits = (output or IntFormat(bits=MAX_BITS)).min, (output or IntFormat(bits=MAX_BITS)).max
+    shifted, rule = np.empty(acc.shape, dtype), int(Scaling[rounding.name])
+    _shift_right(acc.reshape(-1), int(shift), limits, shifted.reshape(-1), counters, rule)
     return shifted
 
 
 @njit(cache=True)
-def _shift_right(acc: Accumulators, shift: int, result: Accumulators, counters: Counters, rule: int) -> None:
-    """Equation (3) on a flat array; no result is further from zero than acc or -1, so it fits its dtype."""
+def _shift_right(
+    acc: Accumulators, shift: int, limits: tuple[int, int], result: Accumulators, counters: Counters, rule: int
+) -> None:
+    """Equations (3) and (R13) on a flat array."""
     for i in range(acc.size):
-        result[i] = round_shift_by_rule(rule, np.int64(acc[i]), shift, counters)
+        shifted = round_shift_by_rule(rule, np.int64(acc[i]), shift, counters)
+        result[i] = saturate(shifted, limits[0], limits[1], counters)

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from hwsim.arithmetic.fixedpoint import Counters, bounds, round_shift, saturate
+from hwsim.arithmetic.fixedpoint import Counters, bounds, clamp, round_shift, saturate
 from hwsim.arithmetic.scaling import scale, scale_counted
-from hwsim.formats import IntFormat, Scaling
+from hwsim.formats import MAX_BITS, IntFormat, Scaling
 from hwsim.operators.arguments import (
     Codes,
     check_array,
@@ -54,6 +54,8 @@ class RescaledSum(NamedTuple):
     left_shift: int
     lo: int
     hi: int
+    operand_lo: int
+    operand_hi: int
 
 
 def add(
@@ -119,8 +121,9 @@ def rescaled_add(
     zero_point: int,
     output: IntFormat,
     counters: Counters,
+    operand: IntFormat | None = None,
 ) -> Codes:
-    """clamp(scale_o(scale_a((a - a_zero) * 2^L) + scale_b((b - b_zero) * 2^L)) + zero_point), equation (R10).
+    """clamp(scale_o(c(scale_a((a - a_zero) * 2^L)) + c(scale_b((b - b_zero) * 2^L))) + zero_point), equation (R10).
 
     Parameters
     ----------
@@ -137,7 +140,9 @@ def rescaled_add(
     output : IntFormat
         At most 16 bits.
     counters : int64, (len(Counter),)
-        Ties of all roundings, and values that the clamp changed, are added.
+        Ties of all roundings, and values that a clamp changed, are added.
+    operand : IntFormat, optional
+        Signed; c saturates each rescaled operand to it. Without it c is the identity.
 
     Returns
     -------
@@ -153,11 +158,14 @@ def rescaled_add(
     check_range("left_shift", left_shift, 0, MAX_LEFT_SHIFT)
     if scaling is Scaling.FLOAT32_INSIDE:
         raise ValueError("scaling is FLOAT32_INSIDE; allowed in a rescaled sum: the other rules")
+    if operand is not None and not operand.signed:
+        raise ValueError(f"operand has format {operand}; allowed: signed formats")
+    held = operand or IntFormat(bits=MAX_BITS)
     terms = RescaledSum(
         Rescaling(int(a_zero), int(a_multiplier), int(a_shift)),
         Rescaling(int(b_zero), int(b_multiplier), int(b_shift)),
         Rescaling(int(zero_point), int(output_multiplier or 0), int(output_shift)),
-        *(int(left_shift), output.min, output.max),
+        *(int(left_shift), output.min, output.max, held.min, held.max),
     )
     _check_reach(a, b, terms, scaling)
     codes = np.empty_like(a)
@@ -177,20 +185,21 @@ def _check_operands(a: Codes, b: Codes, zeros: tuple[int, int, int], output: Int
 
 def _check_reach(a: Codes, b: Codes, terms: RescaledSum, scaling: Scaling) -> None:
     """Refuse operands, and a sum, that could be greater than the rule takes."""
-    low_a, high_a = _reach("a", a, terms.a, terms.left_shift, scaling)
-    low_b, high_b = _reach("b", b, terms.b, terms.left_shift, scaling)
+    (low_a, high_a), (low_b, high_b) = (
+        _reach(name, codes, by, terms, scaling) for name, codes, by in (("a", a, terms.a), ("b", b, terms.b))
+    )
     reach = max(abs(low_a + low_b), abs(high_a + high_b))
     check_exact("the sum", reach)
     if terms.output.multiplier:
         check_scaled("the sum", scaling, terms.output.multiplier, terms.output.shift, reach)
 
 
-def _reach(name: str, codes: Codes, by: Rescaling, left_shift: int, scaling: Scaling) -> tuple[int, int]:
+def _reach(name: str, codes: Codes, by: Rescaling, terms: RescaledSum, scaling: Scaling) -> tuple[int, int]:
     """Least and greatest rescaled operand: a rounding is monotone. Refuses one that the rule does not take."""
-    ends = [(int(end) - by.zero_point) << left_shift for end in bounds(codes.reshape(-1))]
+    ends = [(int(end) - by.zero_point) << terms.left_shift for end in bounds(codes.reshape(-1))]
     check_scaled(name, scaling, by.multiplier, by.shift, max(map(abs, ends)))
     low, high = (int(scale(int(scaling), end, by.multiplier, by.shift)) for end in ends)
-    return low, high
+    return int(clamp(low, terms.operand_lo, terms.operand_hi)), int(clamp(high, terms.operand_lo, terms.operand_hi))
 
 
 @njit(cache=True)
@@ -210,8 +219,10 @@ def _rescaled_add(a: Codes, b: Codes, terms: RescaledSum, rule: int, result: Cod
     for i in range(a.size):
         left = (np.int64(a[i]) - terms.a.zero_point) << terms.left_shift
         right = (np.int64(b[i]) - terms.b.zero_point) << terms.left_shift
-        total = scale_counted(rule, left, terms.a.multiplier, terms.a.shift, counters)
-        total += scale_counted(rule, right, terms.b.multiplier, terms.b.shift, counters)
+        left = scale_counted(rule, left, terms.a.multiplier, terms.a.shift, counters)
+        right = scale_counted(rule, right, terms.b.multiplier, terms.b.shift, counters)
+        total = saturate(left, terms.operand_lo, terms.operand_hi, counters)
+        total += saturate(right, terms.operand_lo, terms.operand_hi, counters)
         if out.multiplier > 0:
             total = scale_counted(rule, total, out.multiplier, out.shift, counters)
         code = saturate(total, terms.lo - out.zero_point, terms.hi - out.zero_point, counters)

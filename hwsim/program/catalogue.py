@@ -95,7 +95,7 @@ class NarrowAfter(Requantization, tag="narrow_after", frozen=True):
 
 
 class NarrowBefore(Requantization, tag="narrow_before", frozen=True):
-    """(R7), 16-bit multiplier, zero point before the shift."""
+    """(R7), zero point before the shift."""
 
 
 class Shift(Requantization, tag="shift", frozen=True):
@@ -205,7 +205,7 @@ CATALOGUE: dict[str, SchemeRecord] = {
             "HALF_UP(x * m / 2^e)",
             "HALF_UP",
             "after the rounding",
-            Limits(1, (1 << 8) - 1),
+            Limits(0, (1 << 8) - 1),
             "ITA",
             "Islamoglu et al., ITA (2023)",
         ),
@@ -214,7 +214,7 @@ CATALOGUE: dict[str, SchemeRecord] = {
             "HALF_UP((x * m + z * 2^e) / 2^e)",
             "HALF_UP",
             "before the shift",
-            Limits(1, (1 << 16) - 1),
+            Limits(1, MAX_MULTIPLIER),
             "PULP, Deeploy",
             "Deeploy RequantShift kernels",
         ),

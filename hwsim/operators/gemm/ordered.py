@@ -10,11 +10,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from hwsim.arithmetic.fixedpoint import Counters, bounds, clamp, wrap
-from hwsim.formats import Counter
+from hwsim.arithmetic.fixedpoint import OVERFLOW, Counters, bounds, clamp, wrap
 from hwsim.operators.arguments import Accumulators, Codes
 
-OVERFLOW = int(Counter.OVERFLOW)
 Sums = NDArray[np.int64]
 
 

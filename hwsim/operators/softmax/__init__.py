@@ -4,6 +4,7 @@ from hwsim.operators.softmax.gemmini import gemmini_softmax
 from hwsim.operators.softmax.gemmlowp_int8 import gemmlowp_softmax
 from hwsim.operators.softmax.ibert import ibert_softmax
 from hwsim.operators.softmax.ita import itamax
+from hwsim.operators.softmax.pulp import pulp_softmax
 from hwsim.operators.softmax.table import SoftmaxCodes, softmax
 from hwsim.operators.softmax.table_int16 import softmax_int16
 
@@ -13,6 +14,7 @@ __all__ = [
     "gemmlowp_softmax",
     "ibert_softmax",
     "itamax",
+    "pulp_softmax",
     "softmax",
     "softmax_int16",
 ]

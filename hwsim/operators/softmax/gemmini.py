@@ -5,12 +5,14 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from hwsim.arithmetic.fixedpoint import Counters, Integer, half_even_divide, raise_to_one
+from hwsim.arithmetic.fixedpoint import Counters, clamp, half_even_shift, raise_to_one
+from hwsim.arithmetic.softfloat import divide, multiply
 from hwsim.formats import IntFormat
 from hwsim.operators.arguments import Codes, check_code_format, check_range
 from hwsim.operators.softmax.rows import Mask, check_rows, distances, furthest, shifted_right, store
 
-EXACT_SUM_LIMIT = 1 << 62
+INT32_LIMIT = 1 << 31
+MAX_HALVINGS = 31
 
 
 class Constants(NamedTuple):
@@ -25,12 +27,12 @@ class Constants(NamedTuple):
 def gemmini_softmax(
     scores: Codes, allowed: Mask, *, ln2: int, b: int, c: int, output: IntFormat, counters: Counters
 ) -> Codes:
-    """Softmax with I-BERT's polynomial, halved by a shift, and a division a key, equations (S18) and (S19).
+    """Softmax with I-BERT's polynomial, halved by a shift, and a binary32 factor a row, equations (S18) and (S19).
 
     Parameters
     ----------
     scores : int32, (rows, n)
-        Score codes.
+        Score codes, or accumulators.
     allowed : bool, (rows, n)
         False where a key is masked; a masked key gets 0.
     ln2, b, c : int
@@ -47,42 +49,44 @@ def gemmini_softmax(
     Raises
     ------
     ValueError
-        For other dtypes, shapes, constants or formats, or if the sum of n exponentials * 2^bits could reach 2^62.
+        For other dtypes, shapes, constants or formats, or where the C code would leave int32: a distance times
+        floor(65536 / ln2), an exponential before its shift, or the sum of n of them could reach 2^31, or z 32.
     """
     check_rows(scores, allowed, counters)
     for name, value in (("ln2", ln2), ("b", b), ("c", c)):
-        check_range(name, value, 1, EXACT_SUM_LIMIT - 1)
+        check_range(name, value, 1, INT32_LIMIT - 1)
     check_code_format("output", output, signed=True)
-    total = scores.shape[1] * _exponential_reach(int(furthest(scores, allowed)), int(ln2), int(b), int(c))
-    check_range("the sum of exponentials * 2^bits", total << output.bits, 0, EXACT_SUM_LIMIT - 1)
-    codes = np.zeros_like(scores)
-    _gemmini_softmax(scores, allowed, Constants(int(ln2), int(b), int(c), output.max), codes, counters)
+    check_range("b^2 + c", int(b) ** 2 + int(c), 0, INT32_LIMIT - 1)
+    greatest = int(furthest(scores, allowed))
+    check_range("the greatest distance", greatest, -1, INT32_LIMIT - 1)
+    check_range("the greatest distance * floor(65536 / ln2)", greatest * (65536 // int(ln2)), -65536, INT32_LIMIT - 1)
+    codes, events = np.zeros_like(scores), np.zeros_like(counters)
+    reach = _gemmini_softmax(scores, allowed, Constants(int(ln2), int(b), int(c), output.max), codes, events)
+    check_range("the greatest z", int(reach[0]), 0, MAX_HALVINGS)
+    check_range("the greatest exponential before its shift", int(reach[1]), 0, INT32_LIMIT - 1)
+    check_range("the greatest sum of exponentials", int(reach[2]), 0, INT32_LIMIT - 1)
+    counters += events
     return codes
 
 
-def _exponential_reach(furthest: int, ln2: int, b: int, c: int) -> int:
-    """A bound of (r + b)^2 + c: z is less than d/65536 + 1 below d / ln2, so that r lies that many ln2 below 0."""
-    lowest = min(furthest, ln2 * ((furthest >> 16) + 2))
-    return int(max(b, lowest - b) ** 2 + c)
-
-
 @njit(cache=True)
-def _exponential(distance: Integer, constants: Constants) -> np.int64:
-    """(S18): exp of minus a distance, c + b^2 at 0."""
-    halvings = (distance * (65536 // constants.ln2)) >> 16
-    root = halvings * constants.ln2 - distance + constants.b
-    return shifted_right(root * root + constants.c, halvings)
-
-
-@njit(cache=True)
-def _gemmini_softmax(scores: Codes, allowed: Mask, constants: Constants, codes: Codes, counters: Counters) -> None:
-    """Equations (S18) and (S19), row by row."""
+def _gemmini_softmax(
+    scores: Codes, allowed: Mask, constants: Constants, codes: Codes, counters: Counters
+) -> tuple[np.int64, np.int64, np.int64]:
+    """Equations (S18) and (S19), row by row; the greatest z, exponential before its shift, and sum that were met."""
+    most_halvings, most_wide, most_total = np.int64(0), np.int64(0), np.int64(0)
     for i in range(scores.shape[0]):
         keys, values = distances(scores[i], allowed[i])
         for j in range(keys.size):
-            values[j] = _exponential(values[j], constants)
+            halvings = (values[j] * (65536 // constants.ln2)) >> 16
+            root = halvings * constants.ln2 - values[j] + constants.b
+            wide = root * root + constants.c
+            values[j] = shifted_right(wide, halvings)
+            most_halvings, most_wide = max(most_halvings, halvings), max(most_wide, wide)
         if keys.size:
-            total = raise_to_one(values.sum(), counters)
+            most_total = max(most_total, values.sum())
+            factor, shift = divide(constants.greatest, clamp(raise_to_one(values.sum(), counters), 1, INT32_LIMIT - 1))
             for j in range(keys.size):
-                values[j] = half_even_divide(values[j] * constants.greatest, total)
+                values[j] = half_even_shift(multiply(values[j], factor), shift)
             store(codes[i], keys, values, -constants.greatest, constants.greatest, counters)
+    return most_halvings, most_wide, most_total

@@ -22,6 +22,7 @@ MAX_KEYS = 4095
 MAX_LEFT_SHIFT = 31
 SUM_BITS = 12
 """Bits that an exponential loses before it is summed, and integer bits of the sum."""
+_SUM_FRACTION = 31 - SUM_BITS
 _FURTHEST = 31 << 26
 """31 in Q5.26: exponentials further down are 0."""
 _Q31_ONE = 1 << 31
@@ -36,7 +37,14 @@ class Constants(NamedTuple):
 
 
 def gemmlowp_softmax(
-    scores: Codes, allowed: Mask, *, multiplier: int, left_shift: int, output: IntFormat, counters: Counters
+    scores: Codes,
+    allowed: Mask,
+    *,
+    multiplier: int,
+    left_shift: int,
+    output: IntFormat,
+    counters: Counters,
+    max_exponentials: int | None = None,
 ) -> Codes:
     """Softmax with gemmlowp's exponential and reciprocal, equations (S1) to (S5).
 
@@ -53,6 +61,9 @@ def gemmlowp_softmax(
         Signed, 2 to 16 bits, not narrow; the least code means 0.
     counters : int64, (len(Counter),)
         Saturations are added.
+    max_exponentials : int, optional
+        1 to 4095: a row whose exponentials sum to so many or more is refused. TFLM's and CMSIS-NN's code is undefined
+        from 512 on.
 
     Returns
     -------
@@ -61,7 +72,7 @@ def gemmlowp_softmax(
     Raises
     ------
     ValueError
-        For other dtypes, shapes, constants or formats.
+        For other dtypes, shapes, constants or formats, or a sum of exponentials beyond `max_exponentials`.
     """
     check_rows(scores, allowed, counters)
     check_range("the number of keys in a row", scores.shape[1], 0, MAX_KEYS)
@@ -70,8 +81,14 @@ def gemmlowp_softmax(
     check_code_format("output", output, signed=True)
     if output.narrow:
         raise ValueError(f"output has format {output}; allowed: formats that are not narrow")
-    codes = np.full(scores.shape, output.min, np.int32)
-    _gemmlowp_softmax(scores, allowed, Constants(int(multiplier), int(left_shift), output.bits), codes, counters)
+    codes, events = np.full(scores.shape, output.min, np.int32), np.zeros_like(counters)
+    greatest = _gemmlowp_softmax(
+        scores, allowed, Constants(int(multiplier), int(left_shift), output.bits), codes, events
+    )
+    if max_exponentials is not None:
+        check_range("max_exponentials", max_exponentials, 1, MAX_KEYS)
+        check_range("the sum of exponentials in Q12.19", int(greatest), 0, (int(max_exponentials) << _SUM_FRACTION) - 1)
+    counters += events
     return codes
 
 
@@ -84,8 +101,9 @@ def _exponential(distance: Integer, constants: Constants) -> np.int64:
 
 
 @njit(cache=True)
-def _gemmlowp_softmax(scores: Codes, allowed: Mask, constants: Constants, codes: Codes, counters: Counters) -> None:
-    """Equations (S1) to (S5), row by row."""
+def _gemmlowp_softmax(scores: Codes, allowed: Mask, constants: Constants, codes: Codes, counters: Counters) -> np.int64:
+    """Equations (S1) to (S5), row by row; the greatest sum of a row."""
+    greatest = np.int64(0)
     half = np.int64(1) << (constants.bits - 1)
     for i in range(scores.shape[0]):
         keys, values = distances(scores[i], allowed[i])
@@ -93,6 +111,7 @@ def _gemmlowp_softmax(scores: Codes, allowed: Mask, constants: Constants, codes:
         for j in range(keys.size):
             values[j] = _exponential(values[j], constants)
             total += rounding_divide(values[j], SUM_BITS)
+        greatest = max(greatest, total)
         if keys.size:
             headroom = count_leading_zeros32(total)
             reciprocal = one_over_one_plus((total << headroom) - _Q31_ONE)
@@ -100,3 +119,4 @@ def _gemmlowp_softmax(scores: Codes, allowed: Mask, constants: Constants, codes:
             for j in range(keys.size):
                 values[j] = rounding_divide(doubling_high_multiply(reciprocal, values[j]), shift) - half
             store(codes[i], keys, values, -half, half - 1, counters)
+    return greatest

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from hwsim.arithmetic.fixedpoint import Counters, clamp
+from hwsim.arithmetic.fixedpoint import Counters, clamp, wrap
 from hwsim.arithmetic.gemmlowp import count_leading_zeros32, multiply_by_multiplier
 from hwsim.arithmetic.scaling import Q31_DOUBLE, greatest_input
 from hwsim.operators.arguments import SHIFT_MAX, Codes, check_elements, check_range
@@ -26,6 +26,7 @@ class Constants(NamedTuple):
     reciprocal_table: Codes
     multiplier: int
     shift: int
+    clamped: bool
 
 
 def softmax_int16(
@@ -37,6 +38,7 @@ def softmax_int16(
     multiplier: int,
     shift: int,
     counters: Counters,
+    clamped: bool = True,
 ) -> Codes:
     """Softmax with interpolated exponentials and one interpolated reciprocal a row, equations (S6) to (S9).
 
@@ -52,11 +54,13 @@ def softmax_int16(
         2^30 <= multiplier <= 2^31 - 1, 0 <= shift <= 62: scheme (R2), distances to steps of the table.
     counters : int64, (len(Counter),)
         Saturations are added.
+    clamped : bool
+        False leaves out the last clamp and stores the low 16 bits, as CMSIS-NN does: -32768 for the key of a row of 1.
 
     Returns
     -------
     int32, (rows, n)
-        Codes of [0, 2^15 - 1], scale 2^-15.
+        Codes of [0, 2^15 - 1], scale 2^-15, and -2^15 where a 1 is not clamped.
 
     Raises
     ------
@@ -75,7 +79,7 @@ def softmax_int16(
     limit = int(greatest_input(Q31_DOUBLE, multiplier, shift))
     check_range("the greatest distance of two scores", max(int(furthest(scores, allowed)), 0), 0, limit)
     codes = np.zeros_like(scores)
-    constants = Constants(exp_table, reciprocal_table, int(multiplier), int(shift))
+    constants = Constants(exp_table, reciprocal_table, int(multiplier), int(shift), bool(clamped))
     _softmax_int16(scores, allowed, constants, codes, counters)
     return codes
 
@@ -95,4 +99,8 @@ def _softmax_int16(scores: Codes, allowed: Mask, constants: Constants, codes: Co
             code = clamp(mantissa - _RECIPROCAL_MIDDLE, INT16_MIN, INT16_MAX)
             reciprocal = interpolate(constants.reciprocal_table, code)
             values = (values * reciprocal + (np.int64(1) << (30 - headroom))) >> (31 - headroom)
-            store(codes[i], keys, values, 0, INT16_MAX, counters)
+            if constants.clamped:
+                store(codes[i], keys, values, 0, INT16_MAX, counters)
+            else:
+                for j in range(keys.size):
+                    codes[i, keys[j]] = np.int32(wrap(values[j], 16))
