@@ -253,10 +253,13 @@ RATIOS: dict[type[Operation], Callable[[Any, Program], list[Stage]]] = {
     ops.IBertSoftmax: _multiplier_and_shift,
     ops.ItaMax: _shift,
     ops.GemminiSoftmax: _nothing,
+    ops.PulpSoftmax: _nothing,
+    ops.Int16Softmax: _requantizations,
     ops.LayerNorm: _requantizations,
     ops.IBertLayerNorm: _requantizations,
     ops.PulpLayerNorm: _shift,
     ops.TfliteLayerNorm: _requantizations,
+    ops.GemminiLayerNorm: _requantizations,
     ops.Add: _add,
     ops.RescaledAdd: _requantizations,
 }

@@ -259,10 +259,13 @@ ROUNDINGS: dict[type[Operation], Callable[[Any], str]] = {
     ops.IBertSoftmax: _softmax_page,
     ops.ItaMax: _softmax_page,
     ops.GemminiSoftmax: _softmax_page,
+    ops.PulpSoftmax: _softmax_page,
+    ops.Int16Softmax: _softmax_page,
     ops.LayerNorm: _rounding,
     ops.IBertLayerNorm: _layernorm_page,
     ops.PulpLayerNorm: _layernorm_page,
     ops.TfliteLayerNorm: _layernorm_page,
+    ops.GemminiLayerNorm: _layernorm_page,
     ops.Add: _rounding,
     ops.RescaledAdd: _rounding,
 }

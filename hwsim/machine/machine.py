@@ -30,10 +30,13 @@ STEPS: dict[type[Operation], Callable[[Workspace, Any, Values], None]] = {
     ops.IBertSoftmax: rows.ibert_softmax,
     ops.ItaMax: rows.itamax,
     ops.GemminiSoftmax: rows.gemmini_softmax,
+    ops.PulpSoftmax: rows.pulp_softmax,
+    ops.Int16Softmax: rows.int16_softmax,
     ops.LayerNorm: rows.layernorm,
     ops.IBertLayerNorm: rows.ibert_layernorm,
     ops.PulpLayerNorm: rows.pulp_layernorm,
     ops.TfliteLayerNorm: rows.tflite_layernorm,
+    ops.GemminiLayerNorm: rows.gemmini_layernorm,
     ops.Add: sums.add,
     ops.RescaledAdd: sums.rescaled_add,
 }

@@ -15,13 +15,17 @@ MAX_MULTIPLIER = (1 << 31) - 1
 
 
 class Limits(NamedTuple):
-    """What the hardware encodes: least and greatest multiplier, least and greatest shift, |x| to 2^input_bits."""
+    """What the hardware encodes: least and greatest multiplier, least and greatest shift, |x| to 2^input_bits.
+
+    `product_bits`: signed width of x * m, with the zero point and the half that are added before the shift.
+    """
 
     low: int
     high: int
     least_shift: int = 0
     greatest_shift: int = MAX_SHIFT
     input_bits: int = 63
+    product_bits: int = 64
 
     @property
     def multiplier_bits(self) -> int:
@@ -205,7 +209,7 @@ CATALOGUE: dict[str, SchemeRecord] = {
             "HALF_UP(x * m / 2^e)",
             "HALF_UP",
             "after the rounding",
-            Limits(0, (1 << 8) - 1),
+            Limits(0, (1 << 8) - 1, greatest_shift=34),
             "ITA",
             "Islamoglu et al., ITA (2023)",
         ),
@@ -214,7 +218,7 @@ CATALOGUE: dict[str, SchemeRecord] = {
             "HALF_UP((x * m + z * 2^e) / 2^e)",
             "HALF_UP",
             "before the shift",
-            Limits(1, MAX_MULTIPLIER),
+            Limits(1, MAX_MULTIPLIER, greatest_shift=31, input_bits=31, product_bits=32),
             "PULP, Deeploy",
             "Deeploy RequantShift kernels",
         ),

@@ -3,13 +3,13 @@
 Equations: docs/numerics.md, and docs/operators for the operators of particular accelerators.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from hwsim.formats import Accumulator, Rounding
-from hwsim.program.catalogue import MAX_MULTIPLIER, MAX_SHIFT, AnyRequantization, Dyadic, Q31Double
+from hwsim.formats import Accumulator, IntFormat, Overflow, Rounding
+from hwsim.program.catalogue import MAX_MULTIPLIER, MAX_SHIFT, AnyRequantization, Dyadic, Float32, Q31Double
 
 Multiplier = Annotated[int, Meta(ge=1, le=MAX_MULTIPLIER)]
 ShiftBits = Annotated[int, Meta(ge=0, le=MAX_SHIFT)]
@@ -45,7 +45,7 @@ class MatMul(Struct, tag="matmul", frozen=True, kw_only=True):
 
 
 class ShiftRight(Struct, tag="shift_right", frozen=True, kw_only=True):
-    """Section 3, and any other rounding."""
+    """Section 3, and any other rounding; (R13) into a narrower format, which saturates."""
 
     output: str
     input: str
@@ -147,6 +147,29 @@ class GemminiSoftmax(Struct, tag="gemmini_softmax", frozen=True, kw_only=True):
     c: Positive
 
 
+class PulpSoftmax(Struct, tag="pulp_softmax", frozen=True, kw_only=True):
+    """(S20) to (S22)."""
+
+    output: str
+    input: str
+    mask: str | None = None
+    ln2: Positive
+    b: Positive
+    c: Positive
+
+
+class Int16Softmax(Struct, tag="int16_softmax", frozen=True, kw_only=True):
+    """(S6) to (S9); `clamped` False leaves out the clamp of (S9)."""
+
+    output: str
+    input: str
+    mask: str | None = None
+    exp_table: str
+    reciprocal_table: str
+    requantization: Q31Double
+    clamped: bool = True
+
+
 class LayerNorm(Struct, tag="layernorm", frozen=True, kw_only=True):
     """Section 5."""
 
@@ -183,6 +206,17 @@ class PulpLayerNorm(Struct, tag="pulp_layernorm", frozen=True, kw_only=True):
     gamma: str
     beta: str
     shift: Annotated[int, Meta(ge=0, le=31)]
+    overflow: Literal[Overflow.SATURATE, Overflow.WRAP] | msgspec.UnsetType = msgspec.UNSET
+
+
+class GemminiLayerNorm(Struct, tag="gemmini_layernorm", frozen=True, kw_only=True):
+    """(L15) to (L17)."""
+
+    output: str
+    input: str
+    gamma: str
+    beta: str
+    requantization: Float32
 
 
 class TfliteLayerNorm(Struct, tag="tflite_layernorm", frozen=True, kw_only=True):
@@ -210,7 +244,7 @@ class Add(Struct, tag="add", frozen=True, kw_only=True):
 class RescaledAdd(Struct, tag="rescaled_add", frozen=True, kw_only=True):
     """(R10) of docs/operators/requantization.md: each operand rescaled, then the sum, if it has a requantization.
 
-    All of one scheme, with one multiplier and one shift each.
+    All of one scheme, with one multiplier and one shift each. `operand` is what each rescaled operand saturates to.
     """
 
     output: str
@@ -220,10 +254,11 @@ class RescaledAdd(Struct, tag="rescaled_add", frozen=True, kw_only=True):
     a_requantization: AnyRequantization
     b_requantization: AnyRequantization
     output_requantization: AnyRequantization | None = None
+    operand: IntFormat | msgspec.UnsetType = msgspec.UNSET
 
 
-AnySoftmax = Softmax | GemmlowpSoftmax | IBertSoftmax | ItaMax | GemminiSoftmax
-AnyLayerNorm = LayerNorm | IBertLayerNorm | PulpLayerNorm | TfliteLayerNorm
+AnySoftmax = Softmax | GemmlowpSoftmax | Int16Softmax | IBertSoftmax | ItaMax | GemminiSoftmax | PulpSoftmax
+AnyLayerNorm = LayerNorm | IBertLayerNorm | PulpLayerNorm | TfliteLayerNorm | GemminiLayerNorm
 AnyAdd = Add | RescaledAdd
 Operation = (
     Embed
@@ -241,7 +276,10 @@ Operation = (
 
 WRITTEN = ("numerator", "denominator", "quotient", "output")
 READ = ("ids", "position", "input", "past", "a", "b", "mask")
-CONSTANTS = ("table", "positions", "multiplier", "shift", "b", "bias", "gamma", "beta")
+CONSTANTS = (
+    *("table", "positions", "multiplier", "shift", "b", "bias", "gamma", "beta"),
+    *("exp_table", "reciprocal_table"),
+)
 
 
 def written(operation: Operation) -> list[str]:

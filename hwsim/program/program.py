@@ -18,11 +18,13 @@ from hwsim.formats import IntFormat
 from hwsim.program.catalogue import Requantization
 from hwsim.program.operations import CONSTANTS, READ, Operation, Struct
 from hwsim.program.packing import pack, packed_bytes
-from hwsim.program.targets import DEFAULT_TARGET
+from hwsim.program.targets import DEFAULT_TARGET, LimitName
 
 FILE_VERSION = 1
-ARITHMETIC = "hwsim-2"
+ARITHMETIC = "hwsim-3"
 """The arithmetic of docs/numerics.md and docs/operators that an operation list is written for."""
+EARLIER = {"hwsim-2": ("gemmini_softmax",)}
+"""Earlier arithmetics, and the tags of the operations that meant other integers in them; the rest are unchanged."""
 ANEW = "`hwsim quantize --out FILE` makes a program anew, from the model and the scheme that it came from"
 """What to do with a program of another version."""
 
@@ -90,6 +92,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     eos_id: int
     max_positions: int
     logit_scale: float
+    beyond: list[LimitName] | msgspec.UnsetType = msgspec.UNSET
+    """Limits of the target that the program may break; it is not native then."""
     origin: str = ""
     """For the reader: what the lowering side wants to know again. The machine does not look at it."""
     dimensions: list[Dimension]

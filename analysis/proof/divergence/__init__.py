@@ -32,10 +32,13 @@ STAGES: dict[type[Operation], Callable[[Any, Element], Stage | None]] = {
     ops.IBertSoftmax: softmaxes.ibert,
     ops.ItaMax: softmaxes.itamax,
     ops.GemminiSoftmax: softmaxes.gemmini,
+    ops.PulpSoftmax: softmaxes.pulp,
+    ops.Int16Softmax: softmaxes.int16,
     ops.LayerNorm: layernorms.fullyqt,
     ops.IBertLayerNorm: layernorms.ibert,
     ops.PulpLayerNorm: layernorms.pulp,
     ops.TfliteLayerNorm: layernorms.tflite,
+    ops.GemminiLayerNorm: layernorms.gemmini,
     ops.Add: elementwise.add,
     ops.RescaledAdd: elementwise.rescaled_add,
 }

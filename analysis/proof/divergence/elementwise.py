@@ -4,6 +4,7 @@ from fractions import Fraction
 
 from analysis.proof.divergence.element import Element
 from analysis.proof.divergence.stage import Stage
+from hwsim.formats import IntFormat
 from hwsim.program.operations import Add, Embed, Requantize, RescaledAdd, ShiftRight
 
 
@@ -37,7 +38,11 @@ def rescaled_add(operation: RescaledAdd, at: Element) -> Stage:
     total, exact = 0, []
     for name, scheme in ((operation.a, operation.a_requantization), (operation.b, operation.b_requantization)):
         operand = at.scaled(at.centred(name) << operation.left_shift, scheme)._replace(zero_point=0)
-        total += operand.unclamped
+        if isinstance(operation.operand, IntFormat):
+            operand = operand._replace(format=operation.operand)
+            total += operand.code
+        else:
+            total += operand.unclamped
         exact.append(operand.integer * at.ratio(scheme))
     to = operation.output_requantization
     if to is None:

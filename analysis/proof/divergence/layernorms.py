@@ -5,7 +5,8 @@ from math import isqrt
 from analysis.proof.divergence.element import Element
 from analysis.proof.divergence.stage import Stage, half_away, half_even, half_up, toward_zero
 from hwsim.arithmetic.gemmlowp import inverse_sqrt
-from hwsim.program.operations import IBertLayerNorm, LayerNorm, PulpLayerNorm, TfliteLayerNorm
+from hwsim.formats import Overflow
+from hwsim.program.operations import GemminiLayerNorm, IBertLayerNorm, LayerNorm, PulpLayerNorm, TfliteLayerNorm
 
 
 def fullyqt(operation: LayerNorm, at: Element) -> Stage:
@@ -49,7 +50,22 @@ def pulp(operation: PulpLayerNorm, at: Element) -> Stage:
 
     y, sigma = at.shared(row)
     quotient = toward_zero(y[at.index[-1]] * at.parameter(operation.gamma), sigma)
-    return at.stage(quotient + at.parameter(operation.beta), 1, operation.shift, "floor")
+    stage = at.stage(quotient + at.parameter(operation.beta), 1, operation.shift, "floor")
+    return stage._replace(wraps=operation.overflow is Overflow.WRAP)
+
+
+def gemmini(operation: GemminiLayerNorm, at: Element) -> Stage:
+    """(L15) to (L17)."""
+
+    def row() -> tuple[list[int], int]:
+        x = at.centred_row(operation.input)
+        mean = toward_zero(sum(x), len(x))
+        y = [code - mean for code in x]
+        return y, max(1, isqrt(sum(deviation**2 for deviation in y) // len(y)))
+
+    y, sigma = at.shared(row)
+    unit = min(max(half_even(y[at.index[-1]], sigma), -128), 127)
+    return at.scaled(unit * at.parameter(operation.gamma) + at.parameter(operation.beta), operation.requantization)
 
 
 def tflite(operation: TfliteLayerNorm, at: Element) -> Stage:

@@ -1,9 +1,11 @@
 """The last rounding of every softmax: docs/numerics.md, section 4, and docs/operators/softmax.md."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
 
 from analysis.proof.divergence.element import Element
-from analysis.proof.divergence.stage import Stage, half_even
+from analysis.proof.divergence.stage import Stage, binary32, half_even
 from hwsim.arithmetic.gemmlowp import (
     count_leading_zeros32,
     doubling_high_multiply,
@@ -11,7 +13,16 @@ from hwsim.arithmetic.gemmlowp import (
     one_over_one_plus,
     rounding_divide,
 )
-from hwsim.program.operations import AnySoftmax, GemminiSoftmax, GemmlowpSoftmax, IBertSoftmax, ItaMax, Softmax
+from hwsim.program.operations import (
+    AnySoftmax,
+    GemminiSoftmax,
+    GemmlowpSoftmax,
+    IBertSoftmax,
+    Int16Softmax,
+    ItaMax,
+    PulpSoftmax,
+    Softmax,
+)
 
 INT16_CODES = (1 << 16) - 1
 
@@ -120,6 +131,26 @@ def gemmini(operation: GemminiSoftmax, at: Element) -> Stage | None:
         z = (d * (65536 // operation.ln2)) >> 16
         return ((-d + z * operation.ln2 + operation.b) ** 2 + operation.c) >> z
 
+    bits = at.program.tensors[at.site].format.bits
+
+    def row() -> tuple[list[int | None], int, int]:
+        powers = [None if d is None else power(d) for d in distances(operation, at).of]
+        n, d = binary32(max(1, sum(p for p in powers if p is not None)), 1)
+        n, d = binary32(((1 << (bits - 1)) - 1) * d, n)
+        return powers, n, d.bit_length() - 1
+
+    powers, factor, shift = at.shared(row)
+    mine = powers[at.index[-1]]
+    return None if mine is None else at.stage(mine, factor, shift, "float32")
+
+
+def pulp(operation: PulpSoftmax, at: Element) -> Stage | None:
+    """(S20) to (S22)."""
+
+    def power(d: int) -> int:
+        z = min(d // operation.ln2, 31)
+        return ((z * operation.ln2 - d + operation.b) ** 2 + operation.c) >> z
+
     def row() -> tuple[list[int | None], int]:
         powers = [None if d is None else power(d) for d in distances(operation, at).of]
         return powers, max(1, sum(p for p in powers if p is not None))
@@ -127,4 +158,34 @@ def gemmini(operation: GemminiSoftmax, at: Element) -> Stage | None:
     powers, total = at.shared(row)
     mine = powers[at.index[-1]]
     bits = at.program.tensors[at.site].format.bits
-    return None if mine is None else at.stage(mine, (1 << (bits - 1)) - 1, 0, "half_even", divisor=total)
+    return None if mine is None else at.stage(mine, (1 << bits) - 1, 0, "floor", divisor=total)
+
+
+def int16(operation: Int16Softmax, at: Element) -> Stage | None:
+    """(S6) to (S9)."""
+    tables = [at.program.constants[name] for name in (operation.exp_table, operation.reciprocal_table)]
+
+    def lookup(table: NDArray[Any], value: int) -> int:
+        i, o = 256 + (value >> 7), value & 127
+        left, right = int(table[i]), int(table[i + 1])
+        return left + (((right - left) * o + 64) >> 7)
+
+    def held(value: int) -> int:
+        return min(max(value, -(1 << 15)), (1 << 15) - 1)
+
+    def power(d: int) -> int:
+        step = at.scaled(-d, operation.requantization)._replace(zero_point=0).unclamped
+        return lookup(tables[0], held(step + (1 << 15) - 1))
+
+    def row() -> tuple[list[int | None], int, int]:
+        powers = [None if d is None else power(d) for d in distances(operation, at).of]
+        total = sum(p for p in powers if p is not None)
+        zeros = int(count_leading_zeros32(total))
+        middle = (((total << (zeros - 1)) + (1 << 13)) >> 14) - 98304 if total else 0
+        return powers, zeros, lookup(tables[1], held(middle))
+
+    powers, zeros, reciprocal = at.shared(row)
+    mine = powers[at.index[-1]]
+    if mine is None:
+        return None
+    return at.stage(mine * reciprocal, 1, 31 - zeros, "half_up")._replace(lowest=0, wraps=not operation.clamped)

@@ -99,6 +99,8 @@ class Stage(NamedTuple):
         1 for a denominator, which is raised to it.
     terms
         Of a sum of rescaled operands, what they are exactly, at the scale of the code.
+    wraps
+        Whether a code beyond the format keeps its low bits in place of the clamp.
     """
 
     integer: int
@@ -110,6 +112,7 @@ class Stage(NamedTuple):
     divisor: int = 1
     lowest: int | None = None
     terms: tuple[Fraction, ...] = ()
+    wraps: bool = False
 
     @property
     def quotient(self) -> Quotient:
@@ -157,7 +160,9 @@ class Stage(NamedTuple):
         return ROUNDINGS[rule](n, d) + z
 
     def fit(self, value: int) -> int:
-        """Clamped to the format, and raised."""
+        """Clamped to the format, and raised; or wrapped into it."""
+        if self.wraps:
+            return wrapped(value, self.format.bits, signed=self.format.signed)
         clamped = min(max(value, self.format.min), self.format.max)
         return clamped if self.lowest is None else max(clamped, self.lowest)
 

@@ -147,10 +147,13 @@ CAUSES: dict[type[Operation], Callable[[Any, Differing], Found]] = {
     ops.IBertSoftmax: _rounding,
     ops.ItaMax: _rounding,
     ops.GemminiSoftmax: _rounding,
+    ops.PulpSoftmax: _rounding,
+    ops.Int16Softmax: _rounding,
     ops.LayerNorm: _rounding,
     ops.IBertLayerNorm: _rounding,
     ops.PulpLayerNorm: _rounding,
     ops.TfliteLayerNorm: _rounding,
+    ops.GemminiLayerNorm: _rounding,
     ops.Add: _rounding,
     ops.RescaledAdd: _rounding,
 }

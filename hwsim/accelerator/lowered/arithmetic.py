@@ -19,6 +19,7 @@ from hwsim.accelerator.layers import Term
 from hwsim.accelerator.lowered import rows
 from hwsim.accelerator.lowered.residence import Call
 from hwsim.accelerator.lowered.terms import finish, multiplier_width, rescale
+from hwsim.formats import IntFormat
 from hwsim.program import operations as ops
 from hwsim.program.operations import (
     Add,
@@ -108,6 +109,8 @@ def _rescaled_add(op: RescaledAdd, call: Call) -> Iterator[Term]:
         if call.zero_point(name):
             yield Term(Component.ZERO_POINT_ADD, call.bits(name), 0, count)
         yield from scale_terms(count, call.bits(name) + op.left_shift, multiplier_width(scheme, call))
+        if isinstance(op.operand, IntFormat):
+            yield Term(Component.CLAMP, op.operand.bits, 0, count)
     yield Term(Component.VECTOR_ADD, SUM_BITS, 0, count)
     if op.output_requantization is None:
         yield from finish(SUM_BITS, op.output, count, call)
@@ -116,8 +119,11 @@ def _rescaled_add(op: RescaledAdd, call: Call) -> Iterator[Term]:
 
 
 def _shift_right(op: ShiftRight, call: Call) -> Iterator[Term]:
-    """Equation (3)."""
-    return iter(shift_terms(_elements(op.output, call), call.bits(op.output)))
+    """Equation (3), and (R13)'s clamp into a narrower format."""
+    count, bits, narrowed = _elements(op.output, call), call.bits(op.input), call.bits(op.output)
+    yield from shift_terms(count, bits)
+    if narrowed < bits:
+        yield Term(Component.CLAMP, narrowed, 0, count)
 
 
 def _relu(op: Relu, call: Call) -> Iterator[Term]:
@@ -143,10 +149,13 @@ TERMS: dict[type[Operation], Callable[[Any, Call], Iterator[Term]]] = {
     ops.IBertSoftmax: rows.ibert_softmax,
     ops.ItaMax: rows.itamax,
     ops.GemminiSoftmax: rows.gemmini_softmax,
+    ops.PulpSoftmax: rows.pulp_softmax,
+    ops.Int16Softmax: rows.int16_softmax,
     ops.LayerNorm: rows.fullyqt_layernorm,
     ops.IBertLayerNorm: rows.ibert_layernorm,
     ops.PulpLayerNorm: rows.pulp_layernorm,
     ops.TfliteLayerNorm: rows.tflite_layernorm,
+    ops.GemminiLayerNorm: rows.gemmini_layernorm,
     ops.Add: _add,
     ops.RescaledAdd: _rescaled_add,
 }

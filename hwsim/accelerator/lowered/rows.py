@@ -21,13 +21,16 @@ from hwsim.accelerator.lowered.terms import finish, multiplier_width, rescale
 from hwsim.program.operations import (
     AnyLayerNorm,
     AnySoftmax,
+    GemminiLayerNorm,
     GemminiSoftmax,
     GemmlowpSoftmax,
     IBertLayerNorm,
     IBertSoftmax,
+    Int16Softmax,
     ItaMax,
     LayerNorm,
     PulpLayerNorm,
+    PulpSoftmax,
     Softmax,
     TfliteLayerNorm,
 )
@@ -38,6 +41,11 @@ EXP_POLYNOMIAL, EXP_BARREL = 5, 7
 """Multiplications of exp_q: x^2, x^3, x^4, 1/3, exp(-1/8); and one for each bit of the remainder."""
 NEWTON_STEPS, INVERSE_ROOT_STEPS = 3, 5
 IBERT_EXP_BITS, IBERT_SUM_BITS = 62, 32
+BINARY32_BITS = 24
+"""Multiplier of a binary32: its mantissa."""
+TABLE_BITS = 16
+UNIT_BITS = 8
+"""Of a code in whole standard deviations."""
 
 
 def _size(op: AnySoftmax | AnyLayerNorm, call: Call) -> tuple[int, int]:
@@ -96,14 +104,50 @@ def itamax(op: ItaMax, call: Call) -> Iterator[Term]:
 
 def gemmini_softmax(op: GemminiSoftmax, call: Call) -> Iterator[Term]:
     """(S18) and (S19)."""
-    _, count = _size(op, call)
+    rows, count = _size(op, call)
     yield from _distance(op, count, call)
     yield Term(Component.VECTOR_MULTIPLY, SUM_BITS, SUM_BITS, 3 * count)  # (S18) z, z*ln2, square
     yield Term(Component.VECTOR_ADD, SUM_BITS, 0, 3 * count)  # (S18)
     yield Term(Component.REQUANTIZE_SHIFT, SUM_BITS, 0, count)  # (S18)
     yield Term(Component.VECTOR_ADD, SUM_BITS, 0, count)  # (S19) sum
-    yield Term(Component.VECTOR_MULTIPLY, SUM_BITS, call.bits(op.output), count)  # (S19)
-    yield Term(Component.DIVIDE, SUM_BITS, 0, count)  # (S19)
+    yield Term(Component.DIVIDE, SUM_BITS, 0, rows)  # (S19) F
+    yield from rescale(SUM_BITS, op.output, count, call, BINARY32_BITS)  # (S19)
+
+
+def pulp_softmax(op: PulpSoftmax, call: Call) -> Iterator[Term]:
+    """(S20) to (S22)."""
+    _, count = _size(op, call)
+    yield from _distance(op, count, call)
+    yield Term(Component.DIVIDE, SUM_BITS, 0, count)  # (S20) z
+    yield Term(Component.VECTOR_MULTIPLY, SUM_BITS, SUM_BITS, 2 * count)  # (S20) z*ln2, square
+    yield Term(Component.VECTOR_ADD, SUM_BITS, 0, 3 * count)  # (S20)
+    yield Term(Component.REQUANTIZE_SHIFT, SUM_BITS, 0, count)  # (S20)
+    yield Term(Component.VECTOR_ADD, SUM_BITS, 0, count)  # (S21)
+    yield Term(Component.VECTOR_MULTIPLY, SUM_BITS, call.bits(op.output), count)  # (S22)
+    yield Term(Component.DIVIDE, SUM_BITS, 0, count)  # (S22)
+    yield from finish(SUM_BITS, op.output, count, call)
+
+
+def _interpolation(count: int) -> Iterator[Term]:
+    """lookup(T, v): two entries, their difference times an offset, a rounded shift, a sum."""
+    yield Term(Component.TABLE_READ, TABLE_BITS, 0, 2 * count)
+    yield Term(Component.VECTOR_MULTIPLY, TABLE_BITS, TABLE_BITS, count)
+    yield Term(Component.VECTOR_ADD, SUM_BITS, 0, 2 * count)
+    yield from shift_terms(count, SUM_BITS)
+
+
+def int16_softmax(op: Int16Softmax, call: Call) -> Iterator[Term]:
+    """(S6) to (S9)."""
+    rows, count = _size(op, call)
+    yield from _distance(op, count, call)
+    width = multiplier_width(op.requantization, call)
+    yield from rescale(call.bits(op.input), op.output, count, call, width)  # (S6) t
+    yield from _interpolation(count)  # (S6) E
+    yield Term(Component.VECTOR_ADD, SUM_BITS, 0, count)  # (S7) sum
+    yield from shift_terms(rows, SUM_BITS)  # (S7) v
+    yield from _interpolation(rows)  # (S8)
+    yield Term(Component.VECTOR_MULTIPLY, TABLE_BITS, TABLE_BITS, count)  # (S9)
+    yield from shift_terms(count, SUM_BITS)  # (S9)
     yield from finish(SUM_BITS, op.output, count, call)
 
 
@@ -138,6 +182,19 @@ def pulp_layernorm(op: PulpLayerNorm, call: Call) -> Iterator[Term]:
     yield Term(Component.BIAS_ADD, call.bits(op.beta), 0, count)  # (L8)
     yield Term(Component.REQUANTIZE_SHIFT, SUM_BITS, 0, count)  # (L8)
     yield from finish(SUM_BITS, op.output, count, call)
+
+
+def gemmini_layernorm(op: GemminiLayerNorm, call: Call) -> Iterator[Term]:
+    """(L15) to (L17)."""
+    rows, count = _size(op, call)
+    yield from _moments(op, count, rows, call)  # (L15)
+    yield Term(Component.DIVIDE, SUM_BITS, 0, rows)  # (L15) variance
+    yield Term(Component.SQUARE_ROOT, SUM_BITS, 0, rows)  # (L15)
+    yield Term(Component.DIVIDE, SUM_BITS, 0, count)  # (L16)
+    yield Term(Component.CLAMP, UNIT_BITS, 0, count)  # (L16)
+    yield Term(Component.VECTOR_MULTIPLY, UNIT_BITS, call.bits(op.gamma), count)  # (L17)
+    yield Term(Component.BIAS_ADD, call.bits(op.beta), 0, count)  # (L17)
+    yield from rescale(SUM_BITS, op.output, count, call, BINARY32_BITS)  # (L17)
 
 
 def tflite_layernorm(op: TfliteLayerNorm, call: Call) -> Iterator[Term]:

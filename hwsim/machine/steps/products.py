@@ -67,7 +67,8 @@ def matmul(w: Workspace, op: MatMul, values: Values) -> None:
 
 
 def shift_right(w: Workspace, op: ShiftRight, values: Values) -> None:
-    values[op.output] = requantizing.shift_right(values[op.input], op.shift, w.events(op.output), op.rounding)
+    output = None if w.format(op.output) == w.format(op.input) else w.format(op.output)
+    values[op.output] = requantizing.shift_right(values[op.input], op.shift, w.events(op.output), op.rounding, output)
 
 
 def relu(w: Workspace, op: Relu, values: Values) -> None:

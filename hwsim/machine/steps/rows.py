@@ -8,6 +8,7 @@ import numpy as np
 from msgspec.structs import asdict
 from numpy.typing import NDArray
 
+from hwsim.formats import Overflow
 from hwsim.machine.steps.workspace import Values, Workspace
 from hwsim.operators import layernorm as norms
 from hwsim.operators import softmax as softmaxes
@@ -15,7 +16,9 @@ from hwsim.operators.arguments import Codes
 from hwsim.program.operations import (
     AnyLayerNorm,
     AnySoftmax,
+    GemminiLayerNorm,
     IBertLayerNorm,
+    Int16Softmax,
     LayerNorm,
     PulpLayerNorm,
     Softmax,
@@ -73,6 +76,21 @@ gemmlowp_softmax = _probabilities(softmaxes.gemmlowp_softmax)
 ibert_softmax = _probabilities(softmaxes.ibert_softmax)
 itamax = _probabilities(softmaxes.itamax)
 gemmini_softmax = _probabilities(softmaxes.gemmini_softmax)
+pulp_softmax = _probabilities(softmaxes.pulp_softmax)
+
+
+def int16_softmax(w: Workspace, op: Int16Softmax, values: Values) -> None:
+    multiplier, shift = w.single(op.requantization)
+    codes = softmaxes.softmax_int16(
+        *_rows(op, values),
+        w.table(op.exp_table),
+        w.table(op.reciprocal_table),
+        multiplier=multiplier,
+        shift=shift,
+        counters=w.events(op.output),
+        clamped=op.clamped,
+    )
+    values[op.output] = codes.reshape(values[op.input].shape)
 
 
 def _parameters(w: Workspace, op: AnyLayerNorm) -> tuple[Codes, NDArray[np.int64]]:
@@ -117,6 +135,21 @@ def pulp_layernorm(w: Workspace, op: PulpLayerNorm, values: Values) -> None:
         *_parameters(w, op),
         zero=w.zero(op.input),
         shift=op.shift,
+        zero_point=w.zero(op.output),
+        output=w.format(op.output),
+        counters=w.events(op.output),
+        overflow=op.overflow if isinstance(op.overflow, Overflow) else Overflow.SATURATE,
+    )
+
+
+def gemmini_layernorm(w: Workspace, op: GemminiLayerNorm, values: Values) -> None:
+    multiplier, shift = w.single(op.requantization)
+    values[op.output] = norms.gemmini_layernorm(
+        values[op.input],
+        *_parameters(w, op),
+        zero=w.zero(op.input),
+        multiplier=multiplier,
+        shift=shift,
         zero_point=w.zero(op.output),
         output=w.format(op.output),
         counters=w.events(op.output),

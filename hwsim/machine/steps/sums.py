@@ -1,5 +1,6 @@
 """Residual sums."""
 
+from hwsim.formats import IntFormat
 from hwsim.machine.steps.workspace import Values, Workspace
 from hwsim.operators import residual
 from hwsim.program.operations import Add, RescaledAdd
@@ -40,4 +41,5 @@ def rescaled_add(w: Workspace, op: RescaledAdd, values: Values) -> None:
         zero_point=w.zero(op.output),
         output=w.format(op.output),
         counters=w.events(op.output),
+        operand=op.operand if isinstance(op.operand, IntFormat) else None,
     )

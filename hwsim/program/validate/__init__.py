@@ -9,11 +9,12 @@ from typing import Any
 
 from hwsim.program import operations as ops
 from hwsim.program.operations import Operation, written
-from hwsim.program.program import ANEW, ARITHMETIC, ConstantInfo, Dimension, Function, Program, TensorInfo
+from hwsim.program.program import ANEW, ARITHMETIC, EARLIER, ConstantInfo, Dimension, Function, Program, TensorInfo
 from hwsim.program.proofs import Interval
 from hwsim.program.targets import target
 from hwsim.program.validate import products, rows, sums
 from hwsim.program.validate.checker import Checker
+from hwsim.program.validate.limits import check_limits
 
 CHECKS: dict[type[Operation], Callable[[Checker, Any], None]] = {
     ops.Embed: products.embed,
@@ -29,10 +30,13 @@ CHECKS: dict[type[Operation], Callable[[Checker, Any], None]] = {
     ops.IBertSoftmax: rows.ibert_softmax,
     ops.ItaMax: rows.itamax,
     ops.GemminiSoftmax: rows.gemmini_softmax,
+    ops.PulpSoftmax: rows.pulp_softmax,
+    ops.Int16Softmax: rows.int16_softmax,
     ops.LayerNorm: rows.layernorm,
     ops.IBertLayerNorm: rows.ibert_layernorm,
     ops.PulpLayerNorm: rows.pulp_layernorm,
     ops.TfliteLayerNorm: rows.tflite_layernorm,
+    ops.GemminiLayerNorm: rows.gemmini_layernorm,
     ops.Add: sums.add,
     ops.RescaledAdd: sums.rescaled_add,
 }
@@ -47,8 +51,7 @@ def validate(program: Program) -> dict[str, Interval]:
         Names the function, the operation's output and what is wrong.
     """
     manifest = program.manifest
-    if manifest.arithmetic != ARITHMETIC:
-        raise ValueError(f"arithmetic {manifest.arithmetic!r}; this hwsim knows {ARITHMETIC!r}; {ANEW}")
+    _check_arithmetic(program)
     target(manifest.target)
     for kind, names in (
         ("tensor", [t.name for t in manifest.tensors] + [c.name for c in manifest.constants]),
@@ -69,7 +72,22 @@ def validate(program: Program) -> dict[str, Interval]:
         run.function(function)
     for state in manifest.states:
         run.state(state.function, state.past, state.present)
+    check_limits(run.checker)
     return run.checker.reach
+
+
+def _check_arithmetic(program: Program) -> None:
+    """Refuse an arithmetic that is unknown, or an earlier one if an operation meant something else in it."""
+    given = program.manifest.arithmetic
+    if given == ARITHMETIC:
+        return
+    if given not in EARLIER:
+        raise ValueError(f"arithmetic {given!r}; this hwsim knows {ARITHMETIC!r}; {ANEW}")
+    for _, operation in program.operations():
+        if (tag := operation.__struct_config__.tag) in EARLIER[given]:
+            raise ValueError(
+                f"{operation.output}: {tag} was another in arithmetic {given!r} than in {ARITHMETIC!r}; {ANEW}"
+            )
 
 
 class _Validation:

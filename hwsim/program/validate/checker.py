@@ -91,8 +91,11 @@ class Checker:
             raise ValueError(f"{name} is not an accumulator of this function")
         return self.reach[name]
 
-    def requantization(self, scheme: Requantization, channels: str | int, magnitude: int) -> None:
-        """Check the constants of a requantization, and that no |x| to `magnitude` leaves what its arithmetic holds."""
+    def requantization(self, scheme: Requantization, channels: str | int, magnitude: int, zero_point: int = 0) -> None:
+        """Check the constants of a requantization, and that no |x| to `magnitude` leaves what its arithmetic holds.
+
+        A zero point is part of the product where the scheme adds it before the shift.
+        """
         limits = scheme.record().limits
         multipliers = self.values(scheme.multiplier, channels, limits.low, limits.high)
         shifts = self.values(scheme.shift, channels, limits.least_shift, limits.greatest_shift)
@@ -104,9 +107,13 @@ class Checker:
             shifted = magnitude << max(31 - int(shifts.min()), 0)
             if shifted >= 1 << 31:
                 raise ValueError(f"x * 2^(31 - shift) reaches {shifted}, at or above 2^31")
-        worst = max(magnitude * m + (1 << e >> 1) for m, e in np.broadcast(multipliers, shifts))
-        if worst >= 1 << 63:
-            raise ValueError(f"|x| * multiplier + rounding reaches {worst}, at or above 2^63")
+        before = abs(zero_point) if scheme.record().zero_point == "before the shift" else 0
+        worst = max(magnitude * m + (before << e) + (1 << e >> 1) for m, e in np.broadcast(multipliers, shifts))
+        if worst >= 1 << limits.product_bits - 1:
+            raise ValueError(
+                f"|x| * multiplier + rounding reaches {worst}, at or above 2^{limits.product_bits - 1}: "
+                f"{scheme.record().name} has products of {limits.product_bits} bits"
+            )
 
     def values(self, field: int | str, channels: str | int, lowest: int, highest: int) -> NDArray[Any]:
         """A number, or the constant of that name with one for each channel; within its limits."""

@@ -56,8 +56,11 @@ def _weight(c: Checker, op: MatMul, columns: str | int, terms: str | int) -> Non
 def shift_right(c: Checker, op: ShiftRight) -> None:
     reach, half = c.wide(op.input), 1 << op.shift >> 1
     c.same_dims(op.input, op.output)
-    c.same_codes(op.input, op.output)
-    c.reach[op.output] = Interval((reach.low - half) >> op.shift, (reach.high + half) >> op.shift)
+    given, made = c.info(op.input), c.info(op.output)
+    if made.zero_point or not made.format.signed or made.format.bits > given.format.bits:
+        raise ValueError(f"{op.output} is {made.format} of {given.format}; needed: signed, zero point 0, no wider")
+    low, high = (reach.low - half) >> op.shift, (reach.high + half) >> op.shift
+    c.reach[op.output] = Interval(max(low, made.format.min), min(high, made.format.max))
 
 
 def relu(c: Checker, op: Relu) -> None:
@@ -74,7 +77,8 @@ def requantize(c: Checker, op: Requantize) -> None:
         raise ValueError(f"output format {output}; codes have 2 to {CODE_BITS} bits, logits are int32")
     low, high = c.wide(op.input)
     doubling = op.requantization.scaling in (Scaling.Q31_DOUBLE, Scaling.Q31_DOUBLE_HALF_UP)
-    c.requantization(op.requantization, dims[-1], max(high, -low - int(doubling)))  # these take -2^31, not 2^31
+    magnitude = max(high, -low - int(doubling))  # these take -2^31, not 2^31
+    c.requantization(op.requantization, dims[-1], magnitude, c.info(op.output).zero_point)
 
 
 def split_heads(c: Checker, op: SplitHeads) -> None:

@@ -9,19 +9,27 @@ from hwsim.program.catalogue import Dyadic
 from hwsim.program.operations import (
     AnyLayerNorm,
     AnySoftmax,
+    GemminiLayerNorm,
     GemminiSoftmax,
     GemmlowpSoftmax,
     IBertLayerNorm,
     IBertSoftmax,
+    Int16Softmax,
     ItaMax,
     LayerNorm,
     PulpLayerNorm,
+    PulpSoftmax,
     Softmax,
     TfliteLayerNorm,
 )
-from hwsim.program.validate.checker import PRODUCT_LIMIT, Checker, Dims, single
+from hwsim.program.validate.checker import CODE_BITS, PRODUCT_LIMIT, Checker, Dims, single
 
 TABLE_BITS = 12
+INTERPOLATED_ENTRIES = 513
+GAMMA_BITS = 32
+"""Of the PULP LayerNorm's weights; the others take codes."""
+MAX_HALVINGS = 31
+INT32_END, UINT32_END = 1 << 31, 1 << 32
 VARIANCE_LIMIT = 1 << 52
 GEMMLOWP_KEYS = 4095
 TFLITE_UNIT = 1024
@@ -94,11 +102,53 @@ def itamax(c: Checker, op: ItaMax) -> None:
 
 
 def gemmini_softmax(c: Checker, op: GemminiSoftmax) -> None:
+    scores, _, keys = _probabilities(c, op, signed=True)
+    _zero_point_0(c, op.output)
+    furthest, factor = scores.max - scores.min, 65536 // op.ln2
+    if furthest * factor >= INT32_END or furthest * factor >> 16 > MAX_HALVINGS:
+        raise ValueError(f"ln2 {op.ln2}: a distance of {furthest} takes {furthest * factor >> 16} halvings; at most 31")
+    # z is less than d/65536 + 1 below d / ln2, so that r lies at most that many ln2 below 0
+    _exponentials(op, min(furthest, op.ln2 * ((furthest >> 16) + 2)), keys, INT32_END)
+
+
+def pulp_softmax(c: Checker, op: PulpSoftmax) -> None:
+    scores, output, keys = _probabilities(c, op, signed=False, bits=8)
+    _zero_point_0(c, op.output)
+    furthest = scores.max - scores.min
+    beyond = max(furthest - MAX_HALVINGS * op.ln2, 0)  # z stops at 31 halvings
+    _exponentials(op, min(furthest, max(op.ln2, beyond)), keys, UINT32_END)
+    if (op.b * op.b + op.c) * output.max >= UINT32_END:
+        raise ValueError(f"b {op.b}, c {op.c}: {output.max} times an exponential reaches 2^32")
+
+
+def _exponentials(op: GemminiSoftmax | PulpSoftmax, lowest: int, keys: int, sum_end: int) -> None:
+    """(r + b)^2 + c in 32 bits for r from -lowest to 0, and the sum of so many exponentials, each at most the first."""
+    if max(op.b, lowest - op.b) ** 2 + op.c >= INT32_END:
+        raise ValueError(f"b {op.b}, c {op.c}: (r + b)^2 + c reaches 2^31")
+    most = max(op.b, lowest - op.b) ** 2 + op.c
+    if keys * most >= sum_end:
+        raise ValueError(f"b {op.b}, c {op.c}: exponentials of {keys} keys sum to {keys * most}, at or above {sum_end}")
+
+
+def int16_softmax(c: Checker, op: Int16Softmax) -> None:
     scores, output, keys = _probabilities(c, op, signed=True)
     _zero_point_0(c, op.output)
-    reach = scores.max - scores.min + 2 * op.ln2 + op.b
-    if keys * (reach * reach + op.c) << output.bits >= PRODUCT_LIMIT:
-        raise ValueError(f"b {op.b}, c {op.c}: sums over {keys} keys reach beyond 62 bits")
+    if output.bits != 16 or not scores.signed:
+        raise ValueError(f"scores {scores}, output {output}; the operator has signed scores and int16 outputs")
+    for name, least in ((op.exp_table, 0), (op.reciprocal_table, -(1 << 15))):
+        c.constant(name, (INTERPOLATED_ENTRIES,))
+        table = c.program.constants[name]
+        if table.min() < least or table.max() >= 1 << 15:
+            raise ValueError(f"table {name} leaves {least}..{(1 << 15) - 1}")
+    table = c.program.constants[op.exp_table].astype(np.int64)
+    nearest = int(table[-2] + (((table[-1] - table[-2]) * 127 + 64) >> 7))
+    if nearest < 1 << 14 or keys * int(table.max()) >= INT32_END:
+        raise ValueError(
+            f"table {op.exp_table}: the greatest score has {nearest}, and {keys} keys reach 2^31; "
+            "needed: at least 2^14, and below"
+        )
+    c.requantization(op.requantization, 1, scores.max - scores.min)
+    single(op.requantization)
 
 
 def _quotient(c: Checker, dyadic: Dyadic, numerator: int, denominator: int) -> None:
@@ -129,13 +179,15 @@ def layernorm(c: Checker, op: LayerNorm) -> None:
     c.requantization(op.output_requantization, 1, reach)
 
 
-def _normalised(c: Checker, op: AnyLayerNorm) -> tuple[int, int, int, int]:
+def _normalised(c: Checker, op: AnyLayerNorm, gamma_bits: int = 16) -> tuple[int, int, int, int]:
     """Length of a row, the greatest difference of two codes, |gamma| and |beta|, after the checks that all share."""
     dims = c.same_dims(op.input, op.output)
     n, x = c.fixed(dims[-1]), c.code(op.input)
     c.code(op.output)
-    c.constant(op.gamma, (n,), code=True)
+    c.constant(op.gamma, (n,), code=gamma_bits <= CODE_BITS)
     c.constant(op.beta, (n,))
+    if c.program.constant_info[op.gamma].format.bits > gamma_bits:
+        raise ValueError(f"constant {op.gamma} has more than {gamma_bits} bits")
     if not c.program.constant_info[op.gamma].format.signed:
         raise ValueError(f"constant {op.gamma} must be signed")
     gamma, beta = (int(np.abs(c.program.constants[name].astype(np.int64)).max()) for name in (op.gamma, op.beta))
@@ -152,8 +204,19 @@ def ibert_layernorm(c: Checker, op: IBertLayerNorm) -> None:
     c.requantization(op.requantization, n, (1 << 30 + max(1, op.variance_shift)) + beta)
 
 
-def pulp_layernorm(c: Checker, op: PulpLayerNorm) -> None:
+def gemmini_layernorm(c: Checker, op: GemminiLayerNorm) -> None:
     n, span, gamma, beta = _normalised(c, op)
+    x, zero = c.info(op.input).format, c.info(op.input).zero_point
+    if gamma > 1 << 7 or beta >= INT32_END:
+        raise ValueError(f"gamma {op.gamma} holds {gamma}, beta {beta}; the operation takes int8 and int32")
+    if n * max(x.max - zero, zero - x.min) >= INT32_END or n * span**2 >= INT32_END:
+        raise ValueError(f"sums of squares reach {n * span**2}, at or above 2^31; use fewer residual bits")
+    single(op.requantization)
+    c.requantization(op.requantization, 1, (gamma << 7) + beta)
+
+
+def pulp_layernorm(c: Checker, op: PulpLayerNorm) -> None:
+    n, span, gamma, beta = _normalised(c, op, GAMMA_BITS)
     if n * span**2 >= VARIANCE_LIMIT:
         raise ValueError(f"sums of squares reach {n * span**2}, at or above 2^52; use fewer residual bits")
     if span * gamma + beta >= PRODUCT_LIMIT:
