@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from hwsim.arithmetic.fixedpoint import (
+    SATURATION,
     Counters,
     round_shift_by_rule,
     saturate,
@@ -18,8 +19,10 @@ from hwsim.operators.arguments import (
     Multipliers,
     check_array,
     check_counters,
+    check_elements,
     check_multipliers,
     check_range,
+    check_shape,
     check_zero_point,
     multiplier_max,
 )
@@ -121,6 +124,43 @@ def shift_right(
     shifted, rule = np.empty(acc.shape, dtype), int(Scaling[rounding.name])
     _shift_right(acc.reshape(-1), int(shift), limits, shifted.reshape(-1), counters, rule)
     return shifted
+
+
+def add_bias(acc: Accumulators, bias: Multipliers, output: IntFormat, counters: Counters) -> Accumulators:
+    """clamp(acc + bias), the sum after (R13).
+
+    Parameters
+    ----------
+    acc : int32 or int64, (..., channels)
+        C-contiguous, at most 62 bits.
+    bias : int64, (channels,)
+        At most 62 bits.
+    output : IntFormat
+        Signed.
+    counters : int64, (len(Counter),)
+        Sums that the clamp changed are added.
+
+    Returns
+    -------
+    the dtype and shape of acc
+
+    Raises
+    ------
+    ValueError
+        For other dtypes, shapes, numbers or an unsigned output.
+    """
+    check_array("acc", acc, (np.int32, np.int64))
+    check_counters(counters)
+    check_array("bias", bias, (np.int64,), 1)
+    check_shape("bias", bias, acc.shape[-1:])
+    check_elements("acc", acc, -(1 << 62), 1 << 62)
+    check_elements("bias", bias, -(1 << 62), 1 << 62)
+    if not output.signed:
+        raise ValueError(f"output has format {output}; allowed: signed formats")
+    total = acc.astype(np.int64) + bias
+    held = total.clip(output.min, output.max)
+    counters[SATURATION] += np.count_nonzero(held != total)
+    return held.astype(acc.dtype)
 
 
 @njit(cache=True)

@@ -45,12 +45,13 @@ class MatMul(Struct, tag="matmul", frozen=True, kw_only=True):
 
 
 class ShiftRight(Struct, tag="shift_right", frozen=True, kw_only=True):
-    """Section 3, and any other rounding; (R13) into a narrower format, which saturates."""
+    """Section 3, and any other rounding; (R13) into a narrower format, which saturates, with a bias after it."""
 
     output: str
     input: str
     shift: ShiftBits
     rounding: Rounding = Rounding.HALF_EVEN
+    bias: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Relu(Struct, tag="relu", frozen=True, kw_only=True):
@@ -206,7 +207,7 @@ class PulpLayerNorm(Struct, tag="pulp_layernorm", frozen=True, kw_only=True):
     gamma: str
     beta: str
     shift: Annotated[int, Meta(ge=0, le=31)]
-    overflow: Literal[Overflow.SATURATE, Overflow.WRAP] | msgspec.UnsetType = msgspec.UNSET
+    overflow: Overflow | msgspec.UnsetType = msgspec.UNSET
 
 
 class GemminiLayerNorm(Struct, tag="gemmini_layernorm", frozen=True, kw_only=True):

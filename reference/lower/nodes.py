@@ -3,15 +3,19 @@
 from collections.abc import Callable
 from typing import cast
 
+import msgspec
 from torch import nn
 
+from hwsim.formats import IntFormat, Rounding
 from hwsim.program import operations as ops
-from hwsim.program.catalogue import AnyRequantization, Dyadic
+from hwsim.program.catalogue import AnyRequantization, Dyadic, scheme_type
 from reference.lower import rows
 from reference.lower.lowering import Lowering
 from reference.quantize.graph import Kind, Node
 from reference.quantize.sites import POSITIONS_WEIGHT
-from reference.quantize.strict import exact
+
+TRUNCATED = IntFormat(bits=32)
+"""What NVDLA's CACC hands on."""
 
 
 def _embed(lowering: Lowering, node: Node) -> None:
@@ -33,7 +37,15 @@ def _embed(lowering: Lowering, node: Node) -> None:
     )
 
 
-def _product(lowering: Lowering, node: Node, b: str, bias: str | None = None, transpose_b: bool = False) -> str:
+def _product(
+    lowering: Lowering,
+    node: Node,
+    b: str,
+    bias: str | None = None,
+    transpose_b: bool = False,
+    truncate: int | None = None,
+) -> str:
+    """A product; with a `truncate` its accumulator in 32 bits, to which the bias is added then."""
     accumulator = lowering.accumulator(f"{node.site}.accumulator", node.output.dims)
     lowering.emit(
         node,
@@ -41,26 +53,40 @@ def _product(lowering: Lowering, node: Node, b: str, bias: str | None = None, tr
             output=accumulator,
             a=node.inputs[0].name,
             b=b,
-            bias=bias,
+            bias=bias if truncate is None else None,
             transpose_b=transpose_b,
             accumulator=lowering.plan.scheme.accumulator,
         ),
     )
-    return accumulator
+    if truncate is None:
+        return accumulator
+    truncated = lowering.tensor(f"{node.site}.truncated", TRUNCATED, node.output.dims)
+    lowering.emit(
+        node,
+        ops.ShiftRight(
+            output=truncated,
+            input=accumulator,
+            shift=truncate,
+            rounding=Rounding.HALF_AWAY,
+            bias=msgspec.UNSET if bias is None else bias,
+        ),
+    )
+    return truncated
 
 
 def _linear_product(lowering: Lowering, node: Node) -> str:
     assert isinstance(node.module, nn.Linear)
     site = f"{node.site}.weight"
     weight = lowering.strict.parameter(site, node.module.weight)
-    bias = exact.quantize_bias(
-        node.module.bias, lowering.plan.linear[node.site].bias_scale, lowering.plan.scheme.bias_bits
-    )
-    return _product(lowering, node, lowering.weight(site, weight), lowering.bias(f"{node.site}.bias", bias))
+    constants = lowering.plan.linear[node.site]
+    codes = lowering.strict.bias(node.site, node.module.bias)
+    bias = lowering.bias(f"{node.site}.bias", codes, constants.bias_bits + constants.bias_shift)
+    return _product(lowering, node, lowering.weight(site, weight), bias, truncate=constants.truncate)
 
 
 def _requantize(lowering: Lowering, node: Node, accumulator: str, multiplier: int | str, shift: int | str) -> None:
-    scheme = Dyadic if node.kind is Kind.LOGITS else lowering.plan.target.scheme
+    own = lowering.plan.settings[node.site].requantization
+    scheme = Dyadic if node.kind is Kind.LOGITS else scheme_type(own)
     operation = ops.Requantize(
         output=lowering.activation(node.output),
         input=accumulator,
@@ -86,23 +112,25 @@ def _linear(lowering: Lowering, node: Node) -> None:
 
 def _linear_relu(lowering: Lowering, node: Node) -> None:
     accumulator = _linear_product(lowering, node)
-    rectified = lowering.accumulator(f"{node.site}.rectified", node.output.dims)
+    rectified = lowering.tensor(f"{node.site}.rectified", lowering.tensors[accumulator].format, node.output.dims)
     lowering.emit(node, ops.Relu(output=rectified, input=accumulator))
     _requantize_rows(lowering, node, rectified)
 
 
 def _scores(lowering: Lowering, node: Node) -> None:
-    accumulator, constants = _product(lowering, node, node.inputs[1].name), lowering.plan.scores[node.site]
+    constants = lowering.plan.scores[node.site]
+    accumulator = _product(lowering, node, node.inputs[1].name, truncate=constants.truncate)
     if constants.shift is not None:
-        shifted = lowering.accumulator(f"{node.site}.shifted", node.output.dims)
+        shifted = lowering.tensor(f"{node.site}.shifted", lowering.tensors[accumulator].format, node.output.dims)
         lowering.emit(node, ops.ShiftRight(output=shifted, input=accumulator, shift=constants.shift))
         accumulator = shifted
     _requantize(lowering, node, accumulator, *constants.requantization)
 
 
 def _context(lowering: Lowering, node: Node) -> None:
-    accumulator = _product(lowering, node, node.inputs[1].name, transpose_b=True)
-    _requantize(lowering, node, accumulator, *lowering.plan.context[node.site])
+    constants = lowering.plan.context[node.site]
+    accumulator = _product(lowering, node, node.inputs[1].name, transpose_b=True, truncate=constants.truncate)
+    _requantize(lowering, node, accumulator, *constants.requantization)
 
 
 def _logits(lowering: Lowering, node: Node) -> None:

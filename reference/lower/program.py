@@ -1,5 +1,6 @@
 """From a planned model to a program: its nodes in order, and the manifest around them."""
 
+import msgspec
 import torch
 
 from hwsim import program as ir
@@ -54,6 +55,7 @@ def _program(lowering: Lowering, name: str, tokenizer_hash: str, origin: str) ->
         eos_id=EOS,
         max_positions=positions,
         logit_scale=lowering.plan.logit_scale,
+        beyond=lowering.plan.scheme.beyond or msgspec.UNSET,
         origin=origin,
         dimensions=[
             ir.Dimension(name="batch", maximum=1 << 16),

@@ -3,28 +3,33 @@
 from collections.abc import Callable
 from typing import Any, cast
 
+import msgspec
 from torch import nn
 
-from hwsim.formats import IntFormat
+from hwsim.formats import IntFormat, Overflow
 from hwsim.program import operations as ops
-from hwsim.program.catalogue import AnyRequantization, Dyadic, Q31Double
+from hwsim.program.catalogue import AnyRequantization, Dyadic, Float32, Q31Double, scheme_type
 from reference.lower.lowering import Lowering
 from reference.quantize.graph import Node
 from reference.quantize.plan.constants import (
     AddConstants,
+    GemminiLayerNormConstants,
     GemminiSoftmaxConstants,
     GemmlowpConstants,
     IBertLayerNormConstants,
     IBertSoftmaxConstants,
+    Int16SoftmaxConstants,
     ItaMaxConstants,
     LayerNormConstants,
     PulpLayerNormConstants,
+    PulpSoftmaxConstants,
     Rescale,
     RescaledAddConstants,
     SoftmaxConstants,
     TfliteLayerNormConstants,
 )
 from reference.quantize.plan.snap import Snapped
+from reference.quantize.plan.tables import softmax_tables
 from reference.quantize.strict.operators import exp_table
 
 # --- softmax ----------------------------------------------------------------------------------------------------------
@@ -69,12 +74,31 @@ def _gemmini(lowering: Lowering, node: Node, c: GemminiSoftmaxConstants) -> ops.
     return ops.GemminiSoftmax(**_softmax_fields(lowering, node), ln2=c.ln2, b=c.b, c=c.c)
 
 
+def _pulp_softmax(lowering: Lowering, node: Node, c: PulpSoftmaxConstants) -> ops.PulpSoftmax:
+    return ops.PulpSoftmax(**_softmax_fields(lowering, node), ln2=c.ln2, b=c.b, c=c.c)
+
+
+def _int16(lowering: Lowering, node: Node, c: Int16SoftmaxConstants) -> ops.Int16Softmax:
+    names = ("exp_table", "reciprocal_table")
+    tables = {
+        name: lowering.constant(name, table, IntFormat(bits=16), "table")
+        for name, table in zip(names, softmax_tables(), strict=True)
+    }
+    m, e = c.requantization
+    requantization = Q31Double(multiplier=m, shift=e)
+    return ops.Int16Softmax(
+        **_softmax_fields(lowering, node), **tables, requantization=requantization, clamped=c.clamped
+    )
+
+
 SOFTMAX: dict[type, Callable[[Lowering, Node, Any], ops.AnySoftmax]] = {
     SoftmaxConstants: _table,
     GemmlowpConstants: _gemmlowp,
     IBertSoftmaxConstants: _ibert_softmax,
     ItaMaxConstants: _itamax,
     GemminiSoftmaxConstants: _gemmini,
+    PulpSoftmaxConstants: _pulp_softmax,
+    Int16SoftmaxConstants: _int16,
 }
 """What each record of constants becomes."""
 
@@ -122,7 +146,13 @@ def _ibert_layernorm(lowering: Lowering, node: Node, c: IBertLayerNormConstants)
 
 
 def _pulp(lowering: Lowering, node: Node, c: PulpLayerNormConstants) -> ops.PulpLayerNorm:
-    return ops.PulpLayerNorm(**_layernorm_fields(lowering, node), shift=c.shift)
+    overflow = Overflow.WRAP if c.overflow is Overflow.WRAP else msgspec.UNSET
+    return ops.PulpLayerNorm(**_layernorm_fields(lowering, node), shift=c.shift, overflow=overflow)
+
+
+def _gemmini_layernorm(lowering: Lowering, node: Node, c: GemminiLayerNormConstants) -> ops.GemminiLayerNorm:
+    m, e = c.requantization
+    return ops.GemminiLayerNorm(**_layernorm_fields(lowering, node), requantization=Float32(multiplier=m, shift=e))
 
 
 def _tflite(lowering: Lowering, node: Node, c: TfliteLayerNormConstants) -> ops.TfliteLayerNorm:
@@ -139,6 +169,7 @@ LAYERNORM: dict[type, Callable[[Lowering, Node, Any], ops.AnyLayerNorm]] = {
     IBertLayerNormConstants: _ibert_layernorm,
     PulpLayerNormConstants: _pulp,
     TfliteLayerNormConstants: _tflite,
+    GemminiLayerNormConstants: _gemmini_layernorm,
 }
 """What each record of constants becomes."""
 
@@ -164,9 +195,10 @@ def _rescaled(lowering: Lowering, node: Node, c: RescaledAddConstants) -> ops.Re
     return ops.RescaledAdd(
         **_add_fields(lowering, node),
         left_shift=c.left_shift,
-        a_requantization=_scheme(lowering, c.a),
-        b_requantization=_scheme(lowering, c.b),
-        output_requantization=None if c.output is None else _scheme(lowering, c.output),
+        a_requantization=_scheme(lowering, node, c.a),
+        b_requantization=_scheme(lowering, node, c.b),
+        output_requantization=None if c.output is None else _scheme(lowering, node, c.output),
+        operand=msgspec.UNSET if c.operand is None else c.operand,
     )
 
 
@@ -179,9 +211,10 @@ RESIDUAL: dict[type, Callable[[Lowering, Node, Any], ops.AnyAdd]] = {
 # --- ratios -----------------------------------------------------------------------------------------------------------
 
 
-def _scheme(lowering: Lowering, snapped: Snapped) -> AnyRequantization:
-    """A ratio in the target's scheme."""
-    return cast(AnyRequantization, lowering.plan.target.scheme(multiplier=snapped.multiplier, shift=snapped.shift))
+def _scheme(lowering: Lowering, node: Node, snapped: Snapped) -> AnyRequantization:
+    """A ratio in the scheme of a node's site."""
+    scheme = scheme_type(lowering.plan.settings[node.site].requantization)
+    return cast(AnyRequantization, scheme(multiplier=snapped.multiplier, shift=snapped.shift))
 
 
 def _rescale(constants: Rescale) -> Dyadic:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from hwsim.program.targets import DEFAULT_TARGET, TARGETS, SoftmaxMethod, Target
+from hwsim.program.targets import DEFAULT_TARGET, TARGETS, LayerNormMethod, SoftmaxMethod
 
 if TYPE_CHECKING:  # which loads torch; a program's sites are told without
     from reference.quantize.graph import Graph, Node
@@ -53,6 +53,8 @@ PROBABILITY_ROLE: dict[SoftmaxMethod, Role] = {
     "ibert": Role.POSITIVE,
     "itamax": Role.POSITIVE,
     "gemmini": Role.CENTRED,
+    "pulp": Role.POSITIVE,
+    "int16": Role.CENTRED,
 }
 """What each softmax makes of its output."""
 POSITIONS_WEIGHT = "positions.weight"
@@ -64,40 +66,59 @@ def weight_site(node: Node) -> str:
     return f"{node.site}.gamma" if node.site.endswith(".layernorm") else f"{node.site}.weight"
 
 
-def enumerate_sites(graph: Graph, target: Target = TARGETS[DEFAULT_TARGET]) -> dict[str, Site]:
+class Methods(Protocol):
+    """Which softmax and LayerNorm make a site: a target, whose are one for all, or a scheme, whose rules may choose."""
+
+    def softmax_at(self, site: str) -> SoftmaxMethod: ...
+
+    def layernorm_at(self, site: str) -> LayerNormMethod: ...
+
+
+def softmax_of(scores: str) -> str:
+    """The output of the softmax that reads a site of scores."""
+    return f"{scores.removesuffix('.scores')}.softmax.output"
+
+
+def layernorm_of(gamma: str) -> str:
+    """The output of the LayerNorm that has a gamma."""
+    return f"{gamma.removesuffix('.gamma')}.output"
+
+
+def enumerate_sites(graph: Graph, methods: Methods = TARGETS[DEFAULT_TARGET]) -> dict[str, Site]:
     """All sites of a model, activations in execution order, each followed by the weights it is made with.
 
-    The inner sites of softmax and LayerNorm are those of the target's operators.
+    The inner sites of softmax and LayerNorm are those of the methods.
 
     Tied embeddings keep three weight sites, so that each use may have its own width; equal ones share their codes.
     """
-    return sites_among((node.output.name for node in graph.nodes), target)
+    return sites_among((node.output.name for node in graph.nodes), methods)
 
 
-def sites_among(tensors: Iterable[str], target: Target) -> dict[str, Site]:
+def sites_among(tensors: Iterable[str], methods: Methods) -> dict[str, Site]:
     """`enumerate_sites` from the names of a model's or a program's tensors; a name that is no site's adds nothing."""
     sites: dict[str, Site] = {}
     for tensor in tensors:
-        for name, site_set, role in _sites_of(tensor, target):
+        for name, site_set, role in _sites_of(tensor, methods):
             sites.setdefault(name, Site(name=name, set=site_set, role=role, group=_group(name)))
     return sites
 
 
-def _sites_of(tensor: str, target: Target) -> list[tuple[str, SiteSet, Role]]:
+def _sites_of(tensor: str, methods: Methods) -> list[tuple[str, SiteSet, Role]]:
     """(name, set, role) of everything that the operation behind a tensor introduces."""
     paper, datapath = SiteSet.PAPER, SiteSet.DATAPATH
     stem, _, part = tensor.rpartition(".")
     weight = (f"{tensor}.weight", paper, Role.WEIGHT)
     match part:
         case "output" if stem.endswith(".softmax"):
-            inner = ("numerator", "denominator") if target.softmax == "table" else ()
+            method = methods.softmax_at(tensor)
+            inner = ("numerator", "denominator") if method == "table" else ()
             parts = [(f"{stem}.{part}", paper, Role.POSITIVE) for part in inner]
-            return [*parts, (tensor, paper, PROBABILITY_ROLE[target.softmax])]
+            return [*parts, (tensor, paper, PROBABILITY_ROLE[method])]
         case "output" if stem.endswith(".layernorm"):
             roles = {"numerator": Role.CENTRED, "denominator": Role.POSITIVE, "quotient": Role.CENTRED}
             parts = [(f"{stem}.{part}", paper, role) for part, role in roles.items()]
             output = [(tensor, paper, Role.FREE), (f"{stem}.gamma", paper, Role.WEIGHT)]
-            return [*parts, *output] if target.layernorm == "fullyqt" else output
+            return [*parts, *output] if methods.layernorm_at(tensor) == "fullyqt" else output
         case "embedding":
             return [(tensor, paper, Role.FREE), weight, (POSITIONS_WEIGHT, paper, Role.WEIGHT)]
         case "query" | "key" | "value" | "output":

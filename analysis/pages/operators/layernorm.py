@@ -132,7 +132,7 @@ def _pulp(bits: int, p: Parameters) -> Kernel:
     constants, s_gamma = _plain("pulp", bits, p, signed(16))
     assert isinstance(constants, PulpLayerNormConstants)
     gamma, beta = _codes(p.gamma, s_gamma), _integers(p.beta, constants.beta_scale)
-    options = {"zero": 0, "zero_point": 0, "shift": constants.shift}
+    options: dict[str, Any] = {"zero": 0, "zero_point": 0, "shift": constants.shift}
     return lambda x, centred: kernels.pulp_layernorm(
         x, gamma, beta, **options, output=OUTPUT, counters=no_events(), centred=centred
     )

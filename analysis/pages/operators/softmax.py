@@ -21,11 +21,11 @@ from analysis.pages.operators.study import (
     signed,
     unsigned,
 )
-from analysis.pages.operators.tables import exponential, interpolation_table, reciprocal
 from hwsim.formats import IntFormat
 from hwsim.operators import softmax as kernels
 from hwsim.program.targets import SoftmaxMethod
 from reference.quantize.plan.constants import SoftmaxConstants
+from reference.quantize.plan.tables import exponential, interpolation_table, reciprocal
 from reference.quantize.strict.fullyqt import exp_table
 
 PAGE = "softmax"

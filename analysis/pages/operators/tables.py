@@ -1,31 +1,13 @@
-"""Tables of 513 and of 2^bits entries from real functions, in float64: docs/operators/softmax.md 7, activation.md 3."""
+"""Functions of activations, and tables of 2^bits entries, in float64: docs/operators/activation.md, section 3."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
 from analysis.pages.operators.study import Codes, Reals
+from reference.quantize.plan.tables import Function, half_away, interpolation_table
 
-Function = Callable[[Reals], Reals]
-STEPS, UNIT = 512, 1 << 15
-
-
-def half_away(values: Reals) -> Reals:
-    """HALF_AWAY to integers, in float64."""
-    rounded: Reals = np.sign(values) * np.floor(np.abs(values) + 0.5)
-    return rounded
-
-
-def interpolation_table(function: Function, low: float, high: float, unit: float = UNIT) -> Codes:
-    """513 entries of an int16 function over [low, high], scaled by `unit`, half of the midpoint's error taken off."""
-    step = (high - low) / STEPS
-    x = low + step * np.arange(STEPS + 1)
-    exact = function(x) * unit
-    here = half_away(exact[:-1])
-    middle = half_away((exact[1:] + here) / 2) - half_away(function(x[:-1] + step / 2) * unit)
-    entries = np.append(here - half_away(middle / 2), half_away(exact[-1]))
-    return entries.clip(-UNIT, UNIT - 1).astype(np.int32)
+__all__ = ["Function", "code_table", "gelu", "half_away", "interpolation_table", "sigmoid", "silu", "tanh"]
 
 
 def code_table(function: Function, scale: float, out_scale: float, bits: int) -> Codes:
@@ -55,13 +37,3 @@ def silu(x: Reals) -> Reals:
 def tanh(x: Reals) -> Reals:
     """(1 - exp(-2x)) / (1 + exp(-2x))."""
     return np.tanh(x)
-
-
-def exponential(x: Reals) -> Reals:
-    """exp(x)."""
-    return np.exp(x)
-
-
-def reciprocal(x: Reals) -> Reals:
-    """1 / (1 + x)."""
-    return 1 / (1 + x)

@@ -68,7 +68,11 @@ def matmul(w: Workspace, op: MatMul, values: Values) -> None:
 
 def shift_right(w: Workspace, op: ShiftRight, values: Values) -> None:
     output = None if w.format(op.output) == w.format(op.input) else w.format(op.output)
-    values[op.output] = requantizing.shift_right(values[op.input], op.shift, w.events(op.output), op.rounding, output)
+    shifted = requantizing.shift_right(values[op.input], op.shift, w.events(op.output), op.rounding, output)
+    if isinstance(op.bias, str):
+        bias = w.program.constants[op.bias].astype(np.int64)
+        shifted = requantizing.add_bias(shifted, bias, w.format(op.output), w.events(op.output))
+    values[op.output] = shifted
 
 
 def relu(w: Workspace, op: Relu, values: Values) -> None:

@@ -119,7 +119,6 @@ def _tflite_like(name: str, source: Source, files: tuple[str, str, str], wide_fi
         residual_requantization="q31_double",
         multiplier_bits=15,
         softmax="int16",
-        score_bits=16,
         accumulator=Accumulator(bits=48),
         weight_bits=(8,),
         activation_bits=(16,),

@@ -158,8 +158,6 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         Widest activation that may have a zero point; 0 where all are symmetric.
     itamax_group
         Keys that arrive at once at an ITAMax; 0 is the whole row.
-    score_bits
-        Scores are at most this wide, unless a rule says otherwise.
     least_score_bits
         Scores stay this wide in narrower configurations: coarser than ln 2 the exponential has no polynomial.
     operators
@@ -186,7 +184,6 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     zero_point_bits: int = 0
     sqrt_mode: Literal["shift", "merged"] = "merged"
     itamax_group: int = 0
-    score_bits: int = 12
     least_score_bits: int = 2
     operators: Mapping[str, Operator]
     limits: Limits = Limits()
@@ -195,6 +192,14 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     def at(self, activation_bits: int) -> "Target":
         """The record for activations of this width."""
         return self.wide if self.wide is not None and activation_bits > 8 else self
+
+    def softmax_at(self, site: str) -> SoftmaxMethod:
+        """The softmax that makes a site: one for all."""
+        return self.softmax
+
+    def layernorm_at(self, site: str) -> LayerNormMethod:
+        """The LayerNorm that makes a site: one for all."""
+        return self.layernorm
 
     @property
     def scheme(self) -> type[Requantization]:

@@ -65,8 +65,10 @@ def _uses(c: Checker, own: Target, op: Operation) -> Iterator[Use]:
         case ops.Requantize() if op.requantization.record().name == own.requantization:
             shifts = c.values(op.requantization.shift, c.dims(op.output)[-1], 0, 1 << 6)
             yield "shifts", 1, len(set(shifts)), f"{len(set(shifts))} shifts in a layer"
-        case ops.MatMul(bias=str()) if op.accumulator.bits == own.accumulator.bits:
-            yield from _bias(c, own, op)
+        case ops.MatMul(bias=str() as bias) if op.accumulator.bits == own.accumulator.bits:
+            yield from _bias(c, own, bias)
+        case ops.ShiftRight(bias=str() as bias):
+            yield from _bias(c, own, bias)
         case ops.RescaledAdd() if own.residual == "clip_each":
             bits = op.operand.bits if isinstance(op.operand, IntFormat) else 63
             yield "operand_bits", 1, bits, f"operands of a sum keep {bits} bits"
@@ -80,10 +82,9 @@ def _uses(c: Checker, own: Target, op: Operation) -> Iterator[Use]:
         yield "score_scale", op.shift, op.shift, f"scores of scale ln(2) / 2^{op.shift}"
 
 
-def _bias(c: Checker, own: Target, op: ops.MatMul) -> Iterator[Use]:
+def _bias(c: Checker, own: Target, name: str) -> Iterator[Use]:
     """Bits of a layer's bias; where the hardware shifts it left, of what is left of it."""
-    assert op.bias is not None
-    codes = c.program.constants[op.bias].astype(np.int64)
+    codes = c.program.constants[name].astype(np.int64)
     shift = 0
     if own.limits.bias_shift and codes.any():
         shift = min(int(code & -code).bit_length() - 1 for code in map(int, codes) if code)

@@ -60,6 +60,11 @@ def shift_right(c: Checker, op: ShiftRight) -> None:
     if made.zero_point or not made.format.signed or made.format.bits > given.format.bits:
         raise ValueError(f"{op.output} is {made.format} of {given.format}; needed: signed, zero point 0, no wider")
     low, high = (reach.low - half) >> op.shift, (reach.high + half) >> op.shift
+    low, high = max(low, made.format.min), min(high, made.format.max)
+    if isinstance(op.bias, str):
+        c.constant(op.bias, (c.fixed(c.dims(op.output)[-1]),))
+        bias = c.program.constants[op.bias]
+        low, high = low + int(bias.min()), high + int(bias.max())
     c.reach[op.output] = Interval(max(low, made.format.min), min(high, made.format.max))
 
 

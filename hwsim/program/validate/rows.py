@@ -4,7 +4,7 @@ from math import isqrt
 
 import numpy as np
 
-from hwsim.formats import IntFormat
+from hwsim.formats import IntFormat, Overflow
 from hwsim.program.catalogue import Dyadic
 from hwsim.program.operations import (
     AnyLayerNorm,
@@ -217,6 +217,8 @@ def gemmini_layernorm(c: Checker, op: GemminiLayerNorm) -> None:
 
 def pulp_layernorm(c: Checker, op: PulpLayerNorm) -> None:
     n, span, gamma, beta = _normalised(c, op, GAMMA_BITS)
+    if op.overflow is Overflow.PROVEN:
+        raise ValueError("overflow 'proven'; a LayerNorm's codes saturate or wrap")
     if n * span**2 >= VARIANCE_LIMIT:
         raise ValueError(f"sums of squares reach {n * span**2}, at or above 2^52; use fewer residual bits")
     if span * gamma + beta >= PRODUCT_LIMIT:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from hwsim.formats import IntFormat
+from hwsim.formats import IntFormat, Overflow
 from reference.quantize.plan.snap import Snapped
 
 
@@ -37,19 +37,35 @@ class EmbedConstants:
 
 @dataclass(frozen=True, kw_only=True)
 class LinearConstants:
-    """Sections 2 and 1; multipliers and shifts (rows,), or (1,) when the weight has one scale."""
+    """Sections 2 and 1; multipliers and shifts (rows,), or (1,) when the weight has one scale.
+
+    A bias is `bias_bits` wide, shifted left by `bias_shift`. `truncate` is the shift of (R13), after which the bias is
+    added; None where an accumulator goes to its requantization as it is.
+    """
 
     bias_scale: Tensor
     multipliers: Tensor
     shifts: Tensor
+    bias_bits: int
+    bias_shift: int = 0
+    truncate: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoresConstants:
-    """Section 3 (`shift` is None where there is no stage of its own), then section 1."""
+    """Section 3 (`shift` is None where there is no stage of its own), then section 1; `truncate` as above."""
 
     shift: int | None
     requantization: Snapped
+    truncate: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextConstants:
+    """Section 1; `truncate` as above."""
+
+    requantization: Snapped
+    truncate: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +112,31 @@ class GemminiSoftmaxConstants:
     c: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class PulpSoftmaxConstants:
+    """(S20) to (S22)."""
+
+    ln2: int
+    b: int
+    c: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int16SoftmaxConstants:
+    """(S6) to (S9); the tables have no constants."""
+
+    requantization: Snapped
+    clamped: bool
+
+
 AnySoftmaxConstants = (
-    SoftmaxConstants | GemmlowpConstants | IBertSoftmaxConstants | ItaMaxConstants | GemminiSoftmaxConstants
+    SoftmaxConstants
+    | GemmlowpConstants
+    | Int16SoftmaxConstants
+    | IBertSoftmaxConstants
+    | ItaMaxConstants
+    | GemminiSoftmaxConstants
+    | PulpSoftmaxConstants
 )
 
 
@@ -138,6 +177,15 @@ class PulpLayerNormConstants:
 
     shift: int
     beta_scale: Tensor
+    overflow: Overflow
+
+
+@dataclass(frozen=True, kw_only=True)
+class GemminiLayerNormConstants:
+    """(L15) to (L17)."""
+
+    requantization: Snapped
+    beta_scale: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +197,13 @@ class TfliteLayerNormConstants:
     beta_scale: Tensor
 
 
-AnyLayerNormConstants = LayerNormConstants | IBertLayerNormConstants | PulpLayerNormConstants | TfliteLayerNormConstants
+AnyLayerNormConstants = (
+    LayerNormConstants
+    | IBertLayerNormConstants
+    | PulpLayerNormConstants
+    | TfliteLayerNormConstants
+    | GemminiLayerNormConstants
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +222,7 @@ class RescaledAddConstants:
     a: Snapped
     b: Snapped
     output: Snapped | None
+    operand: IntFormat | None = None
 
 
 AnyAddConstants = AddConstants | RescaledAddConstants

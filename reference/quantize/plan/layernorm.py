@@ -6,9 +6,11 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from hwsim.program.catalogue import Float32
 from hwsim.program.targets import LayerNormMethod
 from reference.quantize.graph import Node
 from reference.quantize.plan.constants import (
+    GemminiLayerNormConstants,
     IBertLayerNormConstants,
     LayerNormConstants,
     PulpLayerNormConstants,
@@ -21,6 +23,8 @@ from reference.quantize.plan.snap import snap_down, snap_up
 from reference.quantize.sites import weight_site
 
 MAX_PULP_SHIFT = 31
+PULP_GAMMA_BITS = 23
+"""That the planner uses of an int32 gamma: beta, at the same scale, then fits its own int32."""
 IBERT_MULTIPLIER_BITS = 16
 """So that (L5), whose values have up to 46 bits, stays in 64."""
 
@@ -94,13 +98,25 @@ def ibert(planner: Planner, node: Node) -> None:
 def pulp(planner: Planner, node: Node) -> None:
     """gamma and beta at the scale of the output, `shift` bits finer."""
     fmt, s_out = planner.plan.settings[weight_site(node)].format, planner.scale[f"{node.site}.output"]
+    widest = min(fmt.max, (1 << PULP_GAMMA_BITS - 1) - 1)
     greatest = _norm(node).weight.detach().abs().max().item()
     if not greatest > 0:
         raise ValueError(f"site {weight_site(node)}: all weights are 0")
-    shift = max(0, min(MAX_PULP_SHIFT, math.floor(math.log2(fmt.max * s_out / greatest))))
+    shift = max(0, min(MAX_PULP_SHIFT, math.floor(math.log2(widest * s_out / greatest))))
     scale = torch.tensor([math.ldexp(s_out, -shift)], dtype=torch.float64)
     _set_gamma(planner, node, scale)
-    planner.plan.layernorm[node.site] = PulpLayerNormConstants(shift=shift, beta_scale=scale)
+    planner.plan.layernorm[node.site] = PulpLayerNormConstants(
+        shift=shift, beta_scale=scale, overflow=planner.plan.target.layernorm_overflow
+    )
+
+
+def gemmini(planner: Planner, node: Node) -> None:
+    """(L17): a binary32 ratio; the scale of gamma takes up what it does not encode."""
+    s_out, width = planner.scale[f"{node.site}.output"], Float32.record().limits.multiplier_bits
+    snapped = snap_up(f"{node.site}.output", _ideal_gamma(planner, node) / s_out, min(planner.bits, width), width)
+    scale = torch.tensor([snapped.ratio * s_out], dtype=torch.float64)
+    _set_gamma(planner, node, scale)
+    planner.plan.layernorm[node.site] = GemminiLayerNormConstants(requantization=snapped, beta_scale=scale)
 
 
 def tflite(planner: Planner, node: Node) -> None:
@@ -118,5 +134,6 @@ LAYERNORM: dict[LayerNormMethod, Callable[[Planner, Node], None]] = {
     "ibert": ibert,
     "pulp": pulp,
     "tflite": tflite,
+    "gemmini": gemmini,
 }
 """LayerNorms by the name that targets have for them."""

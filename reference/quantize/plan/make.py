@@ -27,7 +27,7 @@ def make_plan(model: Transformer, scheme: Scheme, ranges: dict[str, Range]) -> P
         If the scheme does not fit the model, a site was not calibrated, or a scale cannot be encoded; names the site.
     """
     graph = trace(model)
-    sites = enumerate_sites(graph, scheme.arithmetic)
+    sites = enumerate_sites(graph, scheme)
     plan = Plan(scheme=scheme, graph=graph, sites=sites, settings=scheme.resolve(sites))
     with torch.no_grad():
         _settle(Planner(model, plan, ranges))
@@ -35,11 +35,11 @@ def make_plan(model: Transformer, scheme: Scheme, ranges: dict[str, Range]) -> P
 
 
 def _softmax(planner: Planner, node: Node) -> None:
-    SOFTMAX[planner.plan.target.softmax](planner, node)
+    SOFTMAX[planner.plan.scheme.softmax_at(f"{node.site}.output")](planner, node)
 
 
 def _layernorm(planner: Planner, node: Node) -> None:
-    LAYERNORM[planner.plan.target.layernorm](planner, node)
+    LAYERNORM[planner.plan.scheme.layernorm_at(f"{node.site}.output")](planner, node)
 
 
 def _residual(planner: Planner, node: Node) -> None:

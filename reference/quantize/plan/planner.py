@@ -1,12 +1,15 @@
 """What the constants of every operation are settled in: the plan, and the planner that knows ranges and scales."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from hwsim.program.targets import Target
+from hwsim.formats import IntFormat
+from hwsim.program.catalogue import Dyadic, NarrowBefore, Requantization, scheme_type
+from hwsim.program.targets import LimitName, Target
 from reference.models.translation import Transformer
 from reference.quantize.calibrate import Range
 from reference.quantize.graph import Graph, Kind, Node
@@ -14,6 +17,7 @@ from reference.quantize.plan.constants import (
     AnyAddConstants,
     AnyLayerNormConstants,
     AnySoftmaxConstants,
+    ContextConstants,
     EmbedConstants,
     LinearConstants,
     LogitsConstants,
@@ -24,6 +28,14 @@ from reference.quantize.plan.constants import (
 from reference.quantize.plan.snap import Snapped, snap_down, snap_up
 from reference.quantize.scheme import Scheme, SiteSettings
 from reference.quantize.sites import Role, Site, weight_site
+
+HARDWARE_BITS: dict[type[Requantization], int] = {Dyadic: 16, NarrowBefore: 16}
+"""Multipliers of schemes that could encode more, where they are not the target's own."""
+
+
+def magnitude(fmt: IntFormat) -> int:
+    """The greatest |code| of a format."""
+    return max(fmt.max, -fmt.min)
 
 
 @dataclass(kw_only=True)
@@ -39,7 +51,7 @@ class Plan:
     embed: dict[str, EmbedConstants] = field(default_factory=dict)
     linear: dict[str, LinearConstants] = field(default_factory=dict)
     scores: dict[str, ScoresConstants] = field(default_factory=dict)
-    context: dict[str, Snapped] = field(default_factory=dict)
+    context: dict[str, ContextConstants] = field(default_factory=dict)
     softmax: dict[str, AnySoftmaxConstants] = field(default_factory=dict)
     add: dict[str, AnyAddConstants] = field(default_factory=dict)
     layernorm: dict[str, AnyLayerNormConstants] = field(default_factory=dict)
@@ -60,7 +72,7 @@ class Planner:
 
     def __init__(self, model: Transformer, plan: Plan, ranges: dict[str, Range]) -> None:
         self.model, self.plan, self.ranges = model, plan, ranges
-        self.bits, self.width = plan.scheme.multiplier_bits, plan.target.multiplier_bits
+        self.bits = plan.scheme.multiplier_bits
         self.scale = {name: self._ideal(name) for name, site in plan.sites.items() if self._is_calibrated(site)}
 
     def write_quantizers(self) -> None:
@@ -109,13 +121,55 @@ class Planner:
         fmt, (low, _) = settings.format, self._range(name)
         return min(fmt.max, max(fmt.min, round(fmt.min - low / scale)))
 
-    def snap_up(self, site: str, ratio: float) -> Snapped:
-        """The target's encoding of a ratio, not below it."""
-        return snap_up(site, ratio, self.bits, self.width)
+    # --- ratios to multipliers and shifts -----------------------------------------------------------------------
 
-    def snap_down(self, site: str, ratio: float) -> Snapped:
-        """The target's encoding of a ratio, not above it."""
-        return snap_down(site, ratio, self.bits, self.width)
+    def widths(self, scheme: type[Requantization]) -> tuple[int, int]:
+        """Significant bits, and bits, of a scheme's multipliers."""
+        own = self.plan.target
+        if scheme is own.scheme:
+            return self.bits, own.multiplier_bits
+        width = HARDWARE_BITS.get(scheme, scheme.record().limits.multiplier_bits)
+        return (width if self.bits >= own.multiplier_bits else min(self.bits, width)), width
+
+    def snap_up(self, site: str, ratio: float, reach: int) -> Snapped:
+        """The encoding of a ratio by the site's scheme, not below it, for integers to `reach`."""
+        return self._snap(snap_up, site, ratio, reach)
+
+    def snap_down(self, site: str, ratio: float, reach: int) -> Snapped:
+        """The encoding of a ratio by the site's scheme, not above it, for integers to `reach`."""
+        return self._snap(snap_down, site, ratio, reach)
+
+    def _snap(self, snap: Callable[[str, float, int, int], Snapped], site: str, ratio: float, reach: int) -> Snapped:
+        """The widest multiplier whose product, and whose shift, the hardware of the site's scheme holds."""
+        settings = self.plan.settings[site]
+        scheme = scheme_type(settings.requantization)
+        limits, (bits, width) = scheme.record().limits, self.widths(scheme)
+        zero = (
+            0 if settings.symmetric or scheme.record().zero_point != "before the shift" else magnitude(settings.format)
+        )
+        for narrower in range(width, 0, -1):
+            m, e = snapped = snap(site, ratio, min(bits, narrower), narrower)
+            product = reach * m + (zero << e) + (1 << e >> 1)
+            if product < 1 << limits.product_bits - 1 and e <= limits.greatest_shift:
+                return snapped
+            if narrower == limits.low.bit_length() > 1:
+                break
+        raise ValueError(
+            f"site {site}: integers to {reach} leave no multiplier for the ratio {ratio:.3g} in products of "
+            f"{limits.product_bits} bits and shifts to {limits.greatest_shift}, the limits of {scheme.record().name}; "
+            "use fewer bits here or at its input"
+        )
+
+    def limit(self, name: LimitName) -> int | None:
+        """The greatest value of a limit that the scheme keeps."""
+        bound = self.plan.target.limits.bound(name)
+        return None if bound is None or name in self.plan.scheme.beyond else bound.high
+
+    def reach(self, site: str) -> int:
+        """The greatest |code - zero point| of a site."""
+        settings = self.plan.settings[site]
+        fmt = settings.format
+        return magnitude(fmt) if settings.symmetric else fmt.max - fmt.min
 
     def is_embedding(self, site: str) -> bool:
         """Whether an embedding makes a site: its scale is spoken for."""

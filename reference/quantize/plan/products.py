@@ -3,13 +3,18 @@
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from hwsim.program.catalogue import Nvdla, scheme_type
 from reference.quantize.graph import Node
-from reference.quantize.plan.constants import LinearConstants, ScoresConstants, WeightQuantizer
+from reference.quantize.plan.constants import ContextConstants, LinearConstants, ScoresConstants, WeightQuantizer
 from reference.quantize.plan.planner import Planner
+from reference.quantize.plan.snap import Snapped, snap_together
 from reference.quantize.plan.softmax import itamax_scale
-from reference.quantize.sites import weight_site
+from reference.quantize.sites import softmax_of, weight_site
+
+TRUNCATED_BITS = 32
+"""Of an accumulator as NVDLA's CACC hands it on."""
 
 
 def dropped_shift(d_head: int) -> int:
@@ -27,14 +32,60 @@ def linear(planner: Planner, node: Node) -> None:
     assert isinstance(node.module, nn.Linear)
     site, s_in, s_out = weight_site(node), planner.scale[node.inputs[0].site], planner.scale[node.site]
     ideal = planner.ideal_weight(site, node.module.weight)
-    snapped = [planner.snap_up(node.site, ratio) for ratio in (ideal * s_in / s_out).tolist()]
-    scale = torch.tensor([s.ratio for s in snapped], dtype=torch.float64) * (s_out / s_in)
+    reaches = _reaches(planner, node, ideal)
+    truncate = _truncate(planner, node, max(reaches))
+    factor = s_in / s_out * 2 ** (truncate or 0)
+    snapped = _snap_rows(planner, node, (ideal * factor).tolist(), [reach >> (truncate or 0) for reach in reaches])
+    scale = torch.tensor([s.ratio for s in snapped], dtype=torch.float64) / factor
+    bias_scale = scale * s_in * 2 ** (truncate or 0)
+    bits, shift = _bias_width(planner, node.module.bias, bias_scale)
     planner.plan.weights[site] = WeightQuantizer(format=planner.plan.settings[site].format, scale=scale)
     planner.plan.linear[node.site] = LinearConstants(
-        bias_scale=scale * s_in,
+        bias_scale=bias_scale,
         multipliers=torch.tensor([s.multiplier for s in snapped]),
         shifts=torch.tensor([s.shift for s in snapped]),
+        bias_bits=bits,
+        bias_shift=shift,
+        truncate=truncate,
     )
+
+
+def _reaches(planner: Planner, node: Node, scale: Tensor) -> list[int]:
+    """A bound of each row's |accumulator|, or one for all, at a scale of the weights and at every coarser one."""
+    assert isinstance(node.module, nn.Linear)
+    weight, bias, site = node.module.weight.detach().double(), node.module.bias, node.inputs[0].site
+    sums = (weight / scale[:, None]).round().abs().sum(-1) * planner.reach(site)
+    if bias is not None:
+        sums += (bias.detach().double() / (scale * planner.scale[site])).round().abs()
+    reaches = [int(x) for x in sums]
+    return reaches if len(scale) > 1 else [max(reaches)]
+
+
+def _snap_rows(planner: Planner, node: Node, ratios: list[float], reaches: list[int]) -> list[Snapped]:
+    """A multiplier and a shift a row; one shift for all where the hardware has one register."""
+    if planner.limit("shifts") is None or len(ratios) == 1:
+        return [planner.snap_up(node.site, *pair) for pair in zip(ratios, reaches, strict=True)]
+    scheme = scheme_type(planner.plan.settings[node.site].requantization)
+    multipliers, shift = snap_together(node.site, ratios, *planner.widths(scheme))
+    return [Snapped(multiplier, shift) for multiplier in multipliers]
+
+
+def _truncate(planner: Planner, node: Node, reach: int) -> int | None:
+    """The shift that brings an accumulator into the 32 bits of NVDLA's SDP, if it leaves them."""
+    if scheme_type(planner.plan.settings[node.site].requantization) is not Nvdla or reach < 1 << TRUNCATED_BITS - 1:
+        return None
+    return reach.bit_length() - (TRUNCATED_BITS - 1)
+
+
+def _bias_width(planner: Planner, bias: Tensor | None, scale: Tensor) -> tuple[int, int]:
+    """Bits of a layer's bias, and its shift to the left where it may have one."""
+    bits, own = planner.plan.scheme.bias_bits, planner.limit("bias_bits")
+    if own is None or bias is None:
+        return bits, 0
+    if not planner.plan.target.limits.bias_shift:
+        return min(bits, own), 0
+    widest = int((bias.detach().double() / scale).round().abs().max())
+    return own, max(0, widest.bit_length() - (own - 1))
 
 
 def scores(planner: Planner, node: Node) -> None:
@@ -49,15 +100,26 @@ def scores(planner: Planner, node: Node) -> None:
         product *= 2**shift / root
     elif mode == "merged":
         product /= root
-    if planner.plan.target.softmax == "itamax":  # its exponential has base 2
-        planner.scale[node.site] = itamax_scale(planner.scale[node.site])
-    snapped = planner.snap_down(node.site, product / planner.scale[node.site])
+    if planner.plan.scheme.softmax_at(softmax_of(node.site)) == "itamax":  # its exponential has base 2
+        planner.scale[node.site] = itamax_scale(planner.scale[node.site], planner.limit("score_scale"))
+    reach = d_head * planner.reach(queries) * planner.reach(keys)
+    truncate = _truncate(planner, node, reach)
+    product *= 2 ** (truncate or 0)
+    reach >>= truncate or 0
+    snapped = planner.snap_down(node.site, product / planner.scale[node.site], reach)
     planner.scale[node.site] = product / snapped.ratio
-    planner.plan.scores[node.site] = ScoresConstants(shift=None if mode == "merged" else shift, requantization=snapped)
+    planner.plan.scores[node.site] = ScoresConstants(
+        shift=None if mode == "merged" else shift, requantization=snapped, truncate=truncate
+    )
 
 
 def context(planner: Planner, node: Node) -> None:
     """(2), (1): the scale of the context follows the multiplier."""
-    product = math.prod(planner.scale[symbol.site] for symbol in node.inputs)
-    planner.plan.context[node.site] = planner.snap_down(node.site, product / planner.scale[node.site])
-    planner.scale[node.site] = product / planner.plan.context[node.site].ratio
+    probabilities, values = (symbol.site for symbol in node.inputs)
+    product = planner.scale[probabilities] * planner.scale[values]
+    reach = planner.model.config.max_positions * planner.reach(probabilities) * planner.reach(values)
+    truncate = _truncate(planner, node, reach)
+    product *= 2 ** (truncate or 0)
+    snapped = planner.snap_down(node.site, product / planner.scale[node.site], reach >> (truncate or 0))
+    planner.plan.context[node.site] = ContextConstants(requantization=snapped, truncate=truncate)
+    planner.scale[node.site] = product / snapped.ratio

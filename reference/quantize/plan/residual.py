@@ -33,14 +33,38 @@ def round_each(planner: Planner, node: Node) -> None:
     x, y = (symbol.site for symbol in node.inputs)
     scale = planner.scale
     if planner.is_embedding(x):
-        a = planner.snap_down(node.site, scale[x] / scale[node.site])
+        a = planner.snap_down(node.site, scale[x] / scale[node.site], planner.reach(x))
         scale[node.site] = scale[x] / a.ratio
     else:
-        a = planner.snap_up(node.site, scale[x] / scale[node.site])
+        a = planner.snap_up(node.site, scale[x] / scale[node.site], planner.reach(x))
         scale[x] = a.ratio * scale[node.site]
-    b = planner.snap_up(node.site, scale[y] / scale[node.site])
+    b = planner.snap_up(node.site, scale[y] / scale[node.site], planner.reach(y))
     scale[y] = b.ratio * scale[node.site]
     planner.plan.add[node.site] = RescaledAddConstants(left_shift=0, a=a, b=b, output=None)
+
+
+def clip_each(planner: Planner, node: Node) -> None:
+    """(R10) by way of the greater operand's scale t, so that no operand leaves what each saturates to.
+
+    A ratio to t is at most 1, which a multiplier encodes, so that rounding it up leaves it there.
+    """
+    x, y = (symbol.site for symbol in node.inputs)
+    scale, held = planner.scale, planner.plan.target.operand if planner.limit("operand_bits") else None
+    sums = 2 * (max(planner.reach(x), planner.reach(y)) if held is None else -held.min)
+    t = max(scale[x], scale[y])
+    if planner.is_embedding(x):
+        a = planner.snap_down(node.site, scale[x] / t, planner.reach(x))
+        t = scale[x] / a.ratio
+        output = planner.snap_down(node.site, t / scale[node.site], sums)
+        scale[node.site] = t / output.ratio
+    else:
+        output = planner.snap_up(node.site, t / scale[node.site], sums)
+        t = output.ratio * scale[node.site]
+        a = planner.snap_up(node.site, scale[x] / t, planner.reach(x))
+        scale[x] = a.ratio * t
+    b = planner.snap_up(node.site, scale[y] / t, planner.reach(y))
+    scale[y] = b.ratio * t
+    planner.plan.add[node.site] = RescaledAddConstants(left_shift=0, a=a, b=b, output=output, operand=held)
 
 
 def tflite(planner: Planner, node: Node) -> None:
@@ -49,18 +73,18 @@ def tflite(planner: Planner, node: Node) -> None:
     scale = planner.scale
     widest = max(planner.plan.settings[site].bits for site in (x, y, node.site))
     left_shift = TFLITE_NARROW_SHIFT if widest <= 8 else TFLITE_WIDE_SHIFT
-    t = 2 * max(scale[x], scale[y])
+    t, reach = 2 * max(scale[x], scale[y]), max(planner.reach(x), planner.reach(y)) << left_shift
     if planner.is_embedding(x):
-        a = planner.snap_down(node.site, scale[x] / t)
+        a = planner.snap_down(node.site, scale[x] / t, reach)
         t = scale[x] / a.ratio
-        output = planner.snap_down(node.site, math.ldexp(t / scale[node.site], -left_shift))
+        output = planner.snap_down(node.site, math.ldexp(t / scale[node.site], -left_shift), reach)
         scale[node.site] = math.ldexp(t / output.ratio, -left_shift)
     else:
-        output = planner.snap_up(node.site, math.ldexp(t / scale[node.site], -left_shift))
+        output = planner.snap_up(node.site, math.ldexp(t / scale[node.site], -left_shift), reach)
         t = math.ldexp(output.ratio * scale[node.site], left_shift)
-        a = planner.snap_up(node.site, scale[x] / t)
+        a = planner.snap_up(node.site, scale[x] / t, reach)
         scale[x] = a.ratio * t
-    b = planner.snap_up(node.site, scale[y] / t)
+    b = planner.snap_up(node.site, scale[y] / t, reach)
     scale[y] = b.ratio * t
     planner.plan.add[node.site] = RescaledAddConstants(left_shift=left_shift, a=a, b=b, output=output)
 
@@ -68,6 +92,7 @@ def tflite(planner: Planner, node: Node) -> None:
 RESIDUAL: dict[ResidualMethod, Callable[[Planner, Node], None]] = {
     "one_rounding": one_rounding,
     "round_each": round_each,
+    "clip_each": clip_each,
     "tflite": tflite,
 }
 """Residual sums by the name that targets have for them."""

@@ -3,13 +3,17 @@
 import math
 from collections.abc import Callable
 
+from hwsim.program.catalogue import Q31Double
 from hwsim.program.targets import SoftmaxMethod
 from reference.quantize.graph import Node
+from reference.quantize.plan.binary32 import gemmini_exponential
 from reference.quantize.plan.constants import (
     GemminiSoftmaxConstants,
     GemmlowpConstants,
     IBertSoftmaxConstants,
+    Int16SoftmaxConstants,
     ItaMaxConstants,
+    PulpSoftmaxConstants,
     SoftmaxConstants,
 )
 from reference.quantize.plan.planner import Planner
@@ -18,6 +22,8 @@ from reference.quantize.plan.snap import snap_down
 MAX_ITAMAX_SHIFT = 8
 COARSEST = 0.6931
 """ln 2 as I-BERT writes it: the coarsest scale of scores whose codes can be counted in halvings."""
+INT16_RANGE, INT16_STEPS = 10, 65535
+"""The int16 table's exponent runs from -10 to 0 in so many steps."""
 EXPONENTIAL_BITS = 15
 """Of I-BERT's exponential in (S12): its greatest is 2^15 - 1."""
 EXPONENTIAL_ROOM = 32
@@ -88,9 +94,9 @@ def itamax_shift(scale: float) -> int:
     return max(0, min(MAX_ITAMAX_SHIFT, math.floor(math.log2(math.log(2) / scale))))
 
 
-def itamax_scale(scale: float) -> float:
-    """The scale of scores that ITAMax reads, for an ideal one."""
-    return math.ldexp(math.log(2), -itamax_shift(scale))
+def itamax_scale(scale: float, wired: int | None) -> float:
+    """The scale of scores that ITAMax reads: that of the B that is wired, or of the best for an ideal scale."""
+    return math.ldexp(math.log(2), -(itamax_shift(scale) if wired is None else wired))
 
 
 def itamax(planner: Planner, node: Node) -> None:
@@ -105,10 +111,28 @@ def itamax(planner: Planner, node: Node) -> None:
 
 def gemmini(planner: Planner, node: Node) -> None:
     s = _s_in(planner, node)
-    ln2, b, c = math.trunc(0.693147 / s), math.trunc(1.353 / s), math.trunc(0.344 / (0.3585 * s**2))
+    ln2, b, c = gemmini_exponential(s)
     _check_polynomial(node, s, ln2, b, c)
     planner.plan.softmax[node.site] = GemminiSoftmaxConstants(ln2=ln2, b=b, c=c)
     planner.scale[f"{node.site}.output"] = 1 / planner.plan.settings[f"{node.site}.output"].format.max
+
+
+def pulp(planner: Planner, node: Node) -> None:
+    s = _s_in(planner, node)
+    ln2, b, c = math.trunc(0.693147 / s), math.trunc(1.353 / s), math.trunc(0.344 / (0.3585 * s**2))
+    _check_polynomial(node, s, ln2, b, c)
+    planner.plan.softmax[node.site] = PulpSoftmaxConstants(ln2=ln2, b=b, c=c)
+    planner.scale[f"{node.site}.output"] = 1 / planner.plan.settings[f"{node.site}.output"].format.max
+
+
+def int16(planner: Planner, node: Node) -> None:
+    """(S6): distances to steps of the table."""
+    width = Q31Double.record().limits.multiplier_bits
+    ratio = _s_in(planner, node) * INT16_STEPS / INT16_RANGE
+    planner.plan.softmax[node.site] = Int16SoftmaxConstants(
+        requantization=snap_down(node.site, ratio, width, width), clamped=planner.plan.target.name != "cmsis-nn"
+    )
+    planner.scale[f"{node.site}.output"] = math.ldexp(1.0, 1 - _output_bits(planner, node))
 
 
 SOFTMAX: dict[SoftmaxMethod, Callable[[Planner, Node], None]] = {
@@ -117,5 +141,7 @@ SOFTMAX: dict[SoftmaxMethod, Callable[[Planner, Node], None]] = {
     "ibert": ibert,
     "itamax": itamax,
     "gemmini": gemmini,
+    "pulp": pulp,
+    "int16": int16,
 }
 """Softmaxes by the name that targets have for them."""

@@ -6,21 +6,26 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from hwsim.formats import IntFormat
+from hwsim.program.catalogue import scaling_of, scheme_type
 from reference.quantize.plan import Plan
 from reference.quantize.plan.constants import (
     AddConstants,
+    GemminiLayerNormConstants,
     GemminiSoftmaxConstants,
     GemmlowpConstants,
     IBertLayerNormConstants,
     IBertSoftmaxConstants,
+    Int16SoftmaxConstants,
     ItaMaxConstants,
     LayerNormConstants,
     PulpLayerNormConstants,
+    PulpSoftmaxConstants,
     Quantizer,
     RescaledAddConstants,
     SoftmaxConstants,
     TfliteLayerNormConstants,
 )
+from reference.quantize.plan.tables import softmax_tables
 from reference.quantize.strict import exact, fullyqt, scaling
 from reference.quantize.strict import layernorm as layernorms
 from reference.quantize.strict import softmax as softmaxes
@@ -118,6 +123,19 @@ def _itamax(at: Scores, c: ItaMaxConstants) -> Tensor:
     return softmaxes.itamax(at.codes, at.allowed, shift=c.shift, group=c.group, fmt=at.format("output"), slope=at.slope)
 
 
+def _pulp_softmax(at: Scores, c: PulpSoftmaxConstants) -> Tensor:
+    return softmaxes.pulp_softmax(
+        at.codes, at.allowed, ln2=c.ln2, b=c.b, c=c.c, fmt=at.format("output"), slope=at.slope
+    )
+
+
+def _int16(at: Scores, c: Int16SoftmaxConstants) -> Tensor:
+    m, e = c.requantization
+    return softmaxes.softmax_int16(
+        at.codes, at.allowed, *softmax_tables(), multiplier=m, shift=e, slope=at.slope, clamped=c.clamped
+    )
+
+
 def _gemmini(at: Scores, c: GemminiSoftmaxConstants) -> Tensor:
     return softmaxes.gemmini_softmax(
         at.codes, at.allowed, ln2=c.ln2, b=c.b, c=c.c, fmt=at.format("output"), slope=at.slope
@@ -130,6 +148,8 @@ SOFTMAX: dict[type, Callable[[Scores, Any], Tensor]] = {
     IBertSoftmaxConstants: _ibert_softmax,
     ItaMaxConstants: _itamax,
     GemminiSoftmaxConstants: _gemmini,
+    PulpSoftmaxConstants: _pulp_softmax,
+    Int16SoftmaxConstants: _int16,
 }
 """Softmaxes by their constants."""
 
@@ -156,7 +176,24 @@ def _ibert_layernorm(at: Norm, c: IBertLayerNormConstants) -> Tensor:
 def _pulp(at: Norm, c: PulpLayerNormConstants) -> Tensor:
     to = at.output
     return layernorms.pulp_layernorm(
-        at.codes, at.gamma, at.beta, zero=at.zero, shift=c.shift, zero_point=to.zero_point, fmt=to.format
+        *(at.codes, at.gamma, at.beta),
+        zero=at.zero,
+        shift=c.shift,
+        zero_point=to.zero_point,
+        fmt=to.format,
+        overflow=c.overflow,
+    )
+
+
+def _gemmini_layernorm(at: Norm, c: GemminiLayerNormConstants) -> Tensor:
+    m, e = c.requantization
+    return layernorms.gemmini_layernorm(
+        *(at.codes, at.gamma, at.beta),
+        zero=at.zero,
+        multiplier=m,
+        shift=e,
+        zero_point=at.output.zero_point,
+        fmt=at.output.format,
     )
 
 
@@ -178,6 +215,7 @@ LAYERNORM: dict[type, Callable[[Norm, Any], Tensor]] = {
     IBertLayerNormConstants: _ibert_layernorm,
     PulpLayerNormConstants: _pulp,
     TfliteLayerNormConstants: _tflite,
+    GemminiLayerNormConstants: _gemmini_layernorm,
 }
 """LayerNorms by their constants."""
 
@@ -197,7 +235,7 @@ def _rescaled(at: Sum, c: RescaledAddConstants) -> Tensor:
         a_zero=at.a_zero,
         b_zero=at.b_zero,
         left_shift=c.left_shift,
-        scaling=at.plan.target.scaling,
+        scaling=scaling_of(scheme_type(at.plan.settings[at.site].requantization)),
         a_multiplier=c.a.multiplier,
         a_shift=c.a.shift,
         b_multiplier=c.b.multiplier,
@@ -206,6 +244,7 @@ def _rescaled(at: Sum, c: RescaledAddConstants) -> Tensor:
         output_shift=0 if c.output is None else c.output.shift,
         zero_point=to.zero_point,
         fmt=to.format,
+        operand=c.operand,
     )
 
 

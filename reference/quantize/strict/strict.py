@@ -6,16 +6,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hwsim.formats import Overflow
+from hwsim.formats import IntFormat, Overflow, Rounding
+from hwsim.program.catalogue import scaling_of, scheme_type
 from reference.models.arithmetic import Mask
 from reference.models.translation import Transformer
 from reference.quantize.plan import Plan
-from reference.quantize.plan.constants import LayerNormConstants, Quantizer
+from reference.quantize.plan.constants import GemminiLayerNormConstants, LayerNormConstants, PulpLayerNormConstants
 from reference.quantize.sites import POSITIONS_WEIGHT
 from reference.quantize.strict import exact, matmul, operators, scaling
 
-BETA_BITS = 48
+WIDE_BETA_BITS = 48
 """Of LayerNorm's beta where its scale is a target's: I-BERT's is 2^-30 of the output's."""
+BETA_BITS: dict[type, int] = {PulpLayerNormConstants: 32, GemminiLayerNormConstants: 32}
+"""Where the operator has a width of its own."""
+TRUNCATED = IntFormat(bits=32)
+"""What NVDLA's CACC hands on."""
 Observer = Callable[[str, Tensor], None]
 
 
@@ -77,7 +82,7 @@ class StrictArithmetic:
         codes = self.parameter(weight_site, weight)
         bias_codes = None
         if bias is not None:
-            bias_codes = exact.quantize_bias(bias, self.plan.linear[node].bias_scale, self.plan.scheme.bias_bits)
+            bias_codes = self.bias(node, bias)
         a = self.plan.quantizers[a_site]
         reach = max(a.format.max - a.zero_point, a.zero_point - a.format.min)
         sums = codes.detach().double().abs().sum(-1) * reach
@@ -87,6 +92,12 @@ class StrictArithmetic:
         if not torch.is_grad_enabled():
             self._cache[key] = made
         return made
+
+    def bias(self, node: str, bias: Tensor) -> Tensor:
+        """Codes of a layer's bias, float64: its own width, shifted left."""
+        c = self.plan.linear[node]
+        shifted = float(1 << c.bias_shift)
+        return exact.quantize_bias(bias, c.bias_scale * shifted, c.bias_bits) * shifted
 
     # --- products -----------------------------------------------------------------------------------------------
 
@@ -105,15 +116,30 @@ class StrictArithmetic:
 
     def _linear_accumulator(self, site: str, x: Codes, layer: nn.Linear) -> tuple[Tensor, int]:
         row = self.row(f"{site}.weight", site, layer.weight, layer.bias, x.site)
-        return self._product(x, row.weight, row.bias, 0, row.bound), self._held(row.bound)
+        truncate = self.plan.linear[site].truncate
+        if truncate is None:
+            return self._product(x, row.weight, row.bias, 0, row.bound), self._held(row.bound)
+        acc = self._product(x, row.weight, None, 0, row.bound)
+        acc, _ = self._truncated(site, acc, truncate, 0)
+        if row.bias is not None:
+            acc = exact.clamp_codes(total := acc.double() + row.bias, total.detach(), 1.0, TRUNCATED)
+        return acc, -TRUNCATED.min
+
+    def _truncated(self, site: str, acc: Tensor, truncate: int | None, bound: int) -> tuple[Tensor, int]:
+        """(R13): an accumulator in the 32 bits that NVDLA's SDP reads."""
+        if truncate is None:
+            return acc, bound
+        held = exact.shift_right(acc, truncate, rounding=Rounding.HALF_AWAY, fmt=TRUNCATED)
+        return held, -TRUNCATED.min
 
     def _linear_codes(self, site: str, acc: Tensor, bound: int) -> Codes:
-        constants, to = self.plan.linear[site], self.plan.quantizers[site]
-        return self._see(site, self._rescaled(acc, constants.multipliers, constants.shifts, to, bound))
+        constants = self.plan.linear[site]
+        return self._see(site, self._rescaled(site, acc, constants.multipliers, constants.shifts, bound))
 
-    def _rescaled(self, acc: Tensor, m: int | Tensor, e: int | Tensor, to: Quantizer, bound: int) -> Tensor:
-        """Codes from an accumulator, by the target's scheme."""
-        return scaling.requantize_by(acc, self.plan.target.scaling, m, e, to.zero_point, to.format, bound)
+    def _rescaled(self, site: str, acc: Tensor, m: int | Tensor, e: int | Tensor, bound: int) -> Tensor:
+        """Codes of a site from an accumulator, by the site's scheme."""
+        to, scheme = self.plan.quantizers[site], scheme_type(self.plan.settings[site].requantization)
+        return scaling.requantize_by(acc, scaling_of(scheme), m, e, to.zero_point, to.format, bound)
 
     def linear(self, site: str, x: Codes, layer: nn.Linear) -> Codes:
         return self._linear_codes(site, *self._linear_accumulator(site, x, layer))
@@ -131,14 +157,17 @@ class StrictArithmetic:
 
     def scores(self, site: str, queries: Codes, keys: Codes) -> Codes:
         acc, bound = self._activation_product(queries, keys, keys.codes)
-        constants, to = self.plan.scores[site], self.plan.quantizers[site]
+        constants = self.plan.scores[site]
+        acc, bound = self._truncated(site, acc, constants.truncate, bound)
         if constants.shift is not None:
             acc = self._see(f"{site}.shifted", exact.shift_right(acc, constants.shift)).codes
-        return self._see(site, self._rescaled(acc, *constants.requantization, to, bound))
+        return self._see(site, self._rescaled(site, acc, *constants.requantization, bound))
 
     def context(self, site: str, probabilities: Codes, values: Codes) -> Codes:
         acc, bound = self._activation_product(probabilities, values, values.codes.transpose(-1, -2))
-        return self._see(site, self._rescaled(acc, *self.plan.context[site], self.plan.quantizers[site], bound))
+        constants = self.plan.context[site]
+        acc, bound = self._truncated(site, acc, constants.truncate, bound)
+        return self._see(site, self._rescaled(site, acc, *constants.requantization, bound))
 
     def logits(self, site: str, x: Codes, embedding: nn.Embedding) -> Codes:
         constants = self.plan.logits[site]
@@ -168,7 +197,8 @@ class StrictArithmetic:
             scale = self.plan.quantizers[f"{site}.quotient"].scale * self.plan.weights[f"{site}.gamma"].scale.item()
             bits = self.plan.scheme.bias_bits
             return exact.quantize_bias(norm.bias, scale, bits), bits
-        return exact.quantize_bias(norm.bias, constants.beta_scale, BETA_BITS), BETA_BITS
+        bits = BETA_BITS.get(type(constants), WIDE_BETA_BITS)
+        return exact.quantize_bias(norm.bias, constants.beta_scale, bits), bits
 
     # --- the rest -----------------------------------------------------------------------------------------------
 
