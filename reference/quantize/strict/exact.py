@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from hwsim.formats import IntFormat
+from hwsim.formats import IntFormat, Rounding
 
 CODE_BITS = 16
 MAX_MULTIPLIER, MAX_SHIFT = (1 << 31) - 1, 62
@@ -94,9 +94,9 @@ def check_range(name: str, value: int | Tensor, low: int, high: int) -> None:
         raise ValueError(f"{name} {least if least < low else most}; allowed are {low} to {high}")
 
 
-def ratio(multiplier: int | Tensor, shift: int | Tensor) -> float | Tensor:
-    """multiplier / 2^shift, exact: a float, or float64 per channel."""
-    check_range("multiplier", multiplier, 1, MAX_MULTIPLIER)
+def ratio(multiplier: int | Tensor, shift: int | Tensor, least: int = 1) -> float | Tensor:
+    """multiplier / 2^shift, exact: a float, or float64 per channel; a multiplier below `least` is refused."""
+    check_range("multiplier", multiplier, least, MAX_MULTIPLIER)
     check_range("shift", shift, 0, MAX_SHIFT)
     above = multiplier.double() if isinstance(multiplier, Tensor) else float(multiplier)
     below = (torch.ones_like(shift) << shift).double() if isinstance(shift, Tensor) else float(1 << shift)
@@ -258,13 +258,35 @@ def quantize_bias(b: Tensor, scale: float | Tensor, bits: int = 32) -> Tensor:
     return quantize_parameter(b, scale, IntFormat(bits=bits)).double()
 
 
-def shift_right(acc: Tensor, k: int) -> Tensor:
-    """HALF_EVEN(acc/2^k): eq (3), in the dtype of `acc`; gradient 1/2^k."""
-    if k == 0:
+_OF_SIZE = {Rounding.HALF_AWAY: Rounding.HALF_UP, Rounding.TOWARD_ZERO: Rounding.FLOOR}
+"""How |v| is rounded where v goes away from zero or towards it."""
+
+
+def _shifted(acc: Tensor, k: int, rounding: Rounding) -> Tensor:
+    """ROUND(acc/2^k), k > 0, in the dtype of `acc`."""
+    if rounding is Rounding.HALF_EVEN:
+        return (acc * 2.0**-k).round_() if acc.is_floating_point() else scaled_int64(acc, 1, k, reach(acc))
+    if rounding in _OF_SIZE:
+        return acc.sign() * _shifted(acc.abs(), k, _OF_SIZE[rounding])
+    twice = torch.div(acc, 1 << k - 1, rounding_mode="floor")
+    return torch.div(twice + (rounding is Rounding.HALF_UP), 2, rounding_mode="floor")
+
+
+def shift_right(acc: Tensor, k: int, rounding: Rounding = Rounding.HALF_EVEN, fmt: IntFormat | None = None) -> Tensor:
+    """clamp(ROUND(acc/2^k)): (3) of docs/numerics.md and, with a signed `fmt` to clamp to, (R13), 0 <= k <= 62.
+
+    The result has the dtype of `acc`; the gradient is 1/2^k, and 0 where clamped.
+    """
+    check_range("shift", k, 0, MAX_SHIFT)
+    if fmt is not None and not fmt.signed:
+        raise ValueError(f"a shift to {fmt}; allowed are signed formats")
+    if k == 0 and fmt is None:
         return acc
-    if not acc.is_floating_point():
-        return scaled_int64(acc, 1, k, largest(acc.abs()))
-    return straight_through(acc, (acc.detach() * 2.0**-k).round_(), 2.0**-k)
+    rounded = _shifted(acc.detach(), k, rounding) if k else acc.detach()
+    if fmt is None:
+        return straight_through(acc, rounded, 2.0**-k)
+    codes = rounded.clamp(fmt.min, fmt.max)
+    return straight_through(acc, codes, 2.0**-k, codes == rounded)
 
 
 def relu(acc: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Strict fake-quant requantization: the schemes of docs/operators/requantization.md in float64, int64 and binary32."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +28,11 @@ _HALF = torch.tensor(0.5, dtype=torch.float64)
 _Q31 = {Scaling.Q31_DOUBLE: Scaling.HALF_AWAY, Scaling.Q31_DOUBLE_HALF_UP: Scaling.HALF_UP}
 """The second rounding of (R2) and (R3)."""
 _FLOAT32 = (Scaling.FLOAT32, Scaling.FLOAT32_INSIDE)
+
+
+def _ratio(scaling: Scaling, multiplier: int | Tensor, shift: int | Tensor) -> float | Tensor:
+    """m/2^e; ITA's multiplier, HALF_UP, may be 0."""
+    return ratio(multiplier, shift, least=0 if scaling is Scaling.HALF_UP else 1)
 
 
 # One product, one rounding
@@ -59,7 +65,7 @@ def rounded_shift(product: Tensor, shift: int | Tensor, rounding: Scaling) -> Te
 
 def _rounded(x: Tensor, rounding: Scaling, multiplier: int | Tensor, shift: int | Tensor, bound: int) -> Tensor:
     """x*multiplier/2^shift, rounded, as a new float64 tensor, by the cheapest exact way."""
-    slope = ratio(multiplier, shift)
+    slope = _ratio(rounding, multiplier, shift)
     if rounding is Scaling.HALF_EVEN:
         return scaled_half_even(x, multiplier, shift, slope, bound)
     # With p the product, p/2^e + 1/2 = (2p + 2^e)/2^(e+1): a float64 if its numerator is.
@@ -135,7 +141,7 @@ def scale(
     if zero_point and scaling is not Scaling.FLOAT32_INSIDE:
         raise ValueError(f"a zero point of {zero_point} inside {scaling.name}; only FLOAT32_INSIDE has one there")
     return straight_through(
-        x, _scale(x.detach(), scaling, multiplier, shift, bound, zero_point), ratio(multiplier, shift)
+        x, _scale(x.detach(), scaling, multiplier, shift, bound, zero_point), _ratio(scaling, multiplier, shift)
     )
 
 
@@ -161,7 +167,7 @@ def requantize_by(
     rounded = _scale(acc.detach(), scaling, multiplier, shift, bound, zero_point if inside else 0)
     if zero_point and not inside:
         rounded += zero_point
-    return clamp_codes(acc, rounded, ratio(multiplier, shift), fmt)
+    return clamp_codes(acc, rounded, _ratio(scaling, multiplier, shift), fmt)
 
 
 # Residual sum
@@ -183,8 +189,9 @@ def rescaled_add(
     output_shift: int,
     zero_point: int,
     fmt: IntFormat,
+    operand: IntFormat | None = None,
 ) -> Tensor:
-    """clamp(scale_o(scale_a((a-a_zero)*2^L) + scale_b((b-b_zero)*2^L)) + zero_point): (R10).
+    """clamp(scale_o(c(scale_a((a-a_zero)*2^L)) + c(scale_b((b-b_zero)*2^L))) + zero_point): (R10).
 
     Parameters
     ----------
@@ -192,6 +199,8 @@ def rescaled_add(
         Codes, float32, of shapes that broadcast.
     output_multiplier
         None for no output scheme: `output_shift` is not used, scale_o is the identity.
+    operand
+        What c clamps each rescaled operand to; None for no clamp.
 
     Returns
     -------
@@ -206,13 +215,51 @@ def rescaled_add(
 
     def term(x: Tensor, zero: int, multiplier: int, shift: int) -> Tensor:
         raised = (x.double() - zero) * float(1 << left_shift)
-        return scale(raised, scaling, multiplier, shift, reach(raised))
+        rescaled = scale(raised, scaling, multiplier, shift, reach(raised))
+        return rescaled if operand is None else clamp_codes(rescaled, rescaled.detach(), 1.0, operand).double()
 
     total = term(a, a_zero, a_multiplier, a_shift) + term(b, b_zero, b_multiplier, b_shift)
     check_carrier(total, reach(total))
     if output_multiplier is not None:
         total = scale(total, scaling, output_multiplier, output_shift, reach(total))
     return clamp_codes(total, total.detach() + zero_point, 1.0, fmt)
+
+
+# Sum of heads
+
+
+class HeadSum(NamedTuple):
+    """Of (R14): the codes of each head, (..., h, n, d), and their total, (..., n, d)."""
+
+    heads: Tensor
+    total: Tensor
+
+
+def sum_of_heads(heads: Tensor, multiplier: int | Tensor, shift: int | Tensor, fmt: IntFormat, bound: int) -> HeadSum:
+    """c[h] = clamp(HALF_UP(acc[h]*m[h]/2^e[h])) and sum_h c[h]: (R14) but for its products and its last scaling.
+
+    Parameters
+    ----------
+    heads
+        Accumulators, float32, float64 or int64, (..., h, n, d): the products of each head; the first has the bias.
+    multiplier, shift
+        One for all, or int64, (h,).
+    fmt
+        Of the codes of a head; ITA's is int8.
+    bound
+        Proven maximum of |acc|.
+
+    Returns
+    -------
+    HeadSum
+        float32, or float64 if `fmt` has more than 24 bits. The gradient is multiplier/2^shift, 0 where clamped.
+    """
+    for name, constant in (("multipliers", multiplier), ("shifts", shift)):
+        if isinstance(constant, Tensor) and constant.shape != heads.shape[-3:-2]:
+            raise ValueError(f"{name} {tuple(constant.shape)} of {heads.shape[-3]} heads; allowed is one a head")
+    m, e = (x.view(-1, 1, 1) if isinstance(x, Tensor) else x for x in (multiplier, shift))
+    codes = requantize_by(heads, Scaling.HALF_UP, m, e, 0, fmt, bound)
+    return HeadSum(codes, codes.sum(-3))
 
 
 # gemmlowp's fixed point, on int64 tensors of int32 values
@@ -236,3 +283,37 @@ def saturating_shift(a: Tensor, k: int) -> Tensor:
 def leading_zeros(v: Tensor) -> Tensor:
     """Leading zeros of 0 <= v < 2^32 in 32 bits."""
     return 32 - torch.frexp(v.double()).exponent.long()  # v = f * 2^exponent, 1/2 <= f < 1
+
+
+_EXP_EIGHTH, _THIRD = 1895147668, 715827883
+_EXP_POWERS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
+"""exp(-2^k) for k = -2..4, Q0.31."""
+
+
+def exp_q(a: Tensor) -> Tensor:
+    """exp(a), Q5.26 to Q0.31, -2^31 <= a <= 0; int64."""
+    fraction = (a & (1 << 24) - 1) - (1 << 24)
+    x = saturating_shift(fraction, 5) + (1 << 28)
+    x2 = high_multiply(x, x)
+    x3, x4 = high_multiply(x2, x), high_multiply(x2, x2)
+    y = divide_by_power(high_multiply(divide_by_power(x4, 2) + x3, _THIRD) + x2, 1)
+    result = _EXP_EIGHTH + high_multiply(x + y, _EXP_EIGHTH)
+    remainder = fraction - a
+    for bit, power in enumerate(_EXP_POWERS, 24):
+        result = torch.where((remainder >> bit) & 1 == 1, high_multiply(result, power), result)
+    return torch.where(a == 0, INT32_MAX, result)
+
+
+def reciprocal_q(v: Tensor) -> Tensor:
+    """1/(1+v), Q0.31, 0 <= v < 2^31; int64."""
+    half = (v + (1 << 31)) >> 1
+    x = 1515870810 + high_multiply(half, -1010580540)
+    for _ in range(3):
+        x = x + saturating_shift(high_multiply(x, (1 << 29) - high_multiply(half, x)), 2)
+    return saturating_shift(x, 1)
+
+
+def lookup(table: Tensor, v: Tensor) -> Tensor:
+    """lookup(T, v): between entries of a table of 513, int64, v int16; int64."""
+    index, offset = 256 + (v >> 7), v & 127
+    return table[index] + ((table[index + 1] - table[index]) * offset + 64 >> 7)

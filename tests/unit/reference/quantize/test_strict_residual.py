@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from hwsim.formats import Scaling
-from reference.quantize.strict.scaling import rescaled_add
-from tests.unit.reference.quantize.page_arithmetic import INT8, INT16, clamp, narrow, scaled
+from hwsim.formats import IntFormat, Scaling
+from reference.quantize.strict.scaling import rescaled_add, sum_of_heads
+from tests.unit.reference.quantize.page_arithmetic import INT8, INT16, clamp, narrow, scaled, wide
 
 TFLITE_ADD = {
     "left_shift": 20,
@@ -64,3 +64,58 @@ def test_rescaled_add_gradient_is_the_product_of_the_ratios():
 def test_rescaled_add_refuses_operands_of_more_than_31_bits():
     with pytest.raises(ValueError, match="2\\^31"):
         rescaled_add(narrow([4000]), narrow([1]), a_zero=0, b_zero=0, zero_point=0, fmt=INT16, **TFLITE_ADD)
+
+
+PULP_ADD = {
+    "left_shift": 0,
+    "scaling": Scaling.HALF_UP,
+    "a_multiplier": 3,
+    "a_shift": 1,
+    "b_multiplier": 1,
+    "b_shift": 0,
+    "output_multiplier": 1,
+    "output_shift": 1,
+}
+
+
+def test_each_operand_saturates_before_the_sum():
+    a, b = narrow([100, 100, -100, 1], True), narrow([-100, 20, 50, 2], True)
+    zeros = {"a_zero": 0, "b_zero": 0, "zero_point": 0, "fmt": INT8}
+    # 150 -> 127, -150 -> -128; (127 - 100)/2 = 13.5, (127 + 20)/2 = 73.5, (-128 + 50)/2 = -39, (2 + 2)/2
+    codes = rescaled_add(a, b, operand=INT8, **zeros, **PULP_ADD)
+    assert codes.tolist() == [14, 74, -39, 2]
+    codes.sum().backward()
+    assert (a.grad.tolist(), b.grad.tolist()) == ([0, 0, 0, 0.75], [0.5] * 4)
+    assert rescaled_add(a, b, **zeros, **PULP_ADD).tolist() == [25, 85, -50, 2]
+
+
+def test_the_operands_share_their_format_and_the_second_saturates_too():
+    a, b = narrow([0, 0, 0]), narrow([9, -9, 7])
+    zeros = {"a_zero": 0, "b_zero": 0, "zero_point": 0, "fmt": INT8}
+    whole = {**PULP_ADD, "output_multiplier": None}
+    assert rescaled_add(a, b, operand=IntFormat(bits=4), **zeros, **whole).tolist() == [7, -8, 7]
+
+
+def test_the_sum_of_heads_rounds_every_head():
+    heads = wide([[[[1, 3]], [[1, -3]]], [[[1000, -1000]], [[254, 1]]]], gradient=True)  # 2 batches, 2 heads, 1 row
+    multiplier, shift = torch.tensor([1, 3]), torch.tensor([1, 2])
+    codes, total = sum_of_heads(heads, multiplier, shift, INT8, 1000)
+    # 0.5, 1.5 and 0.75, -2.25; 500, -500 and 190.5, 0.75: half up
+    assert codes.tolist() == [[[[1, 2]], [[1, -2]]], [[[127, -128]], [[127, 1]]]]
+    assert total.tolist() == [[[2, 0]], [[254, -127]]]
+    (total * wide([1, 10])).sum().backward()
+    assert heads.grad.tolist() == [[[[0.5, 5]], [[0.75, 7.5]]], [[[0, 0]], [[0, 7.5]]]]
+
+
+def test_one_ratio_serves_all_heads_and_a_multiplier_of_0_silences_one():
+    heads = wide([[[3]], [[5]], [[6]]])
+    assert sum_of_heads(heads, 1, 1, INT8, 6).total.tolist() == [[2 + 3 + 3]]
+    assert sum_of_heads(heads, torch.tensor([1, 0, 1]), 1, INT8, 6).heads.flatten().tolist() == [2, 0, 3]
+
+
+def test_heads_have_one_constant_each():
+    for constants in ((torch.tensor([1, 1, 1]), 1), (1, torch.tensor([[1], [1]]))):
+        with pytest.raises(ValueError, match="of 2 heads; allowed is one a head"):
+            sum_of_heads(wide([[[3]], [[5]]]), *constants, INT8, 6)
+    with pytest.raises(ValueError, match="multipliers \\(1,\\) of 2 heads"):
+        sum_of_heads(wide([[[3]], [[5]]]), torch.tensor([1]), 1, INT8, 6)

@@ -116,7 +116,10 @@ def test_requantize_by_gradient_is_the_ratio_and_stops_at_the_clamp(scaling):
 @pytest.mark.parametrize(
     ("scaling", "m", "e", "bound"),
     [
-        (Scaling.HALF_UP, 0, 1, 4),
+        (Scaling.HALF_AWAY, 0, 1, 4),
+        (Scaling.HALF_EVEN, 0, 1, 4),
+        (Scaling.FLOAT32, 0, 1, 4),
+        (Scaling.HALF_UP, -1, 1, 4),
         (Scaling.HALF_UP, 2**31, 1, 4),
         (Scaling.FLOOR, 1, 63, 4),
         (Scaling.HALF_AWAY, 2**31 - 1, 62, 2**32),
@@ -136,6 +139,16 @@ def test_what_a_scheme_does_not_take_is_refused(scaling, m, e, bound):
             scale(wide([1]), scaling, *constants, bound)
         with pytest.raises(ValueError):
             requantize_by(wide([1]), scaling, *constants, 0, INT8, bound)
+
+
+@pytest.mark.parametrize("e", [0, 34, 62])  # in float64, and beyond
+def test_a_multiplier_of_0_that_rounds_half_up_gives_the_zero_point(e):
+    acc = wide([5, -(2**25)], gradient=True)
+    codes = requantize_by(acc, Scaling.HALF_UP, 0, e, -7, INT8, 2**25)
+    codes.sum().backward()
+    assert (codes.tolist(), acc.grad.tolist()) == ([-7, -7], [0, 0])
+    channels = requantize_by(acc, Scaling.HALF_UP, torch.tensor([3, 0]), torch.tensor([1, e]), 0, INT8, 2**25)
+    assert channels.tolist() == [8, 0]  # 7.5
 
 
 def test_only_one_scheme_has_its_zero_point_inside():
