@@ -1,29 +1,34 @@
-"""Strict fake-quant softmaxes of other machines: docs/operators/softmax.md, sections 2, 4, 5 and 6.
+"""Strict fake-quant softmaxes of other machines: docs/operators/softmax.md, sections 2 to 6a.
 
-Scores have at most 12 bits, so an exponential is a table of all distances from the greatest score. The last entry of
-every table, index -1, belongs to masked keys and is 0. Gradients are those of the real softmax in units of the output.
+Scores have at most 12 bits, so an exponential is a table of all distances from the greatest score; those of section 3
+have 16. The last entry of every table, index -1, belongs to masked keys and is 0. Gradients are those of the real
+softmax in units of the output.
 """
 
 import functools
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hwsim.formats import IntFormat, Scaling
-from reference.quantize.strict.exact import check_range, rounded_quotient, straight_through, tracked
+from reference.quantize.strict.exact import check_range, straight_through, tracked
 from reference.quantize.strict.fullyqt import MAX_SCORE_BITS
 from reference.quantize.strict.scaling import (
     INT32_MAX,
     divide_by_power,
+    exp_q,
     high_multiply,
     leading_zeros,
-    saturating_shift,
+    lookup,
+    reciprocal_q,
     scale,
 )
 
 DISTANCES = 1 << MAX_SCORE_BITS
 MASKED = -1
 END = 1 << 62
+UINT32_MAX = (1 << 32) - 1
 
 
 # What all share
@@ -35,18 +40,16 @@ def _check_output(name: str, fmt: IntFormat, signed: bool, most_bits: int = 16) 
         raise ValueError(f"{name} to {fmt}; allowed are {kind}2 to {kind}{most_bits}")
 
 
-def _distances(scores: Tensor, allowed: Tensor | None) -> Tensor:
-    """d[j], int64; MASKED for a masked key."""
+def _distances(scores: Tensor, allowed: Tensor | None, bits: int = MAX_SCORE_BITS) -> Tensor:
+    """d[j], int64, of scores of at most `bits` bits; MASKED for a masked key."""
     q = scores.detach()
     if allowed is None:
         distances = (q.amax(-1, keepdim=True) - q).long()
     else:
         seen = q.masked_fill(~allowed, -torch.inf)
         distances = (seen.amax(-1, keepdim=True) - seen).masked_fill(~allowed, MASKED).long()
-    if int(distances.max()) >= DISTANCES:
-        raise ValueError(
-            f"scores {int(distances.max())} apart; allowed are less than {DISTANCES}, {MAX_SCORE_BITS} bits"
-        )
+    if int(distances.max()) >= 1 << bits:
+        raise ValueError(f"scores {int(distances.max())} apart; allowed are less than {1 << bits}, {bits} bits")
     return distances
 
 
@@ -66,33 +69,6 @@ def _codes(scores: Tensor, allowed: Tensor | None, output: Tensor, slope: float,
 
 
 # gemmlowp
-
-_EXP_EIGHTH, _THIRD = 1895147668, 715827883
-_EXP_POWERS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
-"""exp(-2^k) for k = -2..4, Q0.31."""
-
-
-def exp_q(a: Tensor) -> Tensor:
-    """exp(a), Q5.26 to Q0.31, -2^31 <= a <= 0; int64."""
-    fraction = (a & (1 << 24) - 1) - (1 << 24)
-    x = saturating_shift(fraction, 5) + (1 << 28)
-    x2 = high_multiply(x, x)
-    x3, x4 = high_multiply(x2, x), high_multiply(x2, x2)
-    y = divide_by_power(high_multiply(divide_by_power(x4, 2) + x3, _THIRD) + x2, 1)
-    result = _EXP_EIGHTH + high_multiply(x + y, _EXP_EIGHTH)
-    remainder = fraction - a
-    for bit, power in enumerate(_EXP_POWERS, 24):
-        result = torch.where((remainder >> bit) & 1 == 1, high_multiply(result, power), result)
-    return torch.where(a == 0, INT32_MAX, result)
-
-
-def reciprocal_q(v: Tensor) -> Tensor:
-    """1/(1+v), Q0.31, 0 <= v < 2^31; int64."""
-    half = (v + (1 << 31)) >> 1
-    x = 1515870810 + high_multiply(half, -1010580540)
-    for _ in range(3):
-        x = x + saturating_shift(high_multiply(x, (1 << 29) - high_multiply(half, x)), 2)
-    return saturating_shift(x, 1)
 
 
 @functools.cache
@@ -135,6 +111,75 @@ def gemmlowp_softmax(
     reciprocal = reciprocal_q((total << headroom) - (1 << 31))
     output = divide_by_power(high_multiply(exponential, reciprocal), 43 - headroom - fmt.bits) + fmt.min
     return _codes(scores, allowed, output, slope, 1 << fmt.bits, fmt)
+
+
+# Two interpolated tables
+
+ENTRIES = 513
+INT16_MIN, INT16_MAX = -(1 << 15), (1 << 15) - 1
+NEAREST_MIN = 1 << 14
+"""The least exponential of the greatest score: a sum has at most 17 leading zeros."""
+_MIDDLE = 98304
+"""The sum, 1.5 in 16 fractional bits, at which the table of reciprocals has code 0."""
+
+
+def _entries(name: str, table: Tensor, low: int) -> Tensor:
+    if table.shape != (ENTRIES,):
+        raise ValueError(f"softmax_int16 {name} of shape {tuple(table.shape)}; allowed is ({ENTRIES},)")
+    check_range(f"softmax_int16 {name}", table, low, INT16_MAX)
+    return table.long()
+
+
+def softmax_int16(
+    scores: Tensor,
+    allowed: Tensor | None,
+    exp_table: Tensor,
+    reciprocal_table: Tensor,
+    *,
+    multiplier: int,
+    shift: int,
+    slope: float,
+    clamped: bool = True,
+) -> Tensor:
+    """TFLM's and CMSIS-NN's int16 softmax over the last axis: (S6) to (S9).
+
+    Parameters
+    ----------
+    scores
+        Codes, float32, (..., n), of at most 16 bits.
+    allowed
+        bool, broadcasts to `scores`; None allows all.
+    exp_table, reciprocal_table
+        Integers, (513,): exp over [-10, 0], 0 to 2^15 - 1, and 1/(1 + x) over [0, 1], int16; scaled by 2^15.
+    multiplier, shift
+        Of (R2): distances to steps of the first table.
+    slope
+        The scale of the scores, for the gradient.
+    clamped
+        False for CMSIS-NN, which stores the low 16 bits of a probability of 1.
+
+    Returns
+    -------
+    Tensor
+        Codes, float32, (..., n), scale 2^-15; 0 for a masked key.
+    """
+    exponentials = _entries("exp table", exp_table, 0)
+    reciprocals = _entries("reciprocal table", reciprocal_table, INT16_MIN)
+    nearest = int(lookup(exponentials, torch.tensor(INT16_MAX)))
+    check_range("softmax_int16 exponential of the greatest score", nearest, NEAREST_MIN, INT16_MAX)
+    check_range("softmax_int16 keys", scores.shape[-1], 1, INT32_MAX // int(exponentials.max()))
+    distances = _distances(scores, allowed, 16)
+    masked, furthest = distances == MASKED, max(int(distances.max()), 0)
+    steps = scale(-distances.masked_fill(masked, 0), Scaling.Q31_DOUBLE, multiplier, shift, furthest).long()
+    exponential = lookup(exponentials, (steps + INT16_MAX).clamp_(INT16_MIN, INT16_MAX)).masked_fill_(masked, 0)
+    # Where nothing is allowed, any sum will do.
+    total = exponential.sum(-1, keepdim=True).clamp_(min=NEAREST_MIN)
+    headroom = leading_zeros(total)
+    position = ((total << headroom - 1) + (1 << 13) >> 14) - _MIDDLE
+    rho = lookup(reciprocals, position.clamp_(INT16_MIN, INT16_MAX))
+    output = exponential * rho + (1 << 30 - headroom) >> 31 - headroom
+    output = output.clamp_(0, INT16_MAX) if clamped else (output - INT16_MIN & (1 << 16) - 1) + INT16_MIN
+    return _codes(scores, allowed, output, slope, 1 << 15, IntFormat(bits=16))
 
 
 # I-BERT
@@ -211,36 +256,87 @@ def itamax(scores: Tensor, allowed: Tensor | None, *, shift: int, group: int, fm
     return _codes(scores, allowed, inverse >> halvings(greatest - q), slope, fmt.max, fmt)
 
 
-# Gemmini
+# Completed squares, Gemmini and PULP
+
+
+class _Square(NamedTuple):
+    """E of (S18) or (S20) by distance, and the furthest distance before which all stays in int32."""
+
+    table: Tensor
+    furthest: int
+
+
+def _check_square(name: str, ln2: int, b: int, c: int) -> None:
+    for part, value in (("ln2", ln2), ("b", b), ("c", c)):
+        check_range(f"{name} {part}", value, 1, INT32_MAX)
+
+
+def _square(name: str, ln2: int, b: int, c: int, halvings: Tensor) -> _Square:
+    square = (halvings * ln2 - torch.arange(DISTANCES) + b).square() + c
+    outside = (halvings > 31) | (square > INT32_MAX)
+    if bool(outside[0]):
+        raise ValueError(f"{name}: b^2 + c is {b * b + c}; it must be below 2^31")
+    within = int(outside.long().argmax()) if bool(outside.any()) else DISTANCES
+    return _Square(_table(square >> halvings.clamp(max=31)), within - 1)
+
+
+def _exponentials(name: str, square: _Square, scores: Tensor, allowed: Tensor | None) -> Tensor:
+    distances = _distances(scores, allowed)
+    check_range(f"{name} distance of two scores", distances.clamp(min=0), 0, square.furthest)
+    return square.table[distances]
 
 
 @functools.cache
-def _gemmini_table(ln2: int, b: int, c: int) -> Tensor:
-    """E of (S18)."""
-    for name, value in (("ln2", ln2), ("b", b), ("c", c)):
-        check_range(f"gemmini_softmax {name}", value, 1, END)
-    distance = torch.arange(DISTANCES)
-    if b * b + c < END:  # else the entry of distance 0 is refused below
-        halvings = distance * (65536 // ln2) >> 16
-        exponential = (halvings * ln2 - distance + b).square() + c >> halvings.clamp(max=63)
-        if int(exponential.max()) < END:
-            return _table(exponential)
-    raise ValueError(f"gemmini_softmax: ln2 {ln2}, b {b}, c {c} give exponentials of 2^62 or more")
+def _gemmini_square(ln2: int, b: int, c: int) -> _Square:
+    """(S18)."""
+    _check_square("gemmini_softmax", ln2, b, c)
+    return _square("gemmini_softmax", ln2, b, c, torch.arange(DISTANCES) * (65536 // ln2) >> 16)
 
 
 def gemmini_softmax(
     scores: Tensor, allowed: Tensor | None, *, ln2: int, b: int, c: int, fmt: IntFormat, slope: float
 ) -> Tensor:
-    """Gemmini's I-BERT softmax over the last axis: (S18), (S19).
+    """Gemmini's I-BERT softmax over the last axis: (S18), (S19), the latter in torch's own binary32.
 
     Scores, mask and slope as in `gemmlowp_softmax`; `fmt` is signed, 2 to 16 bits, of scale 1/(2^(bits-1) - 1).
+
+    Raises
+    ------
+    ValueError
+        For constants or a format outside their range; if a shift z passes 31 or a square or a sum reaches 2^31.
     """
     _check_output("gemmini_softmax", fmt, signed=True)
-    table = _gemmini_table(ln2, b, c)
-    peak = int(table.max())
-    if (scores.shape[-1] * peak) << fmt.bits >= END:
-        raise ValueError(f"gemmini_softmax: {scores.shape[-1]} exponentials of {peak} and {fmt.bits} bits reach 2^62")
-    exponential = table[_distances(scores, allowed)]
+    exponential = _exponentials("gemmini_softmax", _gemmini_square(ln2, b, c), scores, allowed)
     total = exponential.sum(-1, keepdim=True).clamp_(min=1)
-    output = rounded_quotient(exponential, total, fmt.max, 0, peak)
+    check_range("gemmini_softmax sum", total, 1, INT32_MAX)
+    # A division of two tensors: torch divides a Python number by way of a rounded reciprocal.
+    factor = torch.tensor(fmt.max, dtype=torch.float32) / total.float()
+    output = (exponential.float() * factor).round_()
     return _codes(scores, allowed, output, slope, fmt.max, fmt)
+
+
+@functools.cache
+def _pulp_square(ln2: int, b: int, c: int) -> _Square:
+    """(S20)."""
+    _check_square("pulp_softmax", ln2, b, c)
+    return _square("pulp_softmax", ln2, b, c, (torch.arange(DISTANCES) // ln2).clamp_(max=31))
+
+
+def pulp_softmax(
+    scores: Tensor, allowed: Tensor | None, *, ln2: int, b: int, c: int, fmt: IntFormat, slope: float
+) -> Tensor:
+    """PULP's iSoftmax over the last axis: (S20) to (S22).
+
+    Scores, mask and slope as in `gemmlowp_softmax`; `fmt` is unsigned, 2 to 8 bits, of scale 1/(2^bits - 1).
+
+    Raises
+    ------
+    ValueError
+        For constants or a format outside their range; if a square reaches 2^31, or a sum or (2^bits - 1)*E 2^32.
+    """
+    _check_output("pulp_softmax", fmt, signed=False, most_bits=8)
+    exponential = _exponentials("pulp_softmax", _pulp_square(ln2, b, c), scores, allowed)
+    total, scaled = exponential.sum(-1, keepdim=True).clamp_(min=1), exponential * fmt.max
+    check_range("pulp_softmax sum", total, 1, UINT32_MAX)
+    check_range("pulp_softmax numerator", scaled, 0, UINT32_MAX)
+    return _codes(scores, allowed, scaled // total, slope, fmt.max, fmt)
