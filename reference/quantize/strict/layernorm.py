@@ -1,4 +1,4 @@
-"""Strict fake-quant LayerNorms of other machines: docs/operators/layernorm.md, sections 2 to 4.
+"""Strict fake-quant LayerNorms of other machines: docs/operators/layernorm.md, sections 2 to 5.
 
 Inside, int64; the gradients are those of the real formula, by autograd.
 """
@@ -8,11 +8,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from hwsim.formats import IntFormat, Scaling
-from reference.quantize.strict.exact import check_range, clamp_codes, quotient_int64, ratio, reach, tracked
+from hwsim.formats import IntFormat, Overflow, Scaling
+from reference.quantize.strict.exact import (
+    check_range,
+    clamp_codes,
+    quotient_int64,
+    ratio,
+    reach,
+    straight_through,
+    tracked,
+)
 from reference.quantize.strict.fullyqt import isqrt
 from reference.quantize.strict.scaling import (
     INT32_MAX,
+    INT32_MIN,
     divide_by_power,
     high_multiply,
     leading_zeros,
@@ -47,10 +56,10 @@ def _real_deviations(x: Tensor, zero: int, centred: bool) -> Tensor:
     return wide - wide.mean(-1, keepdim=True) if centred else wide
 
 
-def _integers(name: str, gamma: Tensor, most: int, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Gamma and bias in int64, neither so large that a sum could leave it."""
+def _integers(name: str, gamma: Tensor, fmt: IntFormat, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Gamma, codes of `fmt`, and bias in int64, neither so large that a sum could leave it."""
     weight, offset = gamma.detach().long(), bias.detach().long()
-    check_range(f"{name} gamma", weight, -most, most)
+    check_range(f"{name} gamma", weight, fmt.min, fmt.max)
     check_range(f"{name} bias", offset, -(1 << 62), 1 << 62)
     return weight, offset
 
@@ -58,6 +67,14 @@ def _integers(name: str, gamma: Tensor, most: int, bias: Tensor) -> tuple[Tensor
 def _codes(exact: Tensor, fmt: IntFormat, real: Callable[[], Tensor], *sources: Tensor) -> Tensor:
     """`exact` clamped; where it was not, with the gradient of `real`, evaluated only if one is wanted."""
     return clamp_codes(real() if tracked(*sources) else exact, exact, 1.0, fmt)
+
+
+def _wrapped(exact: Tensor, fmt: IntFormat, real: Callable[[], Tensor], *sources: Tensor) -> Tensor:
+    """The low bits of `exact`, int64; where they are all of it, with the gradient of `real`, as `_codes`."""
+    if fmt.narrow or fmt.bits > 24:
+        raise ValueError(f"codes that wrap to {fmt}; allowed are formats of 2 to 24 bits that are not narrow")
+    codes = (exact - fmt.min & (1 << fmt.bits) - 1) + fmt.min
+    return straight_through(real() if tracked(*sources) else exact, codes.float(), 1.0, codes == exact)
 
 
 # I-BERT
@@ -102,7 +119,7 @@ def ibert_layernorm(
         If the shifted variance of a row reaches 2^32, or a constant is outside its range.
     """
     check_range("ibert_layernorm variance shift", variance_shift, 0, MAX_CONSTANT_SHIFT)
-    sign, offset = _integers("ibert_layernorm", gamma, 1, bias)
+    sign, offset = _integers("ibert_layernorm", gamma, IntFormat(bits=2, narrow=True), bias)
     y = _deviations(x, zero, centred, _half_even)
     variance = (y >> variance_shift).square().sum(-1, keepdim=True)
     if int(variance.max()) >= VARIANCE_END:
@@ -132,21 +149,44 @@ def pulp_layernorm(
     zero_point: int,
     fmt: IntFormat,
     centred: bool = True,
+    overflow: Overflow = Overflow.SATURATE,
+    product_bits: int = 63,
 ) -> Tensor:
     """PULP's LayerNorm over the last axis: (L6) to (L8).
 
-    `gamma` holds signed codes of at most 16 bits; the rest, and the result, are as in `ibert_layernorm`.
+    Parameters
+    ----------
+    gamma
+        Signed codes of at most 32 bits, float32 to 24 bits, else float64 or int64, (n,).
+    overflow
+        SATURATE clamps; WRAP keeps the low bits of a code, with the gradient 0 where they differ from it.
+    product_bits
+        Of the signed integer that holds a product y*w, 2 to 63.
+
+    The rest, and the result, are as in `ibert_layernorm`.
+
+    Raises
+    ------
+    ValueError
+        If a product does not fit, `overflow` is neither of the two, or a constant is outside its range.
     """
     check_range("pulp_layernorm shift", shift, 0, MAX_CONSTANT_SHIFT)
-    weight, offset = _integers("pulp_layernorm", gamma, 1 << 15, bias)
+    check_range("pulp_layernorm product bits", product_bits, 2, 63)
+    weight, offset = _integers("pulp_layernorm", gamma, IntFormat(bits=32), bias)
     y = _deviations(x, zero, centred, _towards_zero)
+    product, end = y * weight, 1 << product_bits - 1
+    check_range("pulp_layernorm product", product, -end, end - 1)
     sigma = isqrt(y.square().sum(-1, keepdim=True) // y.shape[-1] + 1)
-    exact = (_towards_zero(y * weight, sigma) + offset >> shift) + zero_point
+    exact = (_towards_zero(product, sigma) + offset >> shift) + zero_point
 
     def real() -> Tensor:
         centre = _real_deviations(x, zero, centred)
         return (centre / (centre.square().mean(-1, keepdim=True) + 1).sqrt() * gamma + bias) / 2.0**shift
 
+    if overflow is Overflow.WRAP:
+        return _wrapped(exact, fmt, real, x, gamma, bias)
+    if overflow is not Overflow.SATURATE:
+        raise ValueError(f"pulp_layernorm overflow {overflow.value}; allowed are saturate and wrap")
     return _codes(exact.double(), fmt, real, x, gamma, bias)
 
 
@@ -206,7 +246,7 @@ def tflite_layernorm(
         range.
     """
     check_range("tflite_layernorm variance limit", variance_limit, 1, INT32_MAX)
-    weight, offset = _integers("tflite_layernorm", gamma, 1 << 15, bias)
+    weight, offset = _integers("tflite_layernorm", gamma, IntFormat(bits=16), bias)
     q = x.detach().long() - zero
     mean, variance = _tflite_moments(q, centred)
     limited = variance < 1
@@ -219,5 +259,68 @@ def tflite_layernorm(
         centre = _real_deviations(x, zero, centred)
         square = centre.square().mean(-1, keepdim=True).clamp(min=1).masked_fill(limited, variance_limit)
         return (centre / square.sqrt() * gamma + bias / 1024) * ratio(multiplier, shift)
+
+    return _codes(exact, fmt, real, x, gamma, bias)
+
+
+# Gemmini
+
+UNIT = IntFormat(bits=8)
+"""Of u in (L16)."""
+MAX_ROOT = 46340
+"""The greatest integer whose square is below 2^31."""
+
+
+def _gemmini_sigma(q: Tensor, y: Tensor) -> Tensor:
+    """(L15) behind the deviations y of q: (..., 1)."""
+    check_range("gemmini_layernorm sum", q.sum(-1, keepdim=True), INT32_MIN, INT32_MAX)
+    check_range("gemmini_layernorm deviation", y, -MAX_ROOT, MAX_ROOT)
+    squares = y.square().sum(-1, keepdim=True)
+    check_range("gemmini_layernorm sum of squares", squares, 0, INT32_MAX)
+    return isqrt(squares // y.shape[-1]).clamp_(min=1)
+
+
+def gemmini_layernorm(
+    x: Tensor,
+    gamma: Tensor,
+    bias: Tensor,
+    *,
+    zero: int,
+    multiplier: int,
+    shift: int,
+    zero_point: int,
+    fmt: IntFormat,
+) -> Tensor:
+    """Gemmini's LayerNorm over the last axis: (L15) to (L17).
+
+    Parameters
+    ----------
+    x
+        Integers of at most 32 bits, float32, float64 or int64, (..., n), of the zero point `zero`.
+    gamma
+        Signed codes of at most 8 bits, float, (n,).
+    multiplier, shift
+        The binary32 ratio of (R9), one for the tensor.
+
+    The rest, and the result, are as in `ibert_layernorm`. What multiplies gamma, in the gradient too, is the code u.
+
+    Raises
+    ------
+    ValueError
+        If the sum or the sum of squares of a row leaves int32, |u*w + b| exceeds 2^31, or a constant its range.
+    """
+    weight, offset = _integers("gemmini_layernorm", gamma, IntFormat(bits=8), bias)
+    y = _deviations(x, zero, True, _towards_zero)
+    sigma = _gemmini_sigma(x.detach().long() - zero, y)
+    unclamped = quotient_int64(y, sigma)
+    units = unclamped.clamp(UNIT.min, UNIT.max)
+    affine = units * weight + offset
+    exact = scale(affine, Scaling.FLOAT32, multiplier, shift, reach(affine)) + zero_point
+
+    def real() -> Tensor:
+        centre = _real_deviations(x, zero, True)
+        deviation = centre.square().mean(-1, keepdim=True).clamp(min=1).sqrt()
+        unit = straight_through(centre / deviation, units.double(), 1.0, units == unclamped)
+        return (unit * gamma + bias) * ratio(multiplier, shift)
 
     return _codes(exact, fmt, real, x, gamma, bias)
