@@ -160,7 +160,7 @@ def add_bias(acc: Accumulators, bias: Multipliers, output: IntFormat, counters: 
     total = acc.astype(np.int64) + bias
     held = total.clip(output.min, output.max)
     counters[SATURATION] += np.count_nonzero(held != total)
-    return held.astype(acc.dtype)
+    return held.astype(np.int32) if acc.dtype == np.int32 else held
 
 
 @njit(cache=True)

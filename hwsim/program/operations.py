@@ -3,7 +3,7 @@
 Equations: docs/numerics.md, and docs/operators for the operators of particular accelerators.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
