@@ -34,14 +34,24 @@ def centred(fmt: IntFormat, zero_point: int) -> Interval:
     return Interval(fmt.min - zero_point, fmt.max - zero_point)
 
 
-def weight_product(a: Interval, weight: NDArray[Any], bias: NDArray[Any] | None) -> Interval:
-    """(10a): every partial sum of a @ weight.T + bias, the worst row; weight (out, in) centred codes."""
+def weight_rows(a: Interval, weight: NDArray[Any], bias: NDArray[Any] | None) -> list[Interval]:
+    """(10a): every partial sum of a @ weight.T + bias, row by row; weight (out, in) centred codes."""
     codes = weight.astype(np.int64)
     start = np.zeros(len(codes), object) if bias is None else bias.astype(object)
     positive, negative = np.maximum(codes, 0).sum(-1).astype(object), np.minimum(codes, 0).sum(-1).astype(object)
     high = np.maximum(start, 0) + positive * a.high + negative * a.low
     low = np.minimum(start, 0) + positive * a.low + negative * a.high
-    return Interval(int(low.min()), int(high.max()))
+    return [Interval(int(least), int(most)) for least, most in zip(low, high, strict=True)]
+
+
+def weight_product(a: Interval, weight: NDArray[Any], bias: NDArray[Any] | None) -> Interval:
+    """(10a) of the worst row."""
+    return union(weight_rows(a, weight, bias))
+
+
+def union(rows: list[Interval]) -> Interval:
+    """The least interval that holds all."""
+    return Interval(min(row.low for row in rows), max(row.high for row in rows))
 
 
 def activation_product(a: Interval, b: Interval, terms: int) -> Interval:
@@ -61,15 +71,20 @@ def centred_weight(program: Program, operation: MatMul) -> NDArray[Any]:
     return program.constants[operation.b] - program.constant_info[operation.b].zero_point
 
 
-def product_reach(program: Program, operation: MatMul) -> Interval:
-    """(10a) of a product with a constant, (10b) of two activations, whatever its accumulator."""
+def product_rows(program: Program, operation: MatMul) -> list[Interval]:
+    """(10a) of each row of a product with a constant, (10b) of two activations, whatever its accumulator."""
     a = program.tensors[operation.a]
     left = centred(a.format, a.zero_point)
     if operation.b in program.constants:
         bias = None if operation.bias is None else program.constants[operation.bias]
-        return weight_product(left, centred_weight(program, operation), bias)
+        return weight_rows(left, centred_weight(program, operation), bias)
     b = program.tensors[operation.b]
-    return activation_product(left, centred(b.format, b.zero_point), product_terms(program, operation))
+    return [activation_product(left, centred(b.format, b.zero_point), product_terms(program, operation))]
+
+
+def product_reach(program: Program, operation: MatMul) -> Interval:
+    """`product_rows`, the worst row."""
+    return union(product_rows(program, operation))
 
 
 def check_accumulator(site: str, reach: Interval, accumulator: Accumulator) -> Interval:

@@ -24,6 +24,8 @@ class Checker:
     ----------
     reach
         Interval of every accumulator so far, by tensor name.
+    channels
+        The same, channel by channel, of products with a constant.
     inputs
         Inputs of the function that is being checked.
     """
@@ -31,6 +33,7 @@ class Checker:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.reach: dict[str, Interval] = {}
+        self.channels: dict[str, list[Interval]] = {}
         self.inputs: set[str] = set()
 
     def info(self, name: str) -> TensorInfo:
@@ -91,24 +94,30 @@ class Checker:
             raise ValueError(f"{name} is not an accumulator of this function")
         return self.reach[name]
 
-    def requantization(self, scheme: Requantization, channels: str | int, magnitude: int, zero_point: int = 0) -> None:
+    def requantization(
+        self, scheme: Requantization, channels: str | int, magnitude: int | list[int], zero_point: int = 0
+    ) -> None:
         """Check the constants of a requantization, and that no |x| to `magnitude` leaves what its arithmetic holds.
 
-        A zero point is part of the product where the scheme adds it before the shift.
+        One magnitude for all, or one a channel. A zero point is part of the product where the scheme adds it before the
+        shift.
         """
+        each = np.array([magnitude] if isinstance(magnitude, int) else magnitude, dtype=object)
+        most = int(max(each))
         limits = scheme.record().limits
         multipliers = self.values(scheme.multiplier, channels, limits.low, limits.high)
         shifts = self.values(scheme.shift, channels, limits.least_shift, limits.greatest_shift)
-        if magnitude > 1 << limits.input_bits:
-            raise ValueError(f"{scheme.record().name} takes |x| to 2^{limits.input_bits}; here it reaches {magnitude}")
+        if most > 1 << limits.input_bits:
+            raise ValueError(f"{scheme.record().name} takes |x| to 2^{limits.input_bits}; here it reaches {most}")
         if scheme.scaling in (Scaling.FLOAT32, Scaling.FLOAT32_INSIDE):
             return
         if scheme.scaling in (Scaling.Q31_DOUBLE, Scaling.Q31_DOUBLE_HALF_UP):
-            shifted = magnitude << max(31 - int(shifts.min()), 0)
+            shifted = most << max(31 - int(shifts.min()), 0)
             if shifted >= 1 << 31:
                 raise ValueError(f"x * 2^(31 - shift) reaches {shifted}, at or above 2^31")
         before = abs(zero_point) if scheme.record().zero_point == "before the shift" else 0
-        worst = max(magnitude * m + (before << e) + (1 << e >> 1) for m, e in np.broadcast(multipliers, shifts))
+        numbers = np.broadcast(each, multipliers, shifts)
+        worst = max(x * m + (before << e) + (1 << e >> 1) for x, m, e in numbers)
         if worst >= 1 << limits.product_bits - 1:
             raise ValueError(
                 f"|x| * multiplier + rounding reaches {worst}, at or above 2^{limits.product_bits - 1}: "

@@ -3,7 +3,7 @@
 from hwsim.formats import IntFormat, Overflow, Scaling
 from hwsim.program.catalogue import Dyadic
 from hwsim.program.operations import Append, Embed, MatMul, MergeHeads, Relu, Requantize, ShiftRight, SplitHeads
-from hwsim.program.proofs import Interval, check_accumulator, product_reach
+from hwsim.program.proofs import Interval, check_accumulator, product_rows, union
 from hwsim.program.validate.checker import CODE_BITS, MATRICES, PRODUCT_LIMIT, Checker
 
 
@@ -39,10 +39,13 @@ def matmul(c: Checker, op: MatMul) -> None:
         wanted = (*lead[:-1], terms, columns) if op.transpose_b else (*lead[:-1], columns, terms)
         if c.dims(op.b) != wanted:
             raise ValueError(f"{op.b} has dimensions {c.dims(op.b)}, needed {wanted}")
-    reach = product_reach(c.program, op)
+    channels = product_rows(c.program, op)
+    reach = union(channels)
     if op.accumulator.overflow is not Overflow.PROVEN and reach.magnitude >= PRODUCT_LIMIT:
         raise ValueError(f"products reach {reach.magnitude}, beyond 64-bit simulation")
     c.reach[op.output] = check_accumulator(op.output, reach, op.accumulator)
+    if c.reach[op.output] == reach and len(channels) > 1:
+        c.channels[op.output] = channels
 
 
 def _weight(c: Checker, op: MatMul, columns: str | int, terms: str | int) -> None:
@@ -59,13 +62,17 @@ def shift_right(c: Checker, op: ShiftRight) -> None:
     given, made = c.info(op.input), c.info(op.output)
     if made.zero_point or not made.format.signed or made.format.bits > given.format.bits:
         raise ValueError(f"{op.output} is {made.format} of {given.format}; needed: signed, zero point 0, no wider")
-    low, high = (reach.low - half) >> op.shift, (reach.high + half) >> op.shift
-    low, high = max(low, made.format.min), min(high, made.format.max)
+    low, high = _held(Interval((reach.low - half) >> op.shift, (reach.high + half) >> op.shift), made.format)
     if isinstance(op.bias, str):
         c.constant(op.bias, (c.fixed(c.dims(op.output)[-1]),))
         bias = c.program.constants[op.bias]
         low, high = low + int(bias.min()), high + int(bias.max())
-    c.reach[op.output] = Interval(max(low, made.format.min), min(high, made.format.max))
+    c.reach[op.output] = _held(Interval(low, high), made.format)
+
+
+def _held(reach: Interval, fmt: IntFormat) -> Interval:
+    """What a format holds of an interval."""
+    return Interval(max(reach.low, fmt.min), min(reach.high, fmt.max))
 
 
 def relu(c: Checker, op: Relu) -> None:
@@ -73,6 +80,8 @@ def relu(c: Checker, op: Relu) -> None:
     c.same_dims(op.input, op.output)
     c.same_codes(op.input, op.output)
     c.reach[op.output] = Interval(max(0, reach.low), max(0, reach.high))
+    if op.input in c.channels:
+        c.channels[op.output] = [Interval(max(0, row.low), max(0, row.high)) for row in c.channels[op.input]]
 
 
 def requantize(c: Checker, op: Requantize) -> None:
@@ -80,10 +89,11 @@ def requantize(c: Checker, op: Requantize) -> None:
     output = c.info(op.output).format
     if output.bits > CODE_BITS and (output != IntFormat(bits=32) or c.info(op.output).zero_point):
         raise ValueError(f"output format {output}; codes have 2 to {CODE_BITS} bits, logits are int32")
-    low, high = c.wide(op.input)
+    reach = c.wide(op.input)
+    rows = c.channels.get(op.input, [reach])
     doubling = op.requantization.scaling in (Scaling.Q31_DOUBLE, Scaling.Q31_DOUBLE_HALF_UP)
-    magnitude = max(high, -low - int(doubling))  # these take -2^31, not 2^31
-    c.requantization(op.requantization, dims[-1], magnitude, c.info(op.output).zero_point)
+    magnitudes = [max(high, -low - int(doubling)) for low, high in rows]  # these take -2^31, not 2^31
+    c.requantization(op.requantization, dims[-1], magnitudes, c.info(op.output).zero_point)
 
 
 def split_heads(c: Checker, op: SplitHeads) -> None:
