@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
-from hwsim.formats import IntFormat
+from hwsim.formats import IntFormat, Overflow
 from hwsim.program.catalogue import scaling_of, scheme_type
 from reference.quantize.plan import Plan
 from reference.quantize.plan.constants import (
@@ -30,6 +31,8 @@ from reference.quantize.strict import exact, fullyqt, scaling
 from reference.quantize.strict import layernorm as layernorms
 from reference.quantize.strict import softmax as softmaxes
 
+UNWRAPPED = IntFormat(bits=48)
+"""Holds every code of a LayerNorm before it wraps."""
 See = Callable[[str, Tensor], object]
 """Called with (site, codes) for every inner site."""
 
@@ -49,7 +52,10 @@ class Scores(NamedTuple):
 
 
 class Norm(NamedTuple):
-    """What a LayerNorm reads, beside its constants: codes of x (zero point `zero`), of gamma and of beta."""
+    """What a LayerNorm reads, beside its constants: codes of x (zero point `zero`), of gamma and of beta.
+
+    `count` is told how many codes wrapped.
+    """
 
     site: str
     codes: Tensor
@@ -58,6 +64,7 @@ class Norm(NamedTuple):
     beta: Tensor
     plan: Plan
     see: See
+    count: Callable[[int], None]
 
     @property
     def output(self) -> Quantizer:
@@ -174,15 +181,13 @@ def _ibert_layernorm(at: Norm, c: IBertLayerNormConstants) -> Tensor:
 
 
 def _pulp(at: Norm, c: PulpLayerNormConstants) -> Tensor:
-    to = at.output
-    return layernorms.pulp_layernorm(
-        *(at.codes, at.gamma, at.beta),
-        zero=at.zero,
-        shift=c.shift,
-        zero_point=to.zero_point,
-        fmt=to.format,
-        overflow=c.overflow,
-    )
+    to, operands = at.output, (at.codes, at.gamma, at.beta)
+    constants = {"zero": at.zero, "shift": c.shift, "zero_point": to.zero_point}
+    if c.overflow is Overflow.WRAP:
+        with torch.no_grad():
+            exact = layernorms.pulp_layernorm(*operands, **constants, fmt=UNWRAPPED)
+        at.count(int(((exact < to.format.min) | (exact > to.format.max)).sum()))
+    return layernorms.pulp_layernorm(*operands, **constants, fmt=to.format, overflow=c.overflow)
 
 
 def _gemmini_layernorm(at: Norm, c: GemminiLayerNormConstants) -> Tensor:

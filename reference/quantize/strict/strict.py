@@ -65,6 +65,9 @@ class StrictArithmetic:
             self.observe(site, codes)
         return Codes(codes, site)
 
+    def _count(self, overflows: int) -> None:
+        self.overflows += overflows
+
     # --- parameters ---------------------------------------------------------------------------------------------
 
     def parameter(self, site: str, value: Tensor) -> Tensor:
@@ -106,7 +109,7 @@ class StrictArithmetic:
         if accumulator.overflow is Overflow.PROVEN or bound <= accumulator.max:
             return matmul.matmul(a.codes, b, bias, a_zero, b_zero, bound)
         acc, events = matmul.matmul_ordered(a.codes, b, bias, a_zero, b_zero, accumulator)
-        self.overflows += events
+        self._count(events)
         return acc
 
     def _held(self, bound: int) -> int:
@@ -187,7 +190,8 @@ class StrictArithmetic:
     def layernorm(self, site: str, x: Codes, norm: nn.LayerNorm) -> Codes:
         constants, gamma = self.plan.layernorm[site], self.parameter(f"{site}.gamma", norm.weight)
         beta, _ = self.beta(site, norm)
-        at = operators.Norm(site, x.codes, self.plan.quantizers[x.site].zero_point, gamma, beta, self.plan, self._see)
+        zero = self.plan.quantizers[x.site].zero_point
+        at = operators.Norm(site, x.codes, zero, gamma, beta, self.plan, self._see, self._count)
         return self._see(f"{site}.output", operators.LAYERNORM[type(constants)](at, constants))
 
     def beta(self, site: str, norm: nn.LayerNorm) -> tuple[Tensor, int]:
