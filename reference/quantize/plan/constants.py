@@ -173,9 +173,10 @@ class IBertLayerNormConstants:
 
 @dataclass(frozen=True, kw_only=True)
 class PulpLayerNormConstants:
-    """(L6) to (L8)."""
+    """(L6) to (L8); `half` is part of beta, so that the floor of (L8) rounds HALF_UP."""
 
     shift: int
+    half: int
     beta_scale: Tensor
     overflow: Overflow
 

@@ -106,7 +106,7 @@ def pulp(planner: Planner, node: Node) -> None:
     scale = torch.tensor([math.ldexp(s_out, -shift)], dtype=torch.float64)
     _set_gamma(planner, node, scale)
     planner.plan.layernorm[node.site] = PulpLayerNormConstants(
-        shift=shift, beta_scale=scale, overflow=planner.plan.target.layernorm_overflow
+        shift=shift, half=1 << shift >> 1, beta_scale=scale, overflow=planner.plan.target.layernorm_overflow
     )
 
 

@@ -182,7 +182,7 @@ def _ibert_layernorm(at: Norm, c: IBertLayerNormConstants) -> Tensor:
 
 def _pulp(at: Norm, c: PulpLayerNormConstants) -> Tensor:
     to, operands = at.output, (at.codes, at.gamma, at.beta)
-    constants = {"zero": at.zero, "shift": c.shift, "zero_point": to.zero_point}
+    constants: dict[str, Any] = {"zero": at.zero, "shift": c.shift, "zero_point": to.zero_point}
     if c.overflow is Overflow.WRAP:
         with torch.no_grad():
             exact = layernorms.pulp_layernorm(*operands, **constants, fmt=UNWRAPPED)

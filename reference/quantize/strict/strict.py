@@ -202,7 +202,8 @@ class StrictArithmetic:
             bits = self.plan.scheme.bias_bits
             return exact.quantize_bias(norm.bias, scale, bits), bits
         bits = BETA_BITS.get(type(constants), WIDE_BETA_BITS)
-        return exact.quantize_bias(norm.bias, constants.beta_scale, bits), bits
+        half = constants.half if isinstance(constants, PulpLayerNormConstants) else 0
+        return exact.quantize_bias(norm.bias, constants.beta_scale, bits) + half, bits
 
     # --- the rest -----------------------------------------------------------------------------------------------
 
