@@ -54,7 +54,7 @@ class Scores(NamedTuple):
 class Norm(NamedTuple):
     """What a LayerNorm reads, beside its constants: codes of x (zero point `zero`), of gamma and of beta.
 
-    `count` is told how many codes wrapped.
+    `overflowed` is told how many codes wrapped.
     """
 
     site: str
@@ -64,7 +64,7 @@ class Norm(NamedTuple):
     beta: Tensor
     plan: Plan
     see: See
-    count: Callable[[int], None]
+    overflowed: Callable[[int], None]
 
     @property
     def output(self) -> Quantizer:
@@ -186,7 +186,7 @@ def _pulp(at: Norm, c: PulpLayerNormConstants) -> Tensor:
     if c.overflow is Overflow.WRAP:
         with torch.no_grad():
             exact = layernorms.pulp_layernorm(*operands, **constants, fmt=UNWRAPPED)
-        at.count(int(((exact < to.format.min) | (exact > to.format.max)).sum()))
+        at.overflowed(int(((exact < to.format.min) | (exact > to.format.max)).sum()))
     return layernorms.pulp_layernorm(*operands, **constants, fmt=to.format, overflow=c.overflow)
 
 
