@@ -4,26 +4,54 @@ Written from the pages alone and importing nothing but the standard library, so 
 """
 
 from .accumulator import Accumulation, a2q_bits, accumulate, least_bits, matmul_by
-from .activation import code_table, ibert_gelu, ita_gelu, table_interpolate, table_lookup
+from .activation import (
+    code_table,
+    gemmini_gelu,
+    ibert_gelu,
+    ita_gelu,
+    pulp_gelu,
+    pulp_mean,
+    table_interpolate,
+    table_lookup,
+)
 from .constants import (
     gemmini_constants,
+    gemmini_gelu_constants,
     gemmlowp_constants,
     ibert_16_bit,
     ibert_constants,
     ibert_gelu_constants,
     ita_gelu_constants,
+    pulp_constants,
 )
 from .embedding import embed
 from .exp_table import exp_table
 from .formats import limits
 from .interpolation import interpolation_table, lookup, softmax_tables
 from .layernorm import LayerNormRow, epsilon_integer, layernorm
-from .layernorms import Result, ShortNormRow, ibert_layernorm, pulp_layernorm, tflite_layernorm
+from .layernorms import (
+    Result,
+    ShortNormRow,
+    gemmini_layernorm,
+    ibert_layernorm,
+    pulp_layernorm,
+    tflite_layernorm,
+)
 from .matmul import matmul, partial_sum_bounds, product_bounds
 from .requantize import generator, relu, requantize, shift_of_head, shift_of_head_dropped, shift_right
-from .residual import add, rescaled_add
+from .residual import add, rescaled_add, sum_of_heads
 from .rounding import half_even, tie_sign
-from .scaling import Ratio, Scaled, double_round, requantize_by, scale
+from .scaling import (
+    Converted,
+    Ratio,
+    Scaled,
+    double_round,
+    nvdla_convert,
+    requant_shift,
+    requantize_by,
+    scale,
+    shift_right_saturating,
+)
 from .softmax import SoftmaxRow, softmax
 from .softmaxes import (
     Polynomial,
@@ -32,11 +60,13 @@ from .softmaxes import (
     gemmlowp_softmax,
     ibert_softmax,
     itamax,
+    pulp_softmax,
     softmax_int16,
 )
 
 __all__ = [
     "Accumulation",
+    "Converted",
     "LayerNormRow",
     "Polynomial",
     "Ratio",
@@ -54,6 +84,9 @@ __all__ = [
     "epsilon_integer",
     "exp_table",
     "gemmini_constants",
+    "gemmini_gelu",
+    "gemmini_gelu_constants",
+    "gemmini_layernorm",
     "gemmini_softmax",
     "gemmlowp_constants",
     "gemmlowp_softmax",
@@ -75,10 +108,16 @@ __all__ = [
     "lookup",
     "matmul",
     "matmul_by",
+    "nvdla_convert",
     "partial_sum_bounds",
     "product_bounds",
+    "pulp_constants",
+    "pulp_gelu",
     "pulp_layernorm",
+    "pulp_mean",
+    "pulp_softmax",
     "relu",
+    "requant_shift",
     "requantize",
     "requantize_by",
     "rescaled_add",
@@ -86,9 +125,11 @@ __all__ = [
     "shift_of_head",
     "shift_of_head_dropped",
     "shift_right",
+    "shift_right_saturating",
     "softmax",
     "softmax_int16",
     "softmax_tables",
+    "sum_of_heads",
     "table_interpolate",
     "table_lookup",
     "tflite_layernorm",

@@ -1,9 +1,13 @@
-"""Constants from a real scale: the table of operators/softmax.md, 7, and those of operators/activation.md; float64."""
+"""Constants from a real scale: the table of operators/softmax.md, 7, and those of operators/activation.md.
+
+In float64, but for Gemmini's: there each operation is exact and then rounded to the format that the page says.
+"""
 
 from fractions import Fraction
-from math import floor, frexp, sqrt, trunc
+from math import floor, frexp, isqrt, sqrt, trunc
 
 from .rounding import half_away, half_up
+from .scaling import fl32, fl64
 from .softmaxes import Polynomial
 
 
@@ -32,6 +36,23 @@ def ibert_16_bit(c: int) -> tuple[int, int]:
 
 
 def gemmini_constants(scale: float) -> Polynomial:
+    """With the scale rounded to binary32: ln2 by one quotient in binary64, b and c in binary32."""
+    s = fl32(Fraction(scale))
+    ln2 = trunc(fl64(Fraction(0.693147) / s))
+    first = fl32(fl32(fl32(Fraction(0.3585)) * s) * s)
+    return Polynomial(ln2, trunc(fl32(fl32(Fraction(1.353)) / s)), trunc(fl32(fl32(Fraction(0.344)) / first)))
+
+
+def gemmini_gelu_constants(scale: float) -> tuple[int, int, int]:
+    """(q1, qb, qc) of (G9)."""
+    root = fl32(Fraction(isqrt(2 * 10**60), 10**30))
+    u = fl32(fl32(Fraction(scale)) / root)
+    square = fl64(fl64(Fraction(-0.2888) * u) * u)
+    q1 = trunc(fl32(1 / fl32(square)))
+    return q1, trunc(fl64(Fraction(-1.769) / u)), trunc(fl64(1 / square))
+
+
+def pulp_constants(scale: float) -> Polynomial:
     return Polynomial(trunc(0.693147 / scale), trunc(1.353 / scale), trunc(0.344 / (0.3585 * scale**2)))
 
 
@@ -43,6 +64,6 @@ def ibert_gelu_constants(scale: float) -> tuple[int, int, int]:
 
 
 def ita_gelu_constants(scale: float) -> tuple[int, int]:
-    """(b, c) of (G3), (G4)."""
-    b = -half_up(Fraction(-1.769 * sqrt(2) / scale))
-    return b, half_up(Fraction(2 / (-0.2888 * scale**2)))
+    """(b, c) of (G3), (G4), both negative, c at least the least int16."""
+    c = half_up(Fraction(2 / (-0.2888 * scale**2)))
+    return half_up(Fraction(-1.769 * sqrt(2) / scale)), max(c, -(2**15))

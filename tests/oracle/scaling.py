@@ -1,10 +1,10 @@
-"""Requantization by scheme, (R1) to (R9) of operators/requantization.md, each from its row of the table."""
+"""Requantization by scheme, (R1) to (R9) of operators/requantization.md, and the whole converters (R11) to (R13)."""
 
 from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
-from .formats import clamp, saturate
+from .formats import clamp, limits, saturate, wrap
 from .rounding import ROUNDINGS, half_away, half_even, half_up, tie_sign
 
 INT32_MAX = 2**31 - 1
@@ -61,15 +61,25 @@ def double_round(x: int, m: int, e: int) -> int:
     return int((x * m + Fraction(2**e, 2) + second) // 2**e)
 
 
-def fl32(v: Fraction) -> Fraction:
-    """The IEEE 754 binary32 nearest to v, a tie to the even mantissa; nothing subnormal, no overflow (R9)."""
+def nearest_binary(v: Fraction, mantissa_bits: int) -> Fraction:
+    """The binary number of so many bits nearest to v, a tie to the even mantissa; the exponent has no end."""
     if v == 0:
         return Fraction(0)
     exponent = abs(v.numerator).bit_length() - v.denominator.bit_length()
     if abs(v) < Fraction(2) ** exponent:
         exponent -= 1
-    unit = Fraction(2) ** (exponent - 23)
+    unit = Fraction(2) ** (exponent - mantissa_bits + 1)
     return half_even(v / unit) * unit
+
+
+def fl32(v: Fraction) -> Fraction:
+    """The IEEE 754 binary32 nearest to v; nothing subnormal, no overflow (R9)."""
+    return nearest_binary(v, 24)
+
+
+def fl64(v: Fraction) -> Fraction:
+    """The IEEE 754 binary64 nearest to v; nothing subnormal, no overflow."""
+    return nearest_binary(v, 53)
 
 
 def float_product(x: int, m: int, e: int) -> Fraction:
@@ -128,3 +138,69 @@ def requantize_by(
         saturated += sum(event for _, event in pairs)
         ties += [tie for _, tie in scaled if tie]
     return rows, ties, saturated
+
+
+class Converted(NamedTuple):
+    """What a whole converter made of rows of accumulators."""
+
+    codes: list[list[int]]
+    ties: list[int]
+    """The sign of every tie met."""
+    saturated: int
+    """How many values the clamp changed."""
+    overflows: int = 0
+    """How many sums left int32."""
+
+
+def of_channel(values: list[int], channel: int) -> int:
+    """The value of one channel: a list of length 1 serves every channel."""
+    return values[0] if len(values) == 1 else values[channel]
+
+
+def requant_shift(
+    acc: list[list[int]], multipliers: list[int], adds: list[int], shift: int, rounding: str, lo: int, hi: int
+) -> Converted:
+    """p = wrap32(acc*m + add + r*floor(2^e / 2)), q = clamp(p >> e), r = 1 for `half_up`, 0 for `floor` (R11)."""
+    constant = {"half_up": 2**shift // 2, "floor": 0}[rounding]
+    least, greatest = limits(32, signed=True, narrow=False)
+    codes: list[list[int]] = []
+    ties: list[int] = []
+    saturated = overflows = 0
+    for row in acc:
+        codes.append([])
+        for channel, x in enumerate(row):
+            exact = x * of_channel(multipliers, channel) + of_channel(adds, channel)
+            total = exact + constant
+            code, event = saturate(wrap(total, least, 32) >> shift, lo, hi)
+            codes[-1].append(code)
+            ties.append(tie_sign(Fraction(exact, 2**shift)))
+            saturated += event
+            overflows += not least <= total <= greatest
+    return Converted(codes, [tie for tie in ties if tie], saturated, overflows)
+
+
+def nvdla_convert(x: list[list[int]], offset: int, multipliers: list[int], shift: int, lo: int, hi: int) -> Converted:
+    """q = clamp(HALF_AWAY((x - offset) * m / 2^e)) (R12)."""
+    values = [
+        [Fraction((value - offset) * of_channel(multipliers, channel), 2**shift) for channel, value in enumerate(row)]
+        for row in x
+    ]
+    return rounded_and_clamped(values, half_away, lo, hi)
+
+
+def shift_right_saturating(acc: list[list[int]], shift: int, rounding: str, lo: int, hi: int) -> Converted:
+    """q = clamp(ROUND(acc / 2^e)) (R13)."""
+    return rounded_and_clamped(
+        [[Fraction(value, 2**shift) for value in row] for row in acc], ROUNDINGS[rounding], lo, hi
+    )
+
+
+def rounded_and_clamped(values: list[list[Fraction]], rounds: Callable[[Fraction], int], lo: int, hi: int) -> Converted:
+    """One rounding and one clamp of each value, with their events."""
+    pairs = [[saturate(rounds(value), lo, hi) for value in row] for row in values]
+    ties = [tie_sign(value) for row in values for value in row]
+    return Converted(
+        [[code for code, _ in row] for row in pairs],
+        [tie for tie in ties if tie],
+        sum(event for row in pairs for _, event in row),
+    )

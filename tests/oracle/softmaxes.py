@@ -1,14 +1,14 @@
-"""The five softmaxes of operators/softmax.md that are not (4a) to (4e): one row of score codes each, (S1) to (S19)."""
+"""The six softmaxes of operators/softmax.md that are not (4a) to (4e): one row of score codes each, (S1) to (S22)."""
 
 from collections.abc import Iterable
 from fractions import Fraction
 from typing import NamedTuple
 
-from .formats import clamp, limits, saturate
+from .formats import clamp, limits, saturate, wrap
 from .gemmlowp import exp_q, leading_zeros, recip
 from .interpolation import INT16, lookup
 from .rounding import half_even
-from .scaling import Ratio, doubling_high, rounding_shift, scale
+from .scaling import Ratio, doubling_high, fl32, rounding_shift, scale
 
 
 class ShortSoftmaxRow(NamedTuple):
@@ -69,8 +69,9 @@ def softmax_int16(
     shift: int,
     exp_table: list[int],
     reciprocal_table: list[int],
+    clamped: bool = True,
 ) -> ShortSoftmaxRow:
-    """(S6) to (S9)."""
+    """(S6) to (S9); without its clamp the low 16 bits of a code are kept."""
     ratio = Ratio("q31_double", multiplier, shift)
     numerators = {
         j: lookup(exp_table, clamp(scale(-d, ratio).value + 32767, *INT16))
@@ -83,6 +84,9 @@ def softmax_int16(
     v = (total * 2 ** (h - 1) + 2**13) >> 14
     rho = lookup(reciprocal_table, clamp(v - 98304, *INT16))
     codes = {j: (value * rho + 2 ** (30 - h)) >> (31 - h) for j, value in numerators.items()}
+    if not clamped:
+        codes = {j: wrap(code, INT16[0], 16) for j, code in codes.items()}
+        return row_of(len(scores), codes, *INT16, 0)
     return row_of(len(scores), codes, 0, 32767, 0)
 
 
@@ -158,5 +162,21 @@ def gemmini_softmax(scores: list[int], allowed: list[bool], polynomial: Polynomi
     lo, hi = limits(bits, signed=True, narrow=False)
     numerators = {j: gemmini_exponential(d, polynomial) for j, d in distances(scores, allowed).items()}
     total = sum(numerators.values())
-    codes = {j: half_even(Fraction(value * hi, max(1, total))) for j, value in numerators.items()}
+    factor = fl32(hi / fl32(Fraction(max(1, total))))
+    codes = {j: half_even(fl32(fl32(Fraction(value)) * factor)) for j, value in numerators.items()}
     return row_of(len(scores), codes, lo, hi, 0, bool(numerators) and total < 1)
+
+
+def pulp_exponential(d: int, polynomial: Polynomial) -> int:
+    """E of (S20)."""
+    ln2, b, c = polynomial
+    z = min(d // ln2, 31)
+    return ((z * ln2 - d + b) ** 2 + c) >> z
+
+
+def pulp_softmax(scores: list[int], allowed: list[bool], polynomial: Polynomial, bits: int) -> ShortSoftmaxRow:
+    """(S20) to (S22)."""
+    numerators = {j: pulp_exponential(d, polynomial) for j, d in distances(scores, allowed).items()}
+    total = sum(numerators.values())
+    codes = {j: (2**bits - 1) * value // max(1, total) for j, value in numerators.items()}
+    return row_of(len(scores), codes, 0, 2**bits - 1, 0, bool(numerators) and total < 1)

@@ -135,15 +135,32 @@ def test_ibert_gelu(scale: float, bound: float) -> None:
     assert_tight(max(abs(acc * unit - real_gelu(code * scale)) for code, acc in results), bound)
 
 
-@pytest.mark.parametrize(("scale", "bound"), [(0.01, 0.015), (0.03, 0.02), (0.05, 0.02), (0.1, 0.02)])
+@pytest.mark.parametrize(("scale", "bound"), [(0.015, 0.02), (0.03, 0.02), (0.05, 0.02), (0.1, 0.02)])
 def test_ita_gelu(scale: float, bound: float) -> None:
-    """Every code of 8 bits but -128, which counts as -127, as a real number."""
+    """Every code of 8 bits as a real number, -128 as it is; the scale of the accumulator is negative."""
     b, c = oracle.ita_gelu_constants(scale)
-    unit = scale * 0.2888 * scale**2 / 4
-    codes = list(range(-127, 128))
-    results = zip(codes, oracle.ita_gelu(codes, 0, b, c), strict=True)
-    assert_tight(max(abs(acc * unit - real_gelu(code * scale)) for code, acc in results), bound)
-    assert oracle.ita_gelu([-128], 0, b, c) == oracle.ita_gelu([-127], 0, b, c)
+    unit = -scale * 0.2888 * scale**2 / 4
+    assert_tight(greatest_gelu_error(lambda x: oracle.ita_gelu(x, 0, b, c), scale, unit), bound)
+
+
+@pytest.mark.parametrize(("scale", "bound"), [(0.02, 0.025), (0.05, 0.025), (0.1, 0.03)])
+def test_pulp_gelu(scale: float, bound: float) -> None:
+    """Its constants rounded to int8 and int16; the accumulator keeps x * (one + L) / 2."""
+    b, one = max(round(-1.769 * math.sqrt(2) / scale), -128), round(2 / (0.2888 * scale**2))
+    assert_tight(greatest_gelu_error(lambda x: oracle.pulp_gelu(x, 0, b, one), scale, scale / one), bound)
+
+
+@pytest.mark.parametrize(("scale", "bound"), [(0.002, 0.015), (0.02, 0.025), (0.05, 0.025), (0.1, 0.025)])
+def test_gemmini_gelu(scale: float, bound: float) -> None:
+    """Constants cut to integers; the scale of the accumulator is negative, and x * 2 * q1 is x."""
+    q1, qb, qc = oracle.gemmini_gelu_constants(scale)
+    unit = scale / (2 * q1)
+    assert_tight(greatest_gelu_error(lambda x: oracle.gemmini_gelu(x, q1, qb, qc), scale, unit), bound)
+
+
+def greatest_gelu_error(gelu: Callable[[list[int]], list[int]], scale: float, unit: float) -> float:
+    codes = list(range(-128, 128))
+    return max(abs(acc * unit - real_gelu(code * scale)) for code, acc in zip(codes, gelu(codes), strict=True))
 
 
 @pytest.mark.parametrize("function", list(FUNCTIONS))

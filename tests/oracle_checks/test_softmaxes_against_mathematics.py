@@ -134,6 +134,17 @@ def test_gemmini(scale: float, bound: float) -> None:
     assert_tight(greatest_error(softmax, scale, 127, 127), bound)
 
 
+@pytest.mark.parametrize(("scale", "bound"), [(0.002, 1.4), (0.01, 1.5), (0.05, 10), (0.1, 25), (0.2, 40)])
+def test_pulp(scale: float, bound: float) -> None:
+    """As Gemmini's, with a floor in the place of the rounding."""
+    polynomial = oracle.pulp_constants(scale)
+
+    def softmax(row: Row) -> Row:
+        return oracle.pulp_softmax(row, all_of(row), polynomial, 8).output
+
+    assert_tight(greatest_error(softmax, scale, 255, 255), bound)
+
+
 # Their parts
 
 
