@@ -11,7 +11,7 @@ from hwsim.operators.activation import (
 )
 from hwsim.operators.converters import nvdla_convert, requant_shift
 from hwsim.operators.embedding import embed
-from hwsim.operators.gemm import matmul
+from hwsim.operators.gemm import matmul, project_heads
 from hwsim.operators.layernorm import (
     LayerNormConstants,
     gemmini_layernorm,
@@ -49,6 +49,7 @@ __all__ = [
     "layernorm",
     "matmul",
     "nvdla_convert",
+    "project_heads",
     "pulp_gelu",
     "pulp_layernorm",
     "pulp_mean",

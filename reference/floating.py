@@ -46,8 +46,12 @@ class FloatArithmetic:
     def split_heads(self, x: Tensor, n_heads: int) -> Tensor:
         return x.reshape(*x.shape[:-1], n_heads, -1).transpose(1, 2)
 
-    def merge_heads(self, x: Tensor) -> Tensor:
-        return x.transpose(1, 2).flatten(-2)
+    def project_heads(self, site: str, x: Tensor, layer: nn.Linear) -> Tensor:
+        if self._observe is not None:  # each head's share of the output, the bias in head 0's
+            weights = layer.weight.unflatten(1, (x.shape[1], -1)).transpose(0, 1)  # h,d,e
+            bias = nn.functional.pad(layer.bias[None, None], (0, 0, 0, 0, 0, x.shape[1] - 1))  # h,1,d
+            self._see(f"{site}.heads", x @ weights.mT + bias)
+        return self.linear(f"{site}.output", x.transpose(1, 2).flatten(-2), layer)
 
     def scores(self, site: str, queries: Tensor, keys: Tensor) -> Tensor:
         return self._see(site, queries @ keys.transpose(-1, -2) / math.sqrt(queries.shape[-1]))

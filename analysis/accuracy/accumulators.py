@@ -19,8 +19,8 @@ from hwsim.machine.steps import products
 from hwsim.machine.steps.workspace import Array
 from hwsim.operators import gemm
 from hwsim.program import Program
-from hwsim.program.operations import MatMul
-from hwsim.program.proofs import Interval, centred_weight, product_reach, product_terms
+from hwsim.program.operations import AnyProduct, MatMul
+from hwsim.program.proofs import Interval, constant_factors, first_factor, product_reach, product_terms
 
 SPEC = "BITS:RULE[:WHEN[=TILE]]"
 EXAMPLE = "16:saturate:tile=16"
@@ -125,7 +125,7 @@ def safe_widths(
     found = [
         _width(program, function, operation, (observed or {}).get(operation.output))
         for function, operation in program.operations()
-        if isinstance(operation, MatMul)
+        if isinstance(operation, AnyProduct)
         and any(fnmatchcase(name, pattern) for name in (operation.output, _product(operation.output)))
     ]
     if not found:
@@ -140,7 +140,7 @@ def _product(output: str) -> str:
     return output.removesuffix(".accumulator")
 
 
-def _width(program: Program, function: str, operation: MatMul, observed: tuple[int, int] | None) -> Width:
+def _width(program: Program, function: str, operation: AnyProduct, observed: tuple[int, int] | None) -> Width:
     proven, a2q = product_reach(program, operation), _a2q(program, operation)
     return Width(
         function=function,
@@ -155,14 +155,14 @@ def _width(program: Program, function: str, operation: MatMul, observed: tuple[i
     )
 
 
-def _a2q(program: Program, operation: MatMul) -> int | str:
+def _a2q(program: Program, operation: AnyProduct) -> int | str:
     """(A4), the worst row; or why it does not apply."""
-    a = program.tensors[operation.a]
-    if operation.b not in program.constants:
+    a = program.tensors[first_factor(operation)]
+    if isinstance(operation, MatMul) and operation.b not in program.constants:
         return "both factors are activations"
     if a.zero_point:
         return f"the input has a zero point ({a.zero_point})"
-    norm = int(np.abs(centred_weight(program, operation).astype(np.int64)).sum(-1).max())
+    norm = max(int(np.abs(weight.astype(np.int64)).sum(-1).max()) for weight in constant_factors(program, operation))
     return (norm << (a.format.bits - a.format.signed)).bit_length() + 1
 
 
@@ -172,8 +172,8 @@ def _a2q(program: Program, operation: MatMul) -> int | str:
 class FirstOverflow(msgspec.Struct, frozen=True, kw_only=True):
     """Where an operation overflows first: sentence from 1, call, element of the result, and product.
 
-    `batch` counts heads for products of two activations; `k` is the last product of the tile after which the sum was
-    out of range, -1 for the bias.
+    `batch` counts heads for products of two activations, and of projected heads; `k` is the last product of the tile
+    after which the sum was out of range, -1 for the bias.
     """
 
     sentence: int
@@ -227,12 +227,19 @@ class Watch(Machine):
         self._sentence, self._step = (self._sentence + 1, -1) if encodes else (self._sentence, self._step + 1)
         call = function if encodes else f"decode step {self._step}"
         for operation in self.program.functions[function].operations:
-            if isinstance(operation, MatMul):
+            if isinstance(operation, AnyProduct):
                 self._look(operation, values, call)
         return outputs
 
-    def _look(self, operation: MatMul, values: dict[str, Array], call: str) -> None:
-        a, b, bias, a_zero, b_zero = products.operands(self._workspace, operation, values)
+    def _look(self, operation: AnyProduct, values: dict[str, Array], call: str) -> None:
+        if isinstance(operation, MatMul):
+            self._look_at(operation, products.operands(self._workspace, operation, values), call, [])
+            return
+        for head, operands in enumerate(products.head_operands(self._workspace, operation, values)):
+            self._look_at(operation, operands, call, [head])
+
+    def _look_at(self, operation: AnyProduct, operands: products.Operands, call: str, head: list[int]) -> None:
+        a, b, bias, a_zero, b_zero = operands
         name = operation.output
         low, high = gemm.partial_extremes(a, b, bias, a_zero=a_zero, b_zero=b_zero)
         least, greatest = self.observed.get(name, (low, high))
@@ -242,6 +249,7 @@ class Watch(Machine):
             found = gemm.first_overflow(a, b, bias, a_zero=a_zero, b_zero=b_zero, accumulator=accumulator)
             if found is not None:
                 *batch, row, column, k = found
+                batch += head
                 self._first[name] = FirstOverflow(
                     sentence=self._sentence, call=call, batch=batch, row=row, column=column, k=k
                 )

@@ -18,11 +18,11 @@ from hwsim.program import operations as ops
 from hwsim.program.catalogue import Requantization
 from hwsim.program.operations import (
     Add,
+    AnyProduct,
     Embed,
     GemmlowpSoftmax,
     IBertSoftmax,
     ItaMax,
-    MatMul,
     Operation,
     PulpLayerNorm,
     ShiftRight,
@@ -178,7 +178,7 @@ def _constant(info: ConstantInfo) -> Constant:
 
 
 def _step(program: Program, function: str, operation: Operation, reach: Interval | None) -> Step:
-    accumulator = operation.accumulator if isinstance(operation, MatMul) else None
+    accumulator = operation.accumulator if isinstance(operation, AnyProduct) else None
     return Step(
         function=function,
         output=operation.output,
@@ -247,6 +247,7 @@ RATIOS: dict[type[Operation], Callable[[Any, Program], list[Stage]]] = {
     ops.Requantize: _requantizations,
     ops.SplitHeads: _nothing,
     ops.MergeHeads: _nothing,
+    ops.ProjectHeads: _requantizations,
     ops.Append: _nothing,
     ops.Softmax: _requantizations,
     ops.GemmlowpSoftmax: _left_shift,

@@ -253,6 +253,7 @@ ROUNDINGS: dict[type[Operation], Callable[[Any], str]] = {
     ops.Requantize: _rounding,
     ops.SplitHeads: _rounding,
     ops.MergeHeads: _rounding,
+    ops.ProjectHeads: _rounding,
     ops.Append: _rounding,
     ops.Softmax: _rounding,
     ops.GemmlowpSoftmax: _softmax_page,

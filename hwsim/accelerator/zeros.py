@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.program import Program
-from hwsim.program.operations import AnySoftmax, MatMul
+from hwsim.program.operations import AnyProduct, AnySoftmax, MatMul, ProjectHeads
 
 Array = NDArray[Any]
 
@@ -102,6 +102,11 @@ def _weight(program: Program, name: str) -> _Factor:
     return _factor(nonzero.astype(np.int64), np.full(codes.shape[1:], len(codes), np.int64))
 
 
+def _second(op: AnyProduct) -> str:
+    """The second factor of a product."""
+    return op.b if isinstance(op, MatMul) else op.weight
+
+
 class ZeroCounter:
     """Counts zeros of every matrix product of a program while it runs.
 
@@ -117,13 +122,14 @@ class ZeroCounter:
     def __init__(self, program: Program) -> None:
         self._program = program
         self._products = {
-            function.name: [operation for operation in function.operations if isinstance(operation, MatMul)]
+            function.name: [operation for operation in function.operations if isinstance(operation, AnyProduct)]
             for function in program.manifest.functions
         }
         masks = [operation.mask for _, operation in program.operations() if isinstance(operation, AnySoftmax)]
         self._masks = {tuple(program.tensors[name].dims): name for name in masks if name is not None}
         products = [operation for operations in self._products.values() for operation in operations]
-        self._weights = {op.b: _weight(program, op.b) for op in products if op.b in program.constants}
+        weights = {_second(op) for op in products} & set(program.constants)
+        self._weights = {name: _weight(program, name) for name in weights}
         self._sites = {op.output: self._weight_zeros(op) for op in products}
 
     @property
@@ -144,20 +150,23 @@ class ZeroCounter:
         """
         call = _Call(self._program, self._masks, values)
         for op in self._products[function]:
-            if op.b in self._weights:
+            if isinstance(op, ProjectHeads):  # its MACs are those of one product with merged heads
+                a = call.heads(op.input)
+                self._add(op, a, self._weights[op.weight], a.total)
+            elif op.b in self._weights:
                 a = call.factor(op.a, merged=True)
                 self._add(op, a, self._weights[op.b], a.total)
             else:
                 a, b = call.factor(op.a), call.factor(op.b, transposed=op.transpose_b)
                 self._add(op, a, b, a.total, b.total)
 
-    def _weight_zeros(self, op: MatMul) -> SiteZeros:
-        if op.b not in self._weights:
+    def _weight_zeros(self, op: AnyProduct) -> SiteZeros:
+        if _second(op) not in self._weights:
             return SiteZeros()
-        weights, zero = self._weights[op.b].total
+        weights, zero = self._weights[_second(op)].total
         return SiteZeros(weights=weights, weights_zero=zero)
 
-    def _add(self, op: MatMul, a: _Factor, b: _Factor, *activations: tuple[int, int]) -> None:
+    def _add(self, op: AnyProduct, a: _Factor, b: _Factor, *activations: tuple[int, int]) -> None:
         """(12): a MAC is no zero MAC if neither code is zero."""
         codes = a.codes * b.codes
         macs = _times(codes, a.nonzero.size)
@@ -184,6 +193,17 @@ class _Call:
         if key not in self._known:
             self._known[key] = self._look(*key)
         return self._known[key]
+
+    def heads(self, name: str) -> _Factor:
+        """An activation (b, h, n, e) as a factor of h*e terms, all rows one instance."""
+        info, codes = self._program.tensors[name], self._values[name]
+        nonzero = (codes != info.zero_point).view(np.uint8).swapaxes(1, 2)
+        nonzero = nonzero.reshape(*nonzero.shape[:2], -1)
+        rows = np.broadcast_to(self._real([info.dims[0], info.dims[2], 0], -2, nonzero.shape), nonzero.shape[:-1])
+        return _factor(
+            _sum_rows(nonzero.reshape(-1, nonzero.shape[-1]), rows.reshape(-1)),
+            np.full(nonzero.shape[-1:], rows.sum(dtype=np.int64), np.int64),
+        )
 
     def _look(self, name: str, transposed: bool, merged: bool) -> _Factor:
         info, codes = self._program.tensors[name], self._values[name]

@@ -24,6 +24,7 @@ STEPS: dict[type[Operation], Callable[[Workspace, Any, Values], None]] = {
     ops.Requantize: products.requantize,
     ops.SplitHeads: products.split_heads,
     ops.MergeHeads: products.merge_heads,
+    ops.ProjectHeads: products.project_heads,
     ops.Append: products.append,
     ops.Softmax: rows.softmax,
     ops.GemmlowpSoftmax: rows.gemmlowp_softmax,

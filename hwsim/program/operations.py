@@ -83,6 +83,22 @@ class MergeHeads(Struct, tag="merge_heads", frozen=True, kw_only=True):
     input: str
 
 
+class ProjectHeads(Struct, tag="project_heads", frozen=True, kw_only=True):
+    """(R14) of docs/operators/requantization.md: each head's product with its columns of `weight`, requantized, summed.
+
+    (b, h, n, e) and a weight (d, h*e) to `heads` (b, h, n, d), codes with zero point 0, and their sum, `output`
+    (b, n, d), as wide as the accumulator. The bias is head 0's. Multiplier and shift are one for all or one a head.
+    """
+
+    heads: str
+    output: str
+    input: str
+    weight: str
+    bias: str | None = None
+    accumulator: Accumulator = Accumulator()
+    requantization: AnyRequantization
+
+
 class Append(Struct, tag="append", frozen=True, kw_only=True):
     """A cache with new positions behind it: (b, h, p, e), (b, h, n, e) to (b, h, p+n, e)."""
 
@@ -261,6 +277,7 @@ class RescaledAdd(Struct, tag="rescaled_add", frozen=True, kw_only=True):
 AnySoftmax = Softmax | GemmlowpSoftmax | Int16Softmax | IBertSoftmax | ItaMax | GemminiSoftmax | PulpSoftmax
 AnyLayerNorm = LayerNorm | IBertLayerNorm | PulpLayerNorm | TfliteLayerNorm | GemminiLayerNorm
 AnyAdd = Add | RescaledAdd
+AnyProduct = MatMul | ProjectHeads
 Operation = (
     Embed
     | MatMul
@@ -269,16 +286,17 @@ Operation = (
     | Requantize
     | SplitHeads
     | MergeHeads
+    | ProjectHeads
     | Append
     | AnySoftmax
     | AnyLayerNorm
     | AnyAdd
 )
 
-WRITTEN = ("numerator", "denominator", "quotient", "output")
+WRITTEN = ("numerator", "denominator", "quotient", "heads", "output")
 READ = ("ids", "position", "input", "past", "a", "b", "mask")
 CONSTANTS = (
-    *("table", "positions", "multiplier", "shift", "b", "bias", "gamma", "beta"),
+    *("table", "positions", "multiplier", "shift", "b", "weight", "bias", "gamma", "beta"),
     *("exp_table", "reciprocal_table"),
 )
 

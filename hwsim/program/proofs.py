@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.formats import Accumulator, IntFormat, Overflow
-from hwsim.program.operations import MatMul
+from hwsim.program.operations import AnyProduct, MatMul, ProjectHeads
 from hwsim.program.program import Program
 
 
@@ -60,9 +60,14 @@ def activation_product(a: Interval, b: Interval, terms: int) -> Interval:
     return Interval(terms * min(0, *corners), terms * max(0, *corners))
 
 
-def product_terms(program: Program, operation: MatMul) -> int:
+def first_factor(operation: AnyProduct) -> str:
+    """The activation whose rows a product multiplies."""
+    return operation.input if isinstance(operation, ProjectHeads) else operation.a
+
+
+def product_terms(program: Program, operation: AnyProduct) -> int:
     """Products of a sum, at most."""
-    dim = program.tensors[operation.a].dims[-1]
+    dim = program.tensors[first_factor(operation)].dims[-1]
     return program.dimensions[dim].maximum if isinstance(dim, str) else dim
 
 
@@ -71,18 +76,35 @@ def centred_weight(program: Program, operation: MatMul) -> NDArray[Any]:
     return program.constants[operation.b] - program.constant_info[operation.b].zero_point
 
 
-def product_rows(program: Program, operation: MatMul) -> list[Interval]:
-    """(10a) of each row of a product with a constant, (10b) of two activations, whatever its accumulator."""
-    a = program.tensors[operation.a]
+def head_weights(program: Program, operation: ProjectHeads) -> list[NDArray[Any]]:
+    """Each head's columns of the weight, (out, d_head)."""
+    weight, d_head = program.constants[operation.weight], product_terms(program, operation)
+    return [weight[:, start : start + d_head] for start in range(0, weight.shape[1], d_head)]
+
+
+def constant_factors(program: Program, operation: AnyProduct) -> list[NDArray[Any]]:
+    """The constants that a product multiplies with, centred: one, or one a head."""
+    return (
+        head_weights(program, operation)
+        if isinstance(operation, ProjectHeads)
+        else [centred_weight(program, operation)]
+    )
+
+
+def product_rows(program: Program, operation: AnyProduct) -> list[Interval]:
+    """(10a) of each row of a product with a constant, head by head; (10b) of two activations; of any accumulator."""
+    a = program.tensors[first_factor(operation)]
     left = centred(a.format, a.zero_point)
-    if operation.b in program.constants:
+    if isinstance(operation, ProjectHeads) or operation.b in program.constants:
         bias = None if operation.bias is None else program.constants[operation.bias]
-        return weight_rows(left, centred_weight(program, operation), bias)
+        first, *others = constant_factors(program, operation)
+        rows = weight_rows(left, first, bias)
+        return rows + [row for weight in others for row in weight_rows(left, weight, None)]
     b = program.tensors[operation.b]
     return [activation_product(left, centred(b.format, b.zero_point), product_terms(program, operation))]
 
 
-def product_reach(program: Program, operation: MatMul) -> Interval:
+def product_reach(program: Program, operation: AnyProduct) -> Interval:
     """`product_rows`, the worst row."""
     return union(product_rows(program, operation))
 

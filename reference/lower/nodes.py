@@ -11,8 +11,9 @@ from hwsim.program import operations as ops
 from hwsim.program.catalogue import AnyRequantization, Dyadic, scheme_type
 from reference.lower import rows
 from reference.lower.lowering import Lowering
-from reference.quantize.graph import Kind, Node
-from reference.quantize.sites import POSITIONS_WEIGHT
+from reference.quantize.graph import Kind, Node, Symbol
+from reference.quantize.plan.constants import HeadsConstants, LinearConstants
+from reference.quantize.sites import POSITIONS_WEIGHT, heads_site
 
 TRUNCATED = IntFormat(bits=32)
 """What NVDLA's CACC hands on."""
@@ -40,6 +41,7 @@ def _embed(lowering: Lowering, node: Node) -> None:
 def _product(
     lowering: Lowering,
     node: Node,
+    a: str,
     b: str,
     bias: str | None = None,
     transpose_b: bool = False,
@@ -51,7 +53,7 @@ def _product(
         node,
         ops.MatMul(
             output=accumulator,
-            a=node.inputs[0].name,
+            a=a,
             b=b,
             bias=bias if truncate is None else None,
             transpose_b=transpose_b,
@@ -74,14 +76,21 @@ def _product(
     return truncated
 
 
-def _linear_product(lowering: Lowering, node: Node) -> str:
+def _weight_and_bias(lowering: Lowering, node: Node, constants: LinearConstants | HeadsConstants) -> tuple[str, str]:
     assert isinstance(node.module, nn.Linear)
     site = f"{node.site}.weight"
     weight = lowering.strict.parameter(site, node.module.weight)
+    bias = lowering.bias(
+        f"{node.site}.bias",
+        lowering.strict.bias(constants, node.module.bias),
+        constants.bias_bits + constants.bias_shift,
+    )
+    return lowering.weight(site, weight), bias
+
+
+def _linear_product(lowering: Lowering, node: Node, a: str) -> str:
     constants = lowering.plan.linear[node.site]
-    codes = lowering.strict.bias(node.site, node.module.bias)
-    bias = lowering.bias(f"{node.site}.bias", codes, constants.bias_bits + constants.bias_shift)
-    return _product(lowering, node, lowering.weight(site, weight), bias, truncate=constants.truncate)
+    return _product(lowering, node, a, *_weight_and_bias(lowering, node, constants), truncate=constants.truncate)
 
 
 def _requantize(lowering: Lowering, node: Node, accumulator: str, multiplier: int | str, shift: int | str) -> None:
@@ -107,19 +116,20 @@ def _requantize_rows(lowering: Lowering, node: Node, accumulator: str) -> None:
 
 
 def _linear(lowering: Lowering, node: Node) -> None:
-    _requantize_rows(lowering, node, _linear_product(lowering, node))
+    _requantize_rows(lowering, node, _linear_product(lowering, node, node.inputs[0].name))
 
 
 def _linear_relu(lowering: Lowering, node: Node) -> None:
-    accumulator = _linear_product(lowering, node)
+    accumulator = _linear_product(lowering, node, node.inputs[0].name)
     rectified = lowering.tensor(f"{node.site}.rectified", lowering.tensors[accumulator].format, node.output.dims)
     lowering.emit(node, ops.Relu(output=rectified, input=accumulator))
     _requantize_rows(lowering, node, rectified)
 
 
 def _scores(lowering: Lowering, node: Node) -> None:
+    queries, keys = (symbol.name for symbol in node.inputs)
     constants = lowering.plan.scores[node.site]
-    accumulator = _product(lowering, node, node.inputs[1].name, truncate=constants.truncate)
+    accumulator = _product(lowering, node, queries, keys, truncate=constants.truncate)
     if constants.shift is not None:
         shifted = lowering.tensor(f"{node.site}.shifted", lowering.tensors[accumulator].format, node.output.dims)
         lowering.emit(node, ops.ShiftRight(output=shifted, input=accumulator, shift=constants.shift))
@@ -128,8 +138,9 @@ def _scores(lowering: Lowering, node: Node) -> None:
 
 
 def _context(lowering: Lowering, node: Node) -> None:
+    probabilities, values = (symbol.name for symbol in node.inputs)
     constants = lowering.plan.context[node.site]
-    accumulator = _product(lowering, node, node.inputs[1].name, transpose_b=True, truncate=constants.truncate)
+    accumulator = _product(lowering, node, probabilities, values, transpose_b=True, truncate=constants.truncate)
     _requantize(lowering, node, accumulator, *constants.requantization)
 
 
@@ -138,15 +149,40 @@ def _logits(lowering: Lowering, node: Node) -> None:
     constants = lowering.plan.logits[node.site]
     weight = lowering.weight(constants.table, lowering.strict.parameter(constants.table, node.module.weight))
     multipliers = lowering.multipliers(f"{constants.table}.multiplier", constants.multipliers)
-    _requantize(lowering, node, _product(lowering, node, weight), multipliers, constants.shift)
+    accumulator = _product(lowering, node, node.inputs[0].name, weight)
+    _requantize(lowering, node, accumulator, multipliers, constants.shift)
 
 
 def _split_heads(lowering: Lowering, node: Node) -> None:
     lowering.emit(node, ops.SplitHeads(output=lowering.activation(node.output), input=node.inputs[0].name))
 
 
-def _merge_heads(lowering: Lowering, node: Node) -> None:
-    lowering.emit(node, ops.MergeHeads(output=lowering.activation(node.output), input=node.inputs[0].name))
+def _project_heads(lowering: Lowering, node: Node) -> None:
+    (context,) = node.inputs
+    batch, heads, length, d_head = context.dims
+    if node.site not in lowering.plan.heads:
+        dims = (batch, length, int(heads) * int(d_head))
+        merged = lowering.activation(Symbol(name=f"{context.name}.merged", site=context.site, dims=dims))
+        lowering.emit(node, ops.MergeHeads(output=merged, input=context.name))
+        _requantize_rows(lowering, node, _linear_product(lowering, node, merged))
+        return
+    constants, site = lowering.plan.heads[node.site], heads_site(node.site)
+    weight, bias = _weight_and_bias(lowering, node, constants)
+    total = lowering.accumulator(f"{node.site}.accumulator", node.output.dims)
+    multiplier = lowering.multipliers(f"{site}.multiplier", constants.multipliers)
+    shift = lowering.shifts(f"{site}.shift", constants.shifts)
+    scheme = scheme_type(lowering.plan.settings[site].requantization)
+    operation = ops.ProjectHeads(
+        heads=lowering.inner(site, (batch, heads, *node.output.dims[1:])),
+        output=total,
+        input=context.name,
+        weight=weight,
+        bias=bias,
+        accumulator=lowering.plan.scheme.accumulator,
+        requantization=cast(AnyRequantization, scheme(multiplier=multiplier, shift=shift)),
+    )
+    lowering.emit(node, operation)
+    _requantize(lowering, node, total, *constants.output)
 
 
 def _extend(lowering: Lowering, node: Node) -> None:
@@ -159,7 +195,7 @@ NODES: dict[Kind, Callable[[Lowering, Node], None]] = {
     Kind.LINEAR: _linear,
     Kind.LINEAR_RELU: _linear_relu,
     Kind.SPLIT_HEADS: _split_heads,
-    Kind.MERGE_HEADS: _merge_heads,
+    Kind.PROJECT_HEADS: _project_heads,
     Kind.SCORES: _scores,
     Kind.SOFTMAX: rows.softmax,
     Kind.CONTEXT: _context,

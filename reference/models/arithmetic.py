@@ -40,8 +40,8 @@ class Arithmetic(Protocol[V]):
     def split_heads(self, x: V, n_heads: int) -> V:
         """(b,n,h*e) -> (b,h,n,e)."""
 
-    def merge_heads(self, x: V) -> V:
-        """(b,h,n,e) -> (b,n,h*e)."""
+    def project_heads(self, site: str, x: V, layer: nn.Linear) -> V:
+        """Heads side by side @ weight.T + bias: (b,h,n,e) -> (b,n,d). Inner sites: heads (b,h,n,d), output."""
 
     def scores(self, site: str, queries: V, keys: V) -> V:
         """queries @ keys.T / sqrt(e): (b,h,t,e), (b,h,s,e) -> (b,h,t,s)."""

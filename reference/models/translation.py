@@ -72,7 +72,7 @@ class Attention(nn.Module):
         scores = ops.scores(f"{self.site}.scores", queries, memory.keys)  # b,h,t,s
         probabilities = ops.softmax(f"{self.site}.softmax", scores, mask)  # b,h,t,s
         context = ops.context(f"{self.site}.context", probabilities, memory.values)  # b,h,t,e
-        return ops.linear(f"{self.site}.output", ops.merge_heads(context), self.output)  # b,t,d
+        return ops.project_heads(self.site, context, self.output)  # b,t,d
 
 
 class Residual(nn.Module):

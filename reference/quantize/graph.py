@@ -17,7 +17,7 @@ class Kind(str, Enum):
     LINEAR = "linear"
     LINEAR_RELU = "linear_relu"
     SPLIT_HEADS = "split_heads"
-    MERGE_HEADS = "merge_heads"
+    PROJECT_HEADS = "project_heads"
     SCORES = "scores"
     SOFTMAX = "softmax"
     CONTEXT = "context"
@@ -38,7 +38,10 @@ class Symbol:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One operation. `site` names it; softmax and LayerNorm have inner sites, the last of them `output`."""
+    """One operation. `site` names it; softmax and LayerNorm have inner sites, the last of them `output`.
+
+    Projected heads are named by their output, as what they are where a target merges heads: a product with a weight.
+    """
 
     kind: Kind
     site: str
@@ -96,10 +99,9 @@ class Tracer:
         dims = (batch, n_heads, length, int(inner) // n_heads)
         return self._add(Kind.SPLIT_HEADS, x.site, (x,), Symbol(name=f"{x.name}.heads", site=x.site, dims=dims))
 
-    def merge_heads(self, x: Symbol) -> Symbol:
-        batch, heads, length, d_head = x.dims
-        dims = (batch, length, int(heads) * int(d_head))
-        return self._add(Kind.MERGE_HEADS, x.site, (x,), Symbol(name=f"{x.name}.merged", site=x.site, dims=dims))
+    def project_heads(self, site: str, x: Symbol, layer: nn.Linear) -> Symbol:
+        output = Symbol(name=f"{site}.output", site=f"{site}.output", dims=(x.dims[0], x.dims[2], layer.out_features))
+        return self._add(Kind.PROJECT_HEADS, output.site, (x,), output, layer)
 
     def scores(self, site: str, queries: Symbol, keys: Symbol) -> Symbol:
         return self._add(Kind.SCORES, site, (queries, keys), _like(queries, site, keys.dims[2]))

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from hwsim.formats import Accumulator, IntFormat, Overflow
 from hwsim.program.catalogue import Float32Inside, Shift, scheme_type
-from hwsim.program.targets import DEFAULT_TARGET, LayerNormMethod, LimitName, SoftmaxMethod, Target
+from hwsim.program.targets import DEFAULT_TARGET, Heads, LayerNormMethod, LimitName, SoftmaxMethod, Target
 from hwsim.program.targets import target as named_target
 from reference.quantize.sites import Role, Site, layernorm_of, softmax_of
 
@@ -129,6 +129,11 @@ class Scheme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """The LayerNorm that makes a site, `*.layernorm.output`."""
         chosen = [rule.layernorm for rule in self.rules if rule.layernorm and fnmatchcase(site, rule.pattern)]
         return chosen[-1] if chosen else self.arithmetic.layernorm
+
+    @property
+    def heads(self) -> Heads:
+        """What the target does with heads."""
+        return self.arithmetic.heads
 
     @property
     def bias_bits(self) -> int:
@@ -293,6 +298,11 @@ def _is_sign(site: Site, scheme: Scheme) -> bool:
     return site.name.endswith(".gamma") and scheme.layernorm_at(layernorm_of(site.name)) == "ibert"
 
 
+def _is_of_heads(site: Site, target: Target) -> bool:
+    """Whether a weight projects heads one by one."""
+    return target.heads == "projected" and site.name.endswith("attention.output.weight")
+
+
 def _is_looked_up(site: Site) -> bool:
     """Whether a weight is an embedding's or the generator's, which are dyadic under every target."""
     return site.name.endswith((".embedding.weight", ".logits.weight"))
@@ -318,6 +328,8 @@ def _refuse_impossible(site: Site, settings: SiteSettings, scheme: Scheme) -> No
     one_scale = site.name.endswith((".gamma", "positions.weight")) and not _is_sign(site, scheme)
     if settings.granularity == "per_channel" and one_scale:
         raise ValueError(wants + "this parameter has one scale; use per_tensor")
+    if settings.granularity == "per_channel" and _is_of_heads(site, scheme.arithmetic):
+        raise ValueError(wants + f"a head has one multiplier under target {scheme.target}; use per_tensor")
     if _is_sign(site, scheme) and (settings.bits, settings.narrow) != (2, True):
         raise ValueError(wants + f"gamma is a sign under target {scheme.target}, 2 bits and narrow; remove the rule")
     _refuse_softmax(site, settings, scheme)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
-from hwsim.program.targets import DEFAULT_TARGET, TARGETS, LayerNormMethod, SoftmaxMethod
+from hwsim.program.targets import DEFAULT_TARGET, TARGETS, Heads, LayerNormMethod, SoftmaxMethod
 
 if TYPE_CHECKING:  # which loads torch; a program's sites are told without
     from reference.quantize.graph import Graph, Node
@@ -26,7 +26,7 @@ class Role(str, Enum):
     FREE = "free"
     """Any format: only matrix products, residual sums and maxima read it."""
     CENTRED = "centred"
-    """Signed, zero point 0: an operand or result of a division."""
+    """Signed, zero point 0: an operand or result of a division, or a code that is added to others as it is."""
     POSITIVE = "positive"
     """Unsigned, zero point 0: never below zero."""
     PROBABILITY = "probability"
@@ -73,6 +73,9 @@ class Methods(Protocol):
 
     def layernorm_at(self, site: str) -> LayerNormMethod: ...
 
+    @property
+    def heads(self) -> Heads: ...
+
 
 def softmax_of(scores: str) -> str:
     """The output of the softmax that reads a site of scores."""
@@ -84,10 +87,15 @@ def layernorm_of(gamma: str) -> str:
     return f"{gamma.removesuffix('.gamma')}.output"
 
 
+def heads_site(output: str) -> str:
+    """The site of the projected heads whose sum an attention's output is."""
+    return f"{output.removesuffix('.output')}.heads"
+
+
 def enumerate_sites(graph: Graph, methods: Methods = TARGETS[DEFAULT_TARGET]) -> dict[str, Site]:
     """All sites of a model, activations in execution order, each followed by the weights it is made with.
 
-    The inner sites of softmax and LayerNorm are those of the methods.
+    The inner sites of softmax, LayerNorm and heads are those of the methods.
 
     Tied embeddings keep three weight sites, so that each use may have its own width; equal ones share their codes.
     """
@@ -121,6 +129,8 @@ def _sites_of(tensor: str, methods: Methods) -> list[tuple[str, SiteSet, Role]]:
             return [*parts, *output] if methods.layernorm_at(tensor) == "fullyqt" else output
         case "embedding":
             return [(tensor, paper, Role.FREE), weight, (POSITIONS_WEIGHT, paper, Role.WEIGHT)]
+        case "output" if stem.endswith("attention") and methods.heads == "projected":
+            return [(heads_site(tensor), datapath, Role.CENTRED), (tensor, datapath, Role.FREE), weight]
         case "query" | "key" | "value" | "output":
             return [(tensor, paper if stem.endswith(".feed_forward") else datapath, Role.FREE), weight]
         case "hidden":

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from analysis.proof.divergence import elementwise, layernorms, softmaxes
+from analysis.proof.divergence import elementwise, heads, layernorms, softmaxes
 from analysis.proof.divergence.element import Element, Index, Values
 from analysis.proof.divergence.stage import Stage, tie_distance
 from hwsim.machine import operation_of
@@ -26,6 +26,7 @@ STAGES: dict[type[Operation], Callable[[Any, Element], Stage | None]] = {
     ops.Requantize: elementwise.requantize,
     ops.SplitHeads: _nothing,
     ops.MergeHeads: _nothing,
+    ops.ProjectHeads: heads.project_heads,
     ops.Append: _nothing,
     ops.Softmax: softmaxes.table,
     ops.GemmlowpSoftmax: softmaxes.gemmlowp,

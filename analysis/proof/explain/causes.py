@@ -141,6 +141,7 @@ CAUSES: dict[type[Operation], Callable[[Any, Differing], Found]] = {
     ops.Requantize: _requantize,
     ops.SplitHeads: _rounding,
     ops.MergeHeads: _rounding,
+    ops.ProjectHeads: _rounding,
     ops.Append: _rounding,
     ops.Softmax: _table_softmax,
     ops.GemmlowpSoftmax: _rounding,

@@ -16,7 +16,7 @@ from hwsim.files import write_whole
 from hwsim.formats import Counter
 from hwsim.machine import Machine, operation_of
 from hwsim.program import Program
-from hwsim.program.operations import MatMul, written
+from hwsim.program.operations import AnyProduct, written
 
 DEFAULT_STEPS = 16
 
@@ -181,7 +181,11 @@ def _first(program: Program, first: First, sites: Sequence[SiteReport]) -> First
         index=first.at,
         a=first.a,
         b=first.b,
-        accumulator=first.a if isinstance(maker, MatMul) else None if stage is None else stage.integer,
+        accumulator=first.a
+        if isinstance(maker, AnyProduct) and stage is None
+        else None
+        if stage is None
+        else stage.integer,
         before_rounding=None if stage is None else float(stage.value),
         before_rounding_exact=None if stage is None else str(stage.value),
         tie_distance=None if stage is None else float(tie_distance(stage.value)),

@@ -23,11 +23,13 @@ from hwsim.formats import IntFormat
 from hwsim.program import operations as ops
 from hwsim.program.operations import (
     Add,
+    AnyProduct,
     Append,
     Embed,
     MatMul,
     MergeHeads,
     Operation,
+    ProjectHeads,
     Relu,
     Requantize,
     RescaledAdd,
@@ -44,8 +46,14 @@ def arithmetic(operation: Operation, call: Call) -> Iterator[Term]:
     return TERMS[type(operation)](operation, call)
 
 
-def product_size(operation: MatMul, call: Call) -> tuple[int, int, int, int]:
-    """(products, m, k, n): one product for all rows if b is a constant, else one for each batch element and head."""
+def product_size(operation: AnyProduct, call: Call) -> tuple[int, int, int, int]:
+    """(products, m, k, n): one product for all rows if b is a constant, else one for each batch element and head.
+
+    Of projected heads, one for all rows of a head.
+    """
+    if isinstance(operation, ProjectHeads):
+        batch, heads, length, d_head = call.shape(operation.input)
+        return heads, batch * length, d_head, call.shape(operation.output)[-1]
     *outer, m, k = call.shape(operation.a)
     n = call.shape(operation.output)[-1]
     if operation.b in call.program.constant_info:
@@ -71,8 +79,27 @@ def _matmul(op: MatMul, call: Call) -> Iterator[Term]:
     )
 
 
+def _project_heads(op: ProjectHeads, call: Call) -> Iterator[Term]:
+    """(R14) up to the codes of the heads; what reads their sum adds them up."""
+    count, m, k, n = product_size(op, call)
+    yield from matmul_terms(
+        *(count, m, k, n),
+        a_bits=call.bits(op.input),
+        b_bits=call.bits(op.weight),
+        accumulator_bits=op.accumulator.bits,
+        zero_a=call.zero_point(op.input) != 0,
+    )
+    if op.bias is not None:
+        yield Term(Component.BIAS_ADD, op.accumulator.bits, 0, m * n)
+    width = multiplier_width(op.requantization, call)
+    yield from rescale(op.accumulator.bits, op.heads, count * m * n, call, width)
+
+
 def _requantize(op: Requantize, call: Call) -> Iterator[Term]:
-    """(R1), and (9)."""
+    """(R1), and (9); of a sum of heads also the sum."""
+    maker = call.residence.producer.get(op.input)
+    if isinstance(maker, ProjectHeads):
+        yield Term(Component.VECTOR_ADD, SUM_BITS, 0, _elements(maker.heads, call) - _elements(op.output, call))
     generator = call.bits(op.output) > WIDEST_CODE
     width = MULTIPLIER_BITS if generator else multiplier_width(op.requantization, call)
     yield from rescale(call.bits(op.input), op.output, _elements(op.output, call), call, width)
@@ -143,6 +170,7 @@ TERMS: dict[type[Operation], Callable[[Any, Call], Iterator[Term]]] = {
     ops.Requantize: _requantize,
     ops.SplitHeads: _nothing,
     ops.MergeHeads: _nothing,
+    ops.ProjectHeads: _project_heads,
     ops.Append: _nothing,
     ops.Softmax: rows.table_softmax,
     ops.GemmlowpSoftmax: rows.gemmlowp_softmax,

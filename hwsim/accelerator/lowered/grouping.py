@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from hwsim.accelerator.layers import Part
 from hwsim.accelerator.lowered.residence import Addressing, Epilogue, Residence
-from hwsim.program.operations import AnyAdd, AnySoftmax, MatMul, Operation, Requantize
+from hwsim.program.operations import AnyAdd, AnySoftmax, MatMul, Operation, ProjectHeads, Requantize
 
 
 class Group(NamedTuple):
@@ -14,7 +14,8 @@ class Group(NamedTuple):
     Attributes
     ----------
     name
-        The layer's site: the code that a product ends in, before a residual sum; of other layers the output.
+        The layer's site: the code that a product ends in, before a residual sum; of other layers the output. Projected
+        heads are two layers: the products, which end in codes of the heads, and what reads their sum.
     dimensions
         The symbolic dimensions on which the layer's sizes depend.
     """
@@ -73,7 +74,8 @@ def _ends_product(name: str, residence: Residence, making: dict[str, list[Operat
 
 def _name(operations: tuple[Operation, ...]) -> str:
     codes = [operation for operation in operations if not isinstance(operation, AnyAdd)]
-    return (codes or operations)[-1].output
+    last = (codes or operations)[-1]
+    return last.heads if isinstance(last, ProjectHeads) else last.output
 
 
 def _attention_parts(residence: Residence) -> Iterator[tuple[str, Part]]:

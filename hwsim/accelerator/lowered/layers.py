@@ -14,12 +14,13 @@ from hwsim.program import Program
 from hwsim.program.operations import (
     AnyAdd,
     AnyLayerNorm,
+    AnyProduct,
     AnySoftmax,
     Append,
     Embed,
-    MatMul,
     MergeHeads,
     Operation,
+    ProjectHeads,
     Softmax,
     SplitHeads,
     written,
@@ -61,7 +62,7 @@ def function_layers(
 def layer(group: Group, call: Call, *, repeat: int = 1, zeros: ZeroCounts | None = None) -> Layer:
     """One group at the sizes of a call, run `repeat` times."""
     first = group.operations[0]
-    product = _product(group, first, call) if isinstance(first, MatMul) else None
+    product = _product(group, first, call) if isinstance(first, AnyProduct) else None
     terms = _summed(term for operation in group.operations for term in arithmetic(operation, call))
     return Layer(
         name=group.name,
@@ -86,56 +87,74 @@ def _summed(terms: Iterable[Term]) -> tuple[Term, ...]:
 
 def _vectors(group: Group, first: Operation, terms: tuple[Term, ...], call: Call) -> Vectors:
     """Passes by kind of layer, divisions and roots as the terms say."""
-    if isinstance(first, MatMul):
-        passes = int(first.bias is not None) + len(group.operations) - 1
+    if isinstance(first, AnyProduct):  # the codes of heads are requantized within their operation
+        passes = int(first.bias is not None) + len(group.operations) - int(not isinstance(first, ProjectHeads))
     else:
         passes = ROW_PASSES if isinstance(first, AnySoftmax | AnyLayerNorm) else len(group.operations)
+    summed = _summed_heads(first, call)
+    elements = summed.heads if summed else _stored(group.operations[-1])
     return Vectors(
-        elements=math.prod(call.shape(group.operations[-1].output)) if passes else 0,
+        elements=math.prod(call.shape(elements)) if passes else 0,
         passes=passes,
         divisions=sum(term.count for term in terms if term.component is Component.DIVIDE),
         roots=sum(term.count for term in terms if term.component is Component.SQUARE_ROOT),
     )
 
 
+def _stored(operation: Operation) -> str:
+    """The tensor that a layer stores: of projected heads their codes, whose sum is never stored."""
+    return operation.heads if isinstance(operation, ProjectHeads) else operation.output
+
+
+def _summed_heads(first: Operation, call: Call) -> ProjectHeads | None:
+    """The projected heads that a layer adds up as it reads them."""
+    makers = [call.residence.producer.get(name) for name in call.program.inputs_of(first)]
+    return next((maker for maker in makers if isinstance(maker, ProjectHeads)), None)
+
+
 # --- products ---------------------------------------------------------------------------------------------------------
 
 
-def _product(group: Group, op: MatMul, call: Call) -> Product:
+def _factors(op: AnyProduct) -> tuple[str, str]:
+    return (op.input, op.weight) if isinstance(op, ProjectHeads) else (op.a, op.b)
+
+
+def _product(group: Group, op: AnyProduct, call: Call) -> Product:
     count, m, k, n = product_size(op, call)
-    last = group.operations[-1]
+    output = _stored(group.operations[-1])
     residence = call.residence
-    column_constants = sum(call.bytes(name) for name in _constants(group, call.program) if name != op.b)
+    a, b = _factors(op)
+    column_constants = sum(call.bytes(name) for name in _constants(group, call.program) if name != b)
     return Product(
         count=count,
         m=m,
         k=k,
         n=n,
-        a_bits=call.bits(op.a),
-        b_bits=call.bits(op.b),
+        a_bits=call.bits(a),
+        b_bits=call.bits(b),
         accumulator_bits=op.accumulator.bits,
-        output_bits=call.bits(last.output),
-        a=residence.operand(op.a),
-        b=residence.operand(op.b),
-        output=residence.operand(last.output),
+        output_bits=call.bits(output),
+        a=residence.operand(a),
+        b=residence.operand(b),
+        output=residence.operand(output),
         column_bytes=-(-column_constants // (count * n)),
         residual_bits=_residual_bits(group, call),
-        a_heads=_merged_heads(op, call),
-        output_heads=_split_heads(last, call),
-        fresh=int(isinstance(residence.producer.get(op.b), Append)),
-        fresh_along="k" if op.transpose_b else "n",
+        a_heads=_merged_heads(a, call),
+        output_heads=_split_heads(output, call),
+        fresh=int(isinstance(residence.producer.get(b), Append)),
+        fresh_along="k" if getattr(op, "transpose_b", False) else "n",
     )
 
 
-def _merged_heads(op: MatMul, call: Call) -> int:
+def _merged_heads(a: str, call: Call) -> int:
     """Of how many heads rows of a are made."""
-    made = call.residence.producer.get(op.a)
+    made = call.residence.producer.get(a)
     return call.shape(made.input)[1] if isinstance(made, MergeHeads) else 1
 
 
-def _split_heads(last: Operation, call: Call) -> int:
+def _split_heads(output: str, call: Call) -> int:
     """Into how many heads the result is split."""
-    for reader in call.residence.readers.get(last.output, []):
+    for reader in call.residence.readers.get(output, []):
         if isinstance(reader, SplitHeads):
             return call.shape(reader.output)[1]
     return 1
@@ -158,6 +177,13 @@ def _rows(group: Group, first: Operation, call: Call) -> Rows:
     def stream(name: str, *shape: int) -> Stream:
         return Stream(operand=call.residence.operand(name), elements=math.prod(shape), bits=call.bits(name))
 
+    def row(name: str) -> Stream:
+        maker = call.residence.producer.get(name)
+        if isinstance(maker, ProjectHeads) and name == maker.output:  # a row of each head
+            _, heads, _, width = call.shape(maker.heads)
+            return stream(maker.heads, heads, width)
+        return stream(name, call.shape(name)[-1])
+
     program, output = call.program, group.operations[-1].output
     read, constants = _outside(group, program), _constants(group, program)
     if isinstance(first, Embed):  # looks up a row of each constant for each token
@@ -165,7 +191,7 @@ def _rows(group: Group, first: Operation, call: Call) -> Rows:
         whole = [first.position]
     else:
         mask, table = getattr(first, "mask", None), getattr(first, "table", None)
-        inputs = [stream(name, call.shape(name)[-1]) for name in read if name != mask]
+        inputs = [row(name) for name in read if name != mask]
         whole = [*(name for name in constants if name != table), *(name for name in read if name == mask)]
     kept = row_bytes(call.shape(output)[-1], call.bits(first.numerator)) if isinstance(first, Softmax) else 0
     return Rows(

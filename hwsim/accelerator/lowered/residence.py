@@ -14,6 +14,7 @@ from hwsim.program.operations import (
     MatMul,
     MergeHeads,
     Operation,
+    ProjectHeads,
     Relu,
     Requantize,
     ShiftRight,
@@ -29,7 +30,7 @@ Accumulating = MatMul | ShiftRight | Relu
 """What makes accumulators."""
 Epilogue = ShiftRight | Relu | Requantize
 """What may take accumulators as they leave the array."""
-Stored = Embed | AnySoftmax | AnyLayerNorm | AnyAdd
+Stored = Embed | ProjectHeads | AnySoftmax | AnyLayerNorm | AnyAdd
 """Layers of their own, whose codes are stored."""
 FATES: dict[type[Operation], str] = {
     operation: fate

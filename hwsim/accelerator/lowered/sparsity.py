@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from hwsim.accelerator.options import Sparsity
 from hwsim.program import Program
-from hwsim.program.operations import MatMul
+from hwsim.program.operations import MatMul, ProjectHeads
+from hwsim.program.proofs import head_weights
 
 
 def check_sparsity(program: Program, sparsity: Sparsity) -> None:
@@ -22,6 +23,9 @@ def check_sparsity(program: Program, sparsity: Sparsity) -> None:
         if isinstance(operation, MatMul) and operation.b in program.constants:
             codes = program.constants[operation.b] != program.constant_info[operation.b].zero_point
             _check_rows(operation.b, codes.T if operation.transpose_b else codes, sparsity)
+        elif isinstance(operation, ProjectHeads):  # K is d_head
+            for weight in head_weights(program, operation):
+                _check_rows(operation.weight, weight != 0, sparsity)
 
 
 def _check_rows(name: str, nonzero: NDArray[Any], sparsity: Sparsity) -> None:

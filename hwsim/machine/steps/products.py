@@ -3,12 +3,24 @@
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwsim.machine.steps.workspace import Array, Values, Workspace
 from hwsim.operators import activation, embedding, gemm
 from hwsim.operators import requantize as requantizing
 from hwsim.program.catalogue import Dyadic
-from hwsim.program.operations import Append, Embed, MatMul, MergeHeads, Relu, Requantize, ShiftRight, SplitHeads
+from hwsim.program.operations import (
+    AnyProduct,
+    Append,
+    Embed,
+    MatMul,
+    MergeHeads,
+    ProjectHeads,
+    Relu,
+    Requantize,
+    ShiftRight,
+    SplitHeads,
+)
 
 
 def embed(w: Workspace, op: Embed, values: Values) -> None:
@@ -43,9 +55,13 @@ class Operands(NamedTuple):
     b_zero: int
 
 
+def _bias(w: Workspace, op: AnyProduct) -> NDArray[np.int64] | None:
+    return None if op.bias is None else w.program.constants[op.bias].astype(np.int64)
+
+
 def operands(w: Workspace, op: MatMul, values: Values) -> Operands:
     """Both factors, bias and zero points; activations that lie as (k, n) are transposed."""
-    bias = None if op.bias is None else w.program.constants[op.bias].astype(np.int64)
+    bias = _bias(w, op)
     if op.b in w.program.constants:
         prepared = w.operand(op.b)
         return Operands(values[op.a], prepared, bias, w.zero(op.a), prepared.zero)
@@ -61,6 +77,31 @@ def matmul(w: Workspace, op: MatMul, values: Values) -> None:
         bias,
         a_zero=a_zero,
         b_zero=b_zero,
+        accumulator=w.effective(op),
+        counters=w.events(op.output),
+    )
+
+
+def head_operands(w: Workspace, op: ProjectHeads, values: Values) -> list[Operands]:
+    """The product of every head; only the first has a bias."""
+    context, bias, zero = values[op.input], _bias(w, op), w.zero(op.input)
+    return [
+        Operands(np.ascontiguousarray(context[:, head]), weight, None if head else bias, zero, 0)
+        for head, weight in enumerate(w.head_weights(op))
+    ]
+
+
+def project_heads(w: Workspace, op: ProjectHeads, values: Values) -> None:
+    scale = w.scale(op.requantization)
+    values[op.heads], values[op.output] = gemm.project_heads(
+        values[op.input],
+        w.head_weights(op),
+        _bias(w, op),
+        zero=w.zero(op.input),
+        multiplier=scale.multiplier,
+        shift=scale.shift,
+        scaling=op.requantization.scaling,
+        output=w.format(op.heads),
         accumulator=w.effective(op),
         counters=w.events(op.output),
     )

@@ -9,8 +9,8 @@ from hwsim.formats import Accumulator, Counter, IntFormat, Overflow
 from hwsim.operators import gemm
 from hwsim.program import Program
 from hwsim.program.catalogue import Requantization
-from hwsim.program.operations import MatMul
-from hwsim.program.proofs import Interval
+from hwsim.program.operations import AnyProduct, ProjectHeads
+from hwsim.program.proofs import Interval, head_weights, product_reach
 
 Array = NDArray[Any]
 Values = dict[str, Array]
@@ -38,6 +38,8 @@ class Workspace:
         self.program, self.reach = program, reach
         self.counters: dict[str, NDArray[np.int64]] = {}
         self._operands: dict[str, gemm.Prepared] = {}
+        self._head_weights: dict[str, list[gemm.Prepared]] = {}
+        self._head_reach: dict[str, Interval] = {}
         self._scales: dict[Requantization, Scale] = {}
 
     def events(self, name: str) -> NDArray[np.int64]:
@@ -72,9 +74,25 @@ class Workspace:
             self._operands[name] = gemm.prepare(self.program.constants[name].astype(np.int32), zero_point)
         return self._operands[name]
 
-    def effective(self, operation: MatMul) -> Accumulator:
+    def head_weights(self, operation: ProjectHeads) -> list[gemm.Prepared]:
+        """Each head's columns of its weight."""
+        if operation.weight not in self._head_weights:
+            self._head_weights[operation.weight] = [
+                gemm.prepare(np.array(weight, np.int32, order="C")) for weight in head_weights(self.program, operation)
+            ]
+        return self._head_weights[operation.weight]
+
+    def _product_reach(self, operation: AnyProduct) -> Interval:
+        """How far an accumulator goes; that of a head is no tensor."""
+        if not isinstance(operation, ProjectHeads):
+            return self.reach[operation.output]
+        if operation.heads not in self._head_reach:
+            self._head_reach[operation.heads] = product_reach(self.program, operation)
+        return self._head_reach[operation.heads]
+
+    def effective(self, operation: AnyProduct) -> Accumulator:
         """An accumulator that provably never overflows may be summed in any order, whatever its overflow rule."""
-        accumulator, reach = operation.accumulator, self.reach[operation.output]
+        accumulator, reach = operation.accumulator, self._product_reach(operation)
         if accumulator.min < reach.low and reach.high < accumulator.max:
             return Accumulator(bits=accumulator.bits, overflow=Overflow.PROVEN)
         return accumulator

@@ -1,5 +1,6 @@
-"""The matrix product of integer codes: equation (2) of docs/numerics.md, and docs/operators/accumulator.md."""
+"""The matrix product of integer codes, (2) of docs/numerics.md and docs/operators/accumulator.md, and that of heads."""
 
+from hwsim.operators.gemm.heads import Heads, project_heads
 from hwsim.operators.gemm.product import Prepared, first_overflow, matmul, partial_extremes, prepare
 
-__all__ = ["Prepared", "first_overflow", "matmul", "partial_extremes", "prepare"]
+__all__ = ["Heads", "Prepared", "first_overflow", "matmul", "partial_extremes", "prepare", "project_heads"]

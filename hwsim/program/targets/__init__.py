@@ -11,6 +11,7 @@ from hwsim.program.targets.libraries import CMSIS_NN, FULLYQT, IBERT, ONNXRUNTIM
 from hwsim.program.targets.records import (
     Bound,
     Granularity,
+    Heads,
     LayerNormMethod,
     LimitName,
     Limits,
@@ -27,6 +28,7 @@ __all__ = [
     "TARGETS",
     "Bound",
     "Granularity",
+    "Heads",
     "LayerNormMethod",
     "LimitName",
     "Limits",

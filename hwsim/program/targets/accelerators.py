@@ -33,6 +33,7 @@ def _ita(name: str, source: Source, score_shift: int) -> Target:
         residual_bits=8,
         granularity="per_tensor",
         itamax_group=16,
+        heads="projected",
         operators=DATAPATH
         | {
             "requantization": Operator("ita_requantizer.sv; a second one follows the activation", None, source),

@@ -12,6 +12,7 @@ SoftmaxMethod = Literal["table", "gemmlowp", "int16", "ibert", "itamax", "gemmin
 LayerNormMethod = Literal["fullyqt", "ibert", "pulp", "tflite", "gemmini"]
 ResidualMethod = Literal["one_rounding", "round_each", "clip_each", "tflite"]
 Granularity = Literal["per_tensor", "per_channel"]
+Heads = Literal["merged", "projected"]
 LimitName = Literal["shifts", "bias_bits", "gamma", "softmax_keys", "score_scale", "operand_bits"]
 """Limits that a program may break if it says so. Multiplier, shift and product are the scheme's, which allows no more;
 the rest of `Limits` only say what there is."""
@@ -158,6 +159,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         Widest activation that may have a zero point; 0 where all are symmetric.
     itamax_group
         Keys that arrive at once at an ITAMax; 0 is the whole row.
+    heads
+        Whether heads are merged and multiplied at once, or projected one by one, requantized and summed, (R14).
     least_score_bits
         Scores stay this wide in narrower configurations: coarser than ln 2 the exponential has no polynomial.
     operators
@@ -184,6 +187,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     zero_point_bits: int = 0
     sqrt_mode: Literal["shift", "merged"] = "merged"
     itamax_group: int = 0
+    heads: Heads = "merged"
     least_score_bits: int = 2
     operators: Mapping[str, Operator]
     limits: Limits = Limits()

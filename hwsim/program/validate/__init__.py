@@ -24,6 +24,7 @@ CHECKS: dict[type[Operation], Callable[[Checker, Any], None]] = {
     ops.Requantize: products.requantize,
     ops.SplitHeads: products.split_heads,
     ops.MergeHeads: products.merge_heads,
+    ops.ProjectHeads: products.project_heads,
     ops.Append: products.append,
     ops.Softmax: rows.softmax,
     ops.GemmlowpSoftmax: rows.gemmlowp_softmax,

@@ -1,8 +1,19 @@
 """Checks of embeddings, matrix products and what is done to accumulators."""
 
 from hwsim.formats import IntFormat, Overflow, Scaling
-from hwsim.program.catalogue import Dyadic
-from hwsim.program.operations import Append, Embed, MatMul, MergeHeads, Relu, Requantize, ShiftRight, SplitHeads
+from hwsim.program.catalogue import Dyadic, Requantization
+from hwsim.program.operations import (
+    AnyProduct,
+    Append,
+    Embed,
+    MatMul,
+    MergeHeads,
+    ProjectHeads,
+    Relu,
+    Requantize,
+    ShiftRight,
+    SplitHeads,
+)
 from hwsim.program.proofs import Interval, check_accumulator, product_rows, union
 from hwsim.program.validate.checker import CODE_BITS, MATRICES, PRODUCT_LIMIT, Checker
 
@@ -27,9 +38,7 @@ def matmul(c: Checker, op: MatMul) -> None:
     *lead, columns = c.dims(op.output, MATRICES)
     if lead != rows:
         raise ValueError(f"{op.a} {c.dims(op.a)} does not fit the output {c.dims(op.output)}")
-    output = c.info(op.output)
-    if output.format != IntFormat(bits=op.accumulator.bits) or output.zero_point:
-        raise ValueError(f"{op.output} must be as its accumulator, int{op.accumulator.bits} with zero point 0")
+    _as_accumulator(c, op)
     if op.b in c.program.constants:
         _weight(c, op, columns, terms)
     else:
@@ -39,13 +48,49 @@ def matmul(c: Checker, op: MatMul) -> None:
         wanted = (*lead[:-1], terms, columns) if op.transpose_b else (*lead[:-1], columns, terms)
         if c.dims(op.b) != wanted:
             raise ValueError(f"{op.b} has dimensions {c.dims(op.b)}, needed {wanted}")
-    channels = product_rows(c.program, op)
-    reach = union(channels)
+    c.reach[op.output], channels = _accumulated(c, op, op.output)
+    if len(channels) > 1:
+        c.channels[op.output] = channels
+
+
+def _as_accumulator(c: Checker, op: AnyProduct) -> None:
+    output = c.info(op.output)
+    if output.format != IntFormat(bits=op.accumulator.bits) or output.zero_point:
+        raise ValueError(f"{op.output} must be as its accumulator, int{op.accumulator.bits} with zero point 0")
+
+
+def _accumulated(c: Checker, op: AnyProduct, site: str) -> tuple[Interval, list[Interval]]:
+    """What a product leaves in its accumulator, proven or brought into range; row by row where it is proven."""
+    rows = product_rows(c.program, op)
+    reach = union(rows)
     if op.accumulator.overflow is not Overflow.PROVEN and reach.magnitude >= PRODUCT_LIMIT:
         raise ValueError(f"products reach {reach.magnitude}, beyond 64-bit simulation")
-    c.reach[op.output] = check_accumulator(op.output, reach, op.accumulator)
-    if c.reach[op.output] == reach and len(channels) > 1:
-        c.channels[op.output] = channels
+    held = check_accumulator(site, reach, op.accumulator)
+    return held, rows if held == reach else []
+
+
+def project_heads(c: Checker, op: ProjectHeads) -> None:
+    batch, heads, length, d_head = c.dims(op.input, range(4, 5))
+    *_, columns = c.dims(op.output, range(3, 4))
+    if c.dims(op.output) != (batch, length, columns):
+        raise ValueError(f"{op.input} {c.dims(op.input)} does not fit the output {c.dims(op.output)}")
+    if c.dims(op.heads) != (batch, heads, length, columns):
+        raise ValueError(f"{op.heads} has dimensions {c.dims(op.heads)}, needed {(batch, heads, length, columns)}")
+    c.code(op.input)
+    code = c.code(op.heads, signed=True, centred_at_zero=True)
+    _as_accumulator(c, op)
+    c.constant(op.weight, (c.fixed(columns), c.fixed(heads) * c.fixed(d_head)), code=True)
+    if op.bias is not None:
+        c.constant(op.bias, (c.fixed(columns),))
+    held, _ = _accumulated(c, op, op.heads)
+    c.requantization(op.requantization, heads, _magnitudes(op.requantization, [held]), c.info(op.heads).zero_point)
+    total = Interval(c.fixed(heads) * code.min, c.fixed(heads) * code.max)
+    if total.bits > op.accumulator.bits:
+        raise ValueError(
+            f"the sum of {heads} heads reaches [{total.low}, {total.high}], which {op.accumulator.bits} bits cannot "
+            f"hold; it needs {total.bits} bits, whatever the overflow rule"
+        )
+    c.reach[op.output] = total
 
 
 def _weight(c: Checker, op: MatMul, columns: str | int, terms: str | int) -> None:
@@ -91,9 +136,14 @@ def requantize(c: Checker, op: Requantize) -> None:
         raise ValueError(f"output format {output}; codes have 2 to {CODE_BITS} bits, logits are int32")
     reach = c.wide(op.input)
     rows = c.channels.get(op.input, [reach])
-    doubling = op.requantization.scaling in (Scaling.Q31_DOUBLE, Scaling.Q31_DOUBLE_HALF_UP)
-    magnitudes = [max(high, -low - int(doubling)) for low, high in rows]  # these take -2^31, not 2^31
+    magnitudes = _magnitudes(op.requantization, rows)
     c.requantization(op.requantization, dims[-1], magnitudes, c.info(op.output).zero_point)
+
+
+def _magnitudes(scheme: Requantization, rows: list[Interval]) -> list[int]:
+    """The greatest |x| of each; the doubling high multiply takes -2^31, not 2^31."""
+    doubling = scheme.scaling in (Scaling.Q31_DOUBLE, Scaling.Q31_DOUBLE_HALF_UP)
+    return [max(high, -low - int(doubling)) for low, high in rows]
 
 
 def split_heads(c: Checker, op: SplitHeads) -> None:

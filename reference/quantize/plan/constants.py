@@ -52,6 +52,18 @@ class LinearConstants:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeadsConstants:
+    """(R14) of docs/operators/requantization.md: one multiplier and shift a head (h,), and those of the total."""
+
+    bias_scale: Tensor
+    multipliers: Tensor
+    shifts: Tensor
+    output: Snapped
+    bias_bits: int
+    bias_shift: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoresConstants:
     """Section 3 (`shift` is None where there is no stage of its own), then section 1; `truncate` as above."""
 

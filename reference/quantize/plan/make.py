@@ -46,6 +46,10 @@ def _residual(planner: Planner, node: Node) -> None:
     RESIDUAL[planner.plan.target.residual](planner, node)
 
 
+def _heads(planner: Planner, node: Node) -> None:
+    products.HEADS[planner.plan.target.heads](planner, node)
+
+
 def _nothing(planner: Planner, node: Node) -> None:
     """Codes move or grow; none is computed."""
 
@@ -60,8 +64,8 @@ PLANNERS: dict[Kind, Callable[[Planner, Node], None]] = {
     Kind.CONTEXT: products.context,
     Kind.LAYERNORM: _layernorm,
     Kind.LOGITS: embedding.logits,
+    Kind.PROJECT_HEADS: _heads,
     Kind.SPLIT_HEADS: _nothing,
-    Kind.MERGE_HEADS: _nothing,
     Kind.EXTEND: _nothing,
 }
 """What settles the constants of each kind of node."""

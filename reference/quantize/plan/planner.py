@@ -19,6 +19,7 @@ from reference.quantize.plan.constants import (
     AnySoftmaxConstants,
     ContextConstants,
     EmbedConstants,
+    HeadsConstants,
     LinearConstants,
     LogitsConstants,
     Quantizer,
@@ -50,6 +51,7 @@ class Plan:
     weights: dict[str, WeightQuantizer] = field(default_factory=dict)
     embed: dict[str, EmbedConstants] = field(default_factory=dict)
     linear: dict[str, LinearConstants] = field(default_factory=dict)
+    heads: dict[str, HeadsConstants] = field(default_factory=dict)
     scores: dict[str, ScoresConstants] = field(default_factory=dict)
     context: dict[str, ContextConstants] = field(default_factory=dict)
     softmax: dict[str, AnySoftmaxConstants] = field(default_factory=dict)

@@ -1,17 +1,25 @@
 """Constants of matrix products: layers with weights, attention's scores (with sqrt(d_head)) and context."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from hwsim.program.catalogue import Nvdla, scheme_type
+from hwsim.program.targets import Heads
 from reference.quantize.graph import Node
-from reference.quantize.plan.constants import ContextConstants, LinearConstants, ScoresConstants, WeightQuantizer
+from reference.quantize.plan.constants import (
+    ContextConstants,
+    HeadsConstants,
+    LinearConstants,
+    ScoresConstants,
+    WeightQuantizer,
+)
 from reference.quantize.plan.planner import Planner
 from reference.quantize.plan.snap import Snapped, snap_together
 from reference.quantize.plan.softmax import itamax_scale
-from reference.quantize.sites import softmax_of, weight_site
+from reference.quantize.sites import heads_site, softmax_of, weight_site
 
 TRUNCATED_BITS = 32
 """Of an accumulator as NVDLA's CACC hands it on."""
@@ -86,6 +94,34 @@ def _bias_width(planner: Planner, bias: Tensor | None, scale: Tensor) -> tuple[i
         return min(bits, own), 0
     widest = int((bias.detach().double() / scale).round().abs().max())
     return own, max(0, widest.bit_length() - (own - 1))
+
+
+def projected_heads(planner: Planner, node: Node) -> None:
+    """(R14): the scale of the heads' codes follows the total's multiplier, the weight's scale the heads'."""
+    assert isinstance(node.module, nn.Linear)
+    site, heads, s_in = weight_site(node), heads_site(node.site), planner.scale[node.inputs[0].site]
+    count = int(node.inputs[0].dims[1])
+    ratio = planner.scale[heads] / planner.scale[node.site]
+    output = planner.snap_up(node.site, ratio, count * planner.reach(heads))
+    planner.scale[heads] = output.ratio * planner.scale[node.site]
+    ideal = planner.ideal_weight(site, node.module.weight)
+    (reach,) = _reaches(planner, node, ideal)
+    snapped = planner.snap_up(heads, ideal.item() * s_in / planner.scale[heads], reach)
+    scale = torch.tensor([snapped.ratio * planner.scale[heads] / s_in], dtype=torch.float64)
+    bits, shift = _bias_width(planner, node.module.bias, scale * s_in)
+    planner.plan.weights[site] = WeightQuantizer(format=planner.plan.settings[site].format, scale=scale)
+    planner.plan.heads[node.site] = HeadsConstants(
+        bias_scale=scale * s_in,
+        multipliers=torch.tensor([snapped.multiplier] * count),
+        shifts=torch.tensor([snapped.shift] * count),
+        output=output,
+        bias_bits=bits,
+        bias_shift=shift,
+    )
+
+
+HEADS: dict[Heads, Callable[[Planner, Node], None]] = {"merged": linear, "projected": projected_heads}
+"""An attention's output by what targets do with its heads."""
 
 
 def scores(planner: Planner, node: Node) -> None:

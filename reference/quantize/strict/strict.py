@@ -11,8 +11,14 @@ from hwsim.program.catalogue import scaling_of, scheme_type
 from reference.models.arithmetic import Mask
 from reference.models.translation import Transformer
 from reference.quantize.plan import Plan
-from reference.quantize.plan.constants import GemminiLayerNormConstants, LayerNormConstants, PulpLayerNormConstants
-from reference.quantize.sites import POSITIONS_WEIGHT
+from reference.quantize.plan.constants import (
+    GemminiLayerNormConstants,
+    HeadsConstants,
+    LayerNormConstants,
+    LinearConstants,
+    PulpLayerNormConstants,
+)
+from reference.quantize.sites import POSITIONS_WEIGHT, heads_site
 from reference.quantize.strict import exact, matmul, operators, scaling
 
 WIDE_BETA_BITS = 48
@@ -79,28 +85,46 @@ class StrictArithmetic:
 
     def row(self, weight_site: str, node: str, weight: Tensor, bias: Tensor | None, a_site: str) -> Row:
         """Weight and bias codes of a product with the codes of `a_site`; kept while no gradient is wanted."""
-        key = f"{node} {weight_site}"
-        if key in self._cache and not torch.is_grad_enabled():
-            return self._cache[key]
-        codes = self.parameter(weight_site, weight)
-        bias_codes = None
-        if bias is not None:
-            bias_codes = self.bias(node, bias)
+
+        def make() -> Row:
+            codes = self.parameter(weight_site, weight)
+            bias_codes = None if bias is None else self.bias(self.plan.linear[node], bias)
+            return self._bounded(codes, bias_codes, a_site)
+
+        return self._kept_row(f"{node} {weight_site}", make)
+
+    def _bounded(self, codes: Tensor, bias: Tensor | None, a_site: str) -> Row:
         a = self.plan.quantizers[a_site]
         reach = max(a.format.max - a.zero_point, a.zero_point - a.format.min)
         sums = codes.detach().double().abs().sum(-1) * reach
-        if bias_codes is not None:
-            sums = sums + bias_codes.detach().abs()
-        made = Row(codes, bias_codes, int(sums.max()))
-        if not torch.is_grad_enabled():
-            self._cache[key] = made
-        return made
+        if bias is not None:
+            sums = sums + bias.detach().abs()
+        return Row(codes, bias, int(sums.max()))
 
-    def bias(self, node: str, bias: Tensor) -> Tensor:
+    def _kept_row(self, key: str, make: Callable[[], Row]) -> Row:
+        if torch.is_grad_enabled():
+            return make()
+        if key not in self._cache:
+            self._cache[key] = make()
+        return self._cache[key]
+
+    def head_rows(self, site: str, layer: nn.Linear, a_site: str) -> Row:
+        """Weight (h,d,e) and bias (h,d), which is head 0's, of the products of `a_site` that make an output `site`."""
+
+        def make() -> Row:
+            constants = self.plan.heads[site]
+            count = len(constants.multipliers)
+            codes = self.parameter(f"{site}.weight", layer.weight).unflatten(1, (count, -1)).transpose(0, 1)
+            bias = self.bias(constants, layer.bias)
+            return self._bounded(codes, nn.functional.pad(bias[None], (0, 0, 0, count - 1)), a_site)
+
+        return self._kept_row(f"{site} heads", make)
+
+    @staticmethod
+    def bias(constants: LinearConstants | HeadsConstants, bias: Tensor) -> Tensor:
         """Codes of a layer's bias, float64: its own width, shifted left."""
-        c = self.plan.linear[node]
-        shifted = float(1 << c.bias_shift)
-        return exact.quantize_bias(bias, c.bias_scale * shifted, c.bias_bits) * shifted
+        shifted = float(1 << constants.bias_shift)
+        return exact.quantize_bias(bias, constants.bias_scale * shifted, constants.bias_bits) * shifted
 
     # --- products -----------------------------------------------------------------------------------------------
 
@@ -150,6 +174,20 @@ class StrictArithmetic:
     def linear_relu(self, site: str, x: Codes, layer: nn.Linear) -> Codes:
         acc, bound = self._linear_accumulator(site, x, layer)
         return self._linear_codes(site, exact.relu(acc), bound)
+
+    def project_heads(self, site: str, x: Codes, layer: nn.Linear) -> Codes:
+        if self.plan.target.heads == "merged":
+            merged = Codes(x.codes.transpose(1, 2).flatten(-2), x.site)
+            return self.linear(f"{site}.output", merged, layer)
+        heads, output = heads_site(f"{site}.output"), f"{site}.output"
+        constants, row = self.plan.heads[output], self.head_rows(output, layer, x.site)
+        assert row.bias is not None
+        acc, bound = self._product(x, row.weight, row.bias[:, None], 0, row.bound), self._held(row.bound)  # b,h,n,d
+        multipliers, shifts = (numbers[:, None, None] for numbers in (constants.multipliers, constants.shifts))
+        codes = self._see(heads, self._rescaled(heads, acc, multipliers, shifts, bound)).codes
+        greatest = len(constants.multipliers) * -self.plan.quantizers[heads].format.min
+        total = codes.double().sum(1)
+        return self._see(output, self._rescaled(output, total, *constants.output, greatest))
 
     def _activation_product(self, a: Codes, b: Codes, b_rows: Tensor) -> tuple[Tensor, int]:
         quantizers = [self.plan.quantizers[value.site] for value in (a, b)]
@@ -246,9 +284,6 @@ class StrictArithmetic:
 
     def split_heads(self, x: Codes, n_heads: int) -> Codes:
         return Codes(x.codes.unflatten(-1, (n_heads, -1)).transpose(1, 2), x.site)
-
-    def merge_heads(self, x: Codes) -> Codes:
-        return Codes(x.codes.transpose(1, 2).flatten(-2), x.site)
 
     def extend(self, site: str, past: Codes, x: Codes) -> Codes:
         return Codes(torch.cat((past.codes, x.codes), dim=2), x.site)
