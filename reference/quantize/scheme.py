@@ -18,6 +18,7 @@ from reference.quantize.sites import Role, Site, layernorm_of, softmax_of
 Bits = Annotated[int, Meta(ge=2, le=16)]
 Granularity = Literal["per_tensor", "per_channel"]
 Estimator = Literal["ema", "min_max"]
+MOST_RANGE = 4
 SCORE_BITS = 12
 """Of scores at most, unless a rule gives an ITAMax more: an exponential is a table of all distances."""
 INT16_BITS = 16
@@ -33,7 +34,10 @@ def _check_range(owner: str, field: str, value: int, lowest: int, highest: int) 
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings for the sites that match `pattern` (shell style: `*`, `?`, `[...]`); later rules win."""
+    """Settings for the sites that match `pattern` (shell style: `*`, `?`, `[...]`); later rules win.
+
+    `range` is the share of its calibrated range that a site's format spans.
+    """
 
     pattern: str
     bits: Bits | None = None
@@ -42,6 +46,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     symmetric: bool | None = None
     granularity: Granularity | None = None
     estimator: Estimator | None = None
+    range: Annotated[float, Meta(gt=0, le=MOST_RANGE)] | None = None
     requantization: str | None = None
     softmax: SoftmaxMethod | None = None
     layernorm: LayerNormMethod | None = None
@@ -49,6 +54,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def __post_init__(self) -> None:
         if self.bits is not None:
             _check_range(f"rule {self.pattern!r}", "bits", self.bits, 2, 16)
+        if self.range is not None and not 0 < self.range <= MOST_RANGE:
+            raise ValueError(f"rule {self.pattern!r}: range is {self.range}; allowed are above 0, to {MOST_RANGE}")
         if self.requantization is not None:
             _check_requantization(self.pattern, self.requantization)
         for field, known in (("softmax", get_args(SoftmaxMethod)), ("layernorm", get_args(LayerNormMethod))):
@@ -81,6 +88,7 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True):
     symmetric: bool
     granularity: Granularity
     estimator: Estimator
+    range: float
     requantization: str
 
     @property
@@ -187,6 +195,7 @@ class Scheme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             symmetric=site.role is not Role.FREE or factor or bits > target.zero_point_bits,
             granularity="per_channel" if per_channel else "per_tensor",
             estimator="min_max" if site.role is Role.WEIGHT or self._wraps(site) else "ema",
+            range=self.arithmetic.residual_range if _is_sum(site) and self.residual_bits <= 8 else 1.0,
             requantization=self._requantization(site),
         )
 

@@ -153,6 +153,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         Widths that the hardware has; the first is its native configuration.
     residual_bits
         Width of the residual sum in the native configuration.
+    residual_range
+        Share of its calibrated range that a residual sum spans in the native configuration; the rest saturates.
     granularity
         Finest granularity of weight scales.
     zero_point_bits
@@ -183,6 +185,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     weight_bits: tuple[int, ...] = (8,)
     activation_bits: tuple[int, ...] = (8,)
     residual_bits: int = 16
+    residual_range: float = 1.0
     granularity: Granularity = "per_channel"
     zero_point_bits: int = 0
     sqrt_mode: Literal["shift", "merged"] = "merged"

@@ -96,7 +96,8 @@ class Planner:
             return 0.0, 1.0  # known without looking
         if name not in self.ranges:
             raise ValueError(f"site {name} was not seen in calibration")
-        low, high = self.ranges[name].estimate(self.plan.settings[name].estimator)
+        settings = self.plan.settings[name]
+        low, high = (settings.range * end for end in self.ranges[name].estimate(settings.estimator))
         return min(0.0, low), max(0.0, high)
 
     def _ideal(self, name: str) -> float:

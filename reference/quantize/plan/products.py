@@ -18,8 +18,8 @@ from reference.quantize.plan.constants import (
 )
 from reference.quantize.plan.planner import Planner
 from reference.quantize.plan.snap import Snapped, snap_together
-from reference.quantize.plan.softmax import itamax_scale
-from reference.quantize.sites import heads_site, softmax_of, weight_site
+from reference.quantize.plan.softmax import score_scale
+from reference.quantize.sites import heads_site, weight_site
 
 TRUNCATED_BITS = 32
 """Of an accumulator as NVDLA's CACC hands it on."""
@@ -136,8 +136,7 @@ def scores(planner: Planner, node: Node) -> None:
         product *= 2**shift / root
     elif mode == "merged":
         product /= root
-    if planner.plan.scheme.softmax_at(softmax_of(node.site)) == "itamax":  # its exponential has base 2
-        planner.scale[node.site] = itamax_scale(planner.scale[node.site], planner.limit("score_scale"))
+    planner.scale[node.site] = score_scale(planner, node.site)
     reach = d_head * planner.reach(queries) * planner.reach(keys)
     truncate = _truncate(planner, node, reach)
     product *= 2 ** (truncate or 0)

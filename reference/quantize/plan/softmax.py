@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+from hwsim.formats import IntFormat
 from hwsim.program.catalogue import Q31Double
 from hwsim.program.targets import SoftmaxMethod
 from reference.quantize.graph import Node
@@ -18,10 +19,14 @@ from reference.quantize.plan.constants import (
 )
 from reference.quantize.plan.planner import Planner
 from reference.quantize.plan.snap import snap_down
+from reference.quantize.sites import softmax_of
 
 MAX_ITAMAX_SHIFT = 8
 COARSEST = 0.6931
 """ln 2 as I-BERT writes it: the coarsest scale of scores whose codes can be counted in halvings."""
+MAX_HALVINGS = 31
+GEMMINI_MARGIN = 0.01
+"""Of ln2 in codes, for the score's scale to grow a little when it is snapped."""
 INT16_RANGE, INT16_STEPS = 10, 65535
 """The int16 table's exponent runs from -10 to 0 in so many steps."""
 EXPONENTIAL_BITS = 15
@@ -97,6 +102,23 @@ def itamax_shift(scale: float) -> int:
 def itamax_scale(scale: float, wired: int | None) -> float:
     """The scale of scores that ITAMax reads: that of the B that is wired, or of the best for an ideal scale."""
     return math.ldexp(math.log(2), -(itamax_shift(scale) if wired is None else wired))
+
+
+def gemmini_coarsest(fmt: IntFormat) -> float:
+    """The coarsest scale of scores whose greatest distance takes at most 31 halvings of (S18)."""
+    span = fmt.max - fmt.min
+    ln2 = next(ln2 for ln2 in range(1, span + 2) if span * (65536 // ln2) >> 16 <= MAX_HALVINGS)
+    return 0.693147 / (ln2 + GEMMINI_MARGIN)
+
+
+def score_scale(planner: Planner, site: str) -> float:
+    """The scale that a site of scores should have for the softmax that reads it."""
+    ideal, method = planner.scale[site], planner.plan.scheme.softmax_at(softmax_of(site))
+    if method == "itamax":  # its exponential has base 2
+        return itamax_scale(ideal, planner.limit("score_scale"))
+    if method == "gemmini":
+        return min(ideal, gemmini_coarsest(planner.plan.settings[site].format))
+    return ideal
 
 
 def itamax(planner: Planner, node: Node) -> None:
