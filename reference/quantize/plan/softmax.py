@@ -115,15 +115,18 @@ def score_scale(planner: Planner, site: str) -> float:
     """The scale that a site of scores should have for the softmax that reads it."""
     ideal, method = planner.scale[site], planner.plan.scheme.softmax_at(softmax_of(site))
     if method == "itamax":  # its exponential has base 2
-        return itamax_scale(ideal, planner.limit("score_scale"))
+        wired = planner.limit("score_scale")
+        # A wired B is the softmax of scores of ln(2) / 2^B; a wider range is that of flatter scores.
+        return itamax_scale(ideal, wired) * (1.0 if wired is None else planner.plan.settings[site].range)
     if method == "gemmini":
         return min(ideal, gemmini_coarsest(planner.plan.settings[site].format))
     return ideal
 
 
 def itamax(planner: Planner, node: Node) -> None:
+    wired = planner.limit("score_scale")
     # The snapped scale lies a multiplier's rounding above ln(2) / 2^B.
-    shift = round(math.log2(math.log(2) / _s_in(planner, node)))
+    shift = round(math.log2(math.log(2) / _s_in(planner, node))) if wired is None else wired
     if shift < 0:
         site, scale = node.inputs[0].site, _s_in(planner, node)
         raise ValueError(f"site {site}: its scale {scale:.3g} is coarser than ln 2; use finer multipliers")
