@@ -62,10 +62,6 @@ class Table:
             table = table.taken([cell == value for cell in table[name]])
         return table
 
-    def sample(self, step: int) -> "Table":
-        """Every row of the first 50, and then one in `step`: the first ones are chosen corners."""
-        return self.taken([i < 50 or i % step == 0 for i in range(len(self))])
-
 
 def path_of(directory: Path, name: str) -> Path | None:
     """The file of a table, plain or compressed; None if there is none."""

@@ -8,14 +8,6 @@ from tests.golden.outcome import assert_equal, assert_refused
 from tests.golden.tables import Read, Table
 from tests.oracle import softmax_tables
 
-OF_THE_ORACLE = 4
-"""The oracle takes one row of so many after the first 50: its exponential is slow."""
-
-
-def taken(engine: ModuleType, table: Table) -> Table:
-    return table if engine is kernels else table.sample(OF_THE_ORACLE)
-
-
 # int16
 
 
@@ -58,7 +50,7 @@ def of_int8(engine: ModuleType, table: Table, **limit: int) -> list[list[int]]:
 
 
 def test_int8(engine: ModuleType, within: Rows) -> None:
-    table = taken(engine, within("cmsis_softmax_s8", defined=1))
+    table = within("cmsis_softmax_s8", defined=1)
     assert_equal(table, of_int8(engine, table), row_codes=True)
 
 
