@@ -26,12 +26,12 @@ BATCH = 32
 """Sentences at once, of similar length, so that little is computed for padding."""
 
 
-def replayed(machine: Machine, rows: Sequence[list[int]]) -> Tally:
-    """All sentences, the shortest first."""
+def replayed(machine: Machine, rows: Sequence[list[int]], each: bool) -> Tally:
+    """All sentences, the shortest first; `each` as in `compare`."""
     tally, replay = Tally(), Replay(machine.program)
     ordered = sorted(rows, key=len)
     for start in range(0, len(ordered), BATCH):
-        compare(machine, replay, ordered[start : start + BATCH], tally)
+        compare(machine, replay, ordered[start : start + BATCH], tally=tally, each=each)
     return tally
 
 
@@ -48,7 +48,9 @@ def lines(name: str, sentences: int, tally: Tally, unfit: Sequence[str], seconds
     return said
 
 
-def record(name: str, sentences: int, tally: Tally, unfit: Sequence[str], folder: Path, seconds: float) -> dict[str, Any]:
+def record(
+    name: str, sentences: int, tally: Tally, unfit: Sequence[str], folder: Path, seconds: float
+) -> dict[str, Any]:
     """What is written of one target."""
     return {
         "target": name,
@@ -78,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.replay", description=__doc__)
     parser.add_argument("--target", action="append", metavar="NAME", help=f"of {', '.join(TARGETS)}; default: all")
     parser.add_argument("--sentences", type=int, default=20, help="of the shipped test set, default 20")
+    parser.add_argument("--each", action="store_true", help="each operation on the machine's tensors, not on its own")
     parser.add_argument("--model", type=Path, help="a model folder, default the shipped model")
     parser.add_argument("--json", type=Path, metavar="FILE", help="append a record for each target")
     options = parser.parse_args(arguments)
@@ -86,9 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = model.encode(corpus("test").head(options.sentences).source, "source text")
     different = 0
     for name, program in programs(model, names, calibrate_model(model)):
-        began = time.perf_counter()
-        tally = replayed(Machine(program), rows)
-        unfit, seconds = misfits(Replay(program).context), time.perf_counter() - began
+        began = time.process_time()
+        tally = replayed(Machine(program), rows, options.each)
+        unfit, seconds = misfits(Replay(program).context), time.process_time() - began
         print("\n".join(lines(name, len(rows), tally, unfit, seconds)), flush=True)
         if options.json is not None:
             append(options.json, record(name, len(rows), tally, unfit, model.folder, seconds))

@@ -74,10 +74,15 @@ def real_elements(program: Program, tensor: str, source_mask: NDArray[Any]) -> N
 
 
 class Alongside:
-    """One stepper that is two: each call runs the machine, then the replay on the same ids and its own caches."""
+    """One stepper that is two: each call runs the machine, then the replay on the same ids and its own caches.
 
-    def __init__(self, machine: Machine, replay: Replay, sources: Sequence[list[int]], tally: Tally) -> None:
-        self.tally, self._replay, self._program = tally, replay, machine.program
+    If `each`, every operation reads what the machine's read, so that a difference stays where it arose.
+    """
+
+    def __init__(
+        self, machine: Machine, replay: Replay, sources: Sequence[list[int]], tally: Tally, each: bool = False
+    ) -> None:
+        self.tally, self._replay, self._program, self._each = tally, replay, machine.program, each
         self._seen: Values = {}
         self._kept: Values = {}
         self._machine = MachineStepper(machine, sources, self._seen.__setitem__)
@@ -96,20 +101,28 @@ class Alongside:
     def _follow(self, name: str, call: str) -> None:
         """Replay the call that the machine has just run, and compare."""
         function = self._program.functions[name]
-        inputs = {one: self._kept.get(one, self._seen.get(one)) for one in function.inputs}
-        values = self._replay.run(name, inputs)
-        for operation in function.operations:
-            if tag_of(operation) not in MOVED:
-                for tensor in written(operation):
-                    real = real_elements(self._program, tensor, inputs["source_mask"])
+        values = {one: self._kept.get(one, self._seen.get(one)) for one in function.inputs}
+        for operation in self._replay.walk(name, values):
+            for tensor in written(operation):
+                if tag_of(operation) not in MOVED:
+                    real = real_elements(self._program, tensor, values["source_mask"])
                     self.tally.compare(tensor, call, self._seen[tensor], values[tensor], real)
+                if self._each:
+                    values[tensor] = self._seen[tensor]
         self._kept = {one: codes for one, codes in self._kept.items() if one in function.inputs}
         self._kept |= {one: values[one] for one in function.outputs}
         self._kept |= {s.past: self._kept.pop(s.present) for s in self._program.manifest.states if s.function == name}
         self._seen.clear()
 
 
-def compare(machine: Machine, replay: Replay, sources: Sequence[list[int]], tally: Tally | None = None) -> Tally:
+def compare(
+    machine: Machine,
+    replay: Replay,
+    sources: Sequence[list[int]],
+    *,
+    tally: Tally | None = None,
+    each: bool = False,
+) -> Tally:
     """Translate a batch greedily by the machine, and replay every call of it.
 
     Parameters
@@ -118,8 +131,10 @@ def compare(machine: Machine, replay: Replay, sources: Sequence[list[int]], tall
         Ids of each sentence, ended by EOS.
     tally
         Of batches before, to add to.
+    each
+        Let every operation of the replay read the machine's tensors.
     """
     tally = Tally() if tally is None else tally
     limits = [length_limit(len(source), machine.program.manifest.max_positions) for source in sources]
-    greedy(Alongside(machine, replay, sources, tally), limits)
+    greedy(Alongside(machine, replay, sources, tally, each), limits)
     return tally

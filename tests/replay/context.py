@@ -22,11 +22,13 @@ class Result(NamedTuple):
     high: int
 
 
-class Context(NamedTuple):
-    """A program and the hardware that it is held against."""
+class Context:
+    """A program and the hardware that it is held against; what is made of its constants is made once."""
 
-    program: Program
-    widths: Widths
+    def __init__(self, program: Program, widths: Widths) -> None:
+        self.program, self.widths = program, widths
+        self._lists: dict[str, list[Any]] = {}
+        self._functions: dict[tuple[str, Requantization], list[Function]] = {}
 
     def zero(self, tensor: str) -> int:
         constants = self.program.constant_info
@@ -41,7 +43,13 @@ class Context(NamedTuple):
 
     def numbers(self, field: int | str) -> list[int]:
         """A constant of one value a channel, or the one number that stands in the operation itself."""
-        return [field] if isinstance(field, int) else self.constant(field).tolist()
+        return [field] if isinstance(field, int) else self.listed(field)
+
+    def listed(self, name: str) -> list[Any]:
+        """A constant as Python integers."""
+        if name not in self._lists:
+            self._lists[name] = self.program.constants[name].tolist()
+        return self._lists[name]
 
     def constant(self, name: str) -> Codes:
         return self.program.constants[name].astype(np.int64)
@@ -57,9 +65,11 @@ class Context(NamedTuple):
         ]
 
     def requantizers(self, scheme: Requantization, converter: Converter, output: str) -> list[Function]:
-        """Codes of `output` from accumulators, one function or one a channel."""
-        result = self.result(output)
-        return [requantizer(ratio, converter, *result) for ratio in self.ratios(scheme)]
+        """Codes of `output` from accumulators, one function or one a channel; a tensor has one converter."""
+        if (output, scheme) not in self._functions:
+            result = self.result(output)
+            self._functions[output, scheme] = [requantizer(ratio, converter, *result) for ratio in self.ratios(scheme)]
+        return self._functions[output, scheme]
 
 
 def tag_of(record: Any) -> str:

@@ -25,7 +25,7 @@ Kernel = Callable[[list[int], Affine], list[int]]
 
 def affine_of(context: Context, op: Any) -> Affine:
     """Gamma and beta of a LayerNorm."""
-    return Affine(context.constant(op.gamma).tolist(), context.constant(op.beta).tolist())
+    return Affine(context.listed(op.gamma), context.listed(op.beta))
 
 
 def rows_of(op: Any, values: Values) -> list[list[int]]:

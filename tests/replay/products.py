@@ -16,7 +16,7 @@ def embed(context: Context, op: Embed, values: Values) -> None:
     """(8): the weighted sum is the accumulator of a converter with m = 1."""
     ids, first, hardware = values[op.ids], int(values[op.position]), context.widths.embedding
     multipliers, place = context.numbers(op.multiplier), hardware.multiplier.hold(op.position_multiplier)
-    table, positions = context.constant(op.table).tolist(), context.constant(op.positions).tolist()
+    table, positions = context.listed(op.table), context.listed(op.positions)
     held = [hardware.multiplier.hold(m) for m in multipliers]
     code = requantizer(Ratio("dyadic", 1, op.shift), hardware, *context.result(op.output))
 
@@ -62,9 +62,7 @@ def shift_right(context: Context, op: ShiftRight, values: Values) -> None:
     """(3), (R8) and, where the operation's result has a format of its own, (R13)."""
     ratio = Ratio("shift", 1, op.shift, op.rounding.value)
     _, low, high = context.result(op.output)
-    values[op.output] = by_value(
-        values[op.input], [requantizer(ratio, context.widths.converter, 0, low, high)]
-    )
+    values[op.output] = by_value(values[op.input], [requantizer(ratio, context.widths.converter, 0, low, high)])
 
 
 def relu(context: Context, op: Relu, values: Values) -> None:

@@ -1,12 +1,12 @@
 """Walks the operations of a program's function: every tensor in plain integers, in the target's own widths."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.program import Program
+from hwsim.program import Operation, Program
 from tests.replay import layernorm_steps as norms
 from tests.replay import products, sums
 from tests.replay import softmax_steps as softmaxes
@@ -57,17 +57,23 @@ class Replay:
         self.context = Context(program, widths or widths_of(program.manifest.target))
 
     def run(self, function: str, inputs: Mapping[str, NDArray[Any]]) -> Values:
-        """Every tensor of one call by name, the inputs among them.
+        """Every tensor of one call by name, the inputs among them; errors as `walk`."""
+        values = {name: np.asarray(array, np.int64) for name, array in inputs.items()}
+        for _ in self.walk(function, values):
+            pass
+        return values
+
+    def walk(self, function: str, values: Values) -> Iterator[Operation]:
+        """One operation after another, each once its tensors are in `values`; the next reads what is there by then.
 
         Raises
         ------
         ValueError
             If an operation has no step, or the hardware has no result for what it meets.
         """
-        values = {name: np.asarray(array, np.int64) for name, array in inputs.items()}
         for operation in self.context.program.functions[function].operations:
             tag = tag_of(operation)
             if tag not in STEPS:
                 raise ValueError(f"no replay of the operation {tag!r}; there are {', '.join(STEPS)}")
             STEPS[tag](self.context, operation, values)
-        return values
+            yield operation

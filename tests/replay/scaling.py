@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.oracle.formats import clamp
 from tests.replay.rounding import (
     SHIFTS,
     Binary,
@@ -130,4 +129,9 @@ def scaler(ratio: Ratio, converter: Converter, zero: int = 0) -> Function:
 def requantizer(ratio: Ratio, converter: Converter, zero: int, low: int, high: int) -> Function:
     """The code of an accumulator (R1)."""
     scale = scaler(ratio, converter, zero)
-    return lambda x: clamp(scale(x), low, high)
+
+    def code(x: int) -> int:
+        value = scale(x)
+        return low if value < low else min(value, high)
+
+    return code

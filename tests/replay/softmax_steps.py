@@ -35,15 +35,13 @@ def rows_of(context: Context, op: Any, values: Values) -> list[Row]:
 def table_step(context: Context, op: Any, values: Values) -> None:
     """The softmax with inner tensors."""
     shape, held = values[op.input].shape, context.widths.rows[tag_of(op)]
-    table = context.constant(op.table).tolist()
+    table = context.listed(op.table)
     (to_denominator,), (to_output,) = (
         context.ratios(op.denominator_requantization),
         context.ratios(op.output_requantization),
     )
     highest = context.result(op.denominator).high, context.result(op.output).high
-    rows = [
-        table_softmax(row, table, to_denominator, to_output, highest, held) for row in rows_of(context, op, values)
-    ]
+    rows = [table_softmax(row, table, to_denominator, to_output, highest, held) for row in rows_of(context, op, values)]
     values[op.numerator] = np.array([row.numerator for row in rows], np.int64).reshape(shape)
     values[op.denominator] = np.array([row.denominator for row in rows], np.int64).reshape(*shape[:-1], 1)
     values[op.output] = np.array([row.output for row in rows], np.int64).reshape(shape)
@@ -90,7 +88,7 @@ def _pulp(context: Context, op: Any, bits: int, held: Softmax) -> Kernel:
 
 
 def _int16(context: Context, op: Any, bits: int, held: Softmax) -> Kernel:
-    tables = context.constant(op.exp_table).tolist(), context.constant(op.reciprocal_table).tolist()
+    tables = context.listed(op.exp_table), context.listed(op.reciprocal_table)
     clamped, ratio = getattr(op, "clamped", True), (op.multiplier, op.shift)
     return partial(int16_softmax, ratio=ratio, tables=tables, clamped=clamped, held=held)
 

@@ -83,7 +83,9 @@ def gemmlowp_softmax(row: Row, multiplier: int, left_shift: int, bits: int, held
     h = leading_zeros(total)
     exponent = (12 - h) + 31 - bits
     if total < 1 or exponent > 31:
-        raise ValueError(f"a row of {len(near)} keys: its exponentials sum to {total}; below 2^28 the kernel is defined")
+        raise ValueError(
+            f"a row of {len(near)} keys: its exponentials sum to {total}; below 2^28 the kernel is defined"
+        )
     reciprocal = recip((total << h) - 2**31)
     codes = {j: half_away(doubling_high(reciprocal, value), exponent) + low for j, value in near.items()}
     return row.spread({j: clamp(code, low, high) for j, code in codes.items()}, low)
@@ -94,9 +96,7 @@ def int16_softmax(
 ) -> list[int]:
     """(S6) to (S9); tables of exp and of the reciprocal."""
     index = scaler(Ratio("q31_double", *ratio), GEMMLOWP)
-    near = {
-        j: held.exponential.hold(lookup(tables[0], clamp(index(-d) + 32767, *INT16))) for j, d in row.kept.items()
-    }
+    near = {j: held.exponential.hold(lookup(tables[0], clamp(index(-d) + 32767, *INT16))) for j, d in row.kept.items()}
     if not near:
         return row.spread({})
     total = held.total.hold(sum(near.values()))
