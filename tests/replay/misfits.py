@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from hwsim.program.catalogue import Requantization
-from hwsim.program.operations import MatMul, Operation, RescaledAdd, Requantize
+from hwsim.program.operations import MatMul, Operation, Requantize, RescaledAdd
 from tests.replay.context import Context
 from tests.replay.widths import Converter
 

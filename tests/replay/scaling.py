@@ -27,7 +27,7 @@ class Ratio(NamedTuple):
 
 Function = Callable[[int], int]
 Maker = Callable[[Ratio, int, Converter], Function]
-"""Of a ratio and a zero point, in the registers of a converter: what x becomes, the zero point added, not yet clamped."""
+"""Of a ratio, a zero point and a converter: what x becomes, the zero point added, not yet clamped."""
 
 
 def _rounded_once(rounds: Callable[[int, int], int]) -> Maker:

@@ -49,7 +49,7 @@ class Sum(NamedTuple):
 
 
 class Softmax(NamedTuple):
-    """A softmax: one exponential, the sum of a row, what divides and its product, and a code that is cut, not clamped."""
+    """A softmax: one exponential, the sum of a row, quotient or product, and a code that is cut, not clamped."""
 
     source: str
     exponential: Register
@@ -126,7 +126,7 @@ _IBERT = Converter(
     *(INT32, INT32, INT64, INT64),
 )
 _SDP = Converter(
-    "nvdla/hw (8e06b1b) SDP: CACC saturated to 32 bits, int16 operand, 48-bit product, 32 bits by saturation, one shift",
+    "nvdla/hw (8e06b1b): CACC saturated to 32 bits; SDP: int16 operand, product, 32 bits by saturation, one shift",
     *(Register(32, "saturate"), Register(16), Register(49), Register(32, "saturate")),
     greatest_shift=63,
     one_shift=True,
