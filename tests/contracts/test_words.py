@@ -39,19 +39,20 @@ WORDS = {
     "reference.quantize.sites.SiteSet": "paper datapath",
     "reference.quantize.sites.Role": "free centred positive probability weight logits",
     "reference.quantize.graph.Kind": (
-        "embed linear linear_relu split_heads merge_heads scores softmax context add layernorm extend logits"
+        "embed linear linear_relu split_heads project_heads scores softmax context add layernorm extend logits"
     ),
     "analysis.pages.validation.points.Role": "fitted|held out|informational",
 }
 TAGS = (
-    "embed matmul shift_right relu requantize split_heads merge_heads append softmax gemmlowp_softmax ibert_softmax "
-    "itamax gemmini_softmax layernorm ibert_layernorm pulp_layernorm tflite_layernorm add rescaled_add"
+    "embed matmul shift_right relu requantize split_heads merge_heads project_heads append softmax gemmlowp_softmax "
+    "ibert_softmax itamax gemmini_softmax layernorm ibert_layernorm pulp_layernorm tflite_layernorm add rescaled_add"
 )
 CHOICES = [
     (targets.SoftmaxMethod, "table gemmlowp ibert itamax gemmini"),
     (targets.LayerNormMethod, "fullyqt ibert pulp tflite"),
     (targets.ResidualMethod, "one_rounding round_each tflite"),
     (targets.Granularity, "per_tensor per_channel"),
+    (targets.Heads, "merged projected"),
     (scheme.Granularity, "per_tensor per_channel"),
     (scheme.Estimator, "ema min_max"),
 ]

@@ -27,6 +27,7 @@ from .constants import (
 from .embedding import embed
 from .exp_table import exp_table
 from .formats import limits
+from .heads import HeadSum, project_heads
 from .interpolation import interpolation_table, lookup, softmax_tables
 from .layernorm import LayerNormRow, epsilon_integer, layernorm
 from .layernorms import (
@@ -66,7 +67,11 @@ from .softmaxes import (
 
 __all__ = [
     "Accumulation",
+<<<<<<< HEAD
     "Converted",
+=======
+    "HeadSum",
+>>>>>>> dffe1e6 (Tests of projected heads: oracle, kernel, bounds, layers, zeros)
     "LayerNormRow",
     "Polynomial",
     "Ratio",
@@ -111,8 +116,12 @@ __all__ = [
     "nvdla_convert",
     "partial_sum_bounds",
     "product_bounds",
+<<<<<<< HEAD
     "pulp_constants",
     "pulp_gelu",
+=======
+    "project_heads",
+>>>>>>> dffe1e6 (Tests of projected heads: oracle, kernel, bounds, layers, zeros)
     "pulp_layernorm",
     "pulp_mean",
     "pulp_softmax",

@@ -34,6 +34,7 @@ TARGET_OPERATIONS = {
     "GemmlowpSoftmax",
     "IBertSoftmax",
     "ItaMax",
+    "ProjectHeads",
     "GemminiSoftmax",
     "IBertLayerNorm",
     "PulpLayerNorm",

@@ -45,7 +45,7 @@ class Counting:
             if isinstance(op, MOVING):
                 continue
             made = getattr(self, type(op).__name__.lower())(op)
-            if not isinstance(op, ops.MatMul) or op.accumulator.overflow is Overflow.PROVEN:
+            if not isinstance(op, ops.AnyProduct) or op.accumulator.overflow is Overflow.PROVEN:
                 assert np.array(made).ravel().tolist() == self.values[op.output].ravel().tolist(), op.output
                 self.checked[type(op).__name__] += 1
 
@@ -103,6 +103,26 @@ class Counting:
             )
             for left, right in zip(lefts, rights, strict=True)
         ]
+
+    def projectheads(self, op: ops.ProjectHeads) -> list[Any]:
+        context, weight = self.values[op.input], self.values[op.weight]
+        d_head, ratios = context.shape[-1], self.ratios(op.requantization)
+        bias, made = None if op.bias is None else self.flat(op.bias), []
+        for one in context:
+            heads = [
+                (
+                    Operand(rows.tolist(), self.bits(op.input), self.zero(op.input)),
+                    Operand(columns.tolist(), self.bits(op.weight), 0, True),
+                )
+                for rows, columns in zip(one, np.split(weight, len(one), axis=1), strict=True)
+            ]
+            assert heads[0][1].codes[0] == weight[0, :d_head].tolist()
+            made.append(
+                kernels.project_heads(self.unit, heads, bias, ratios, self.result(op.heads), op.accumulator.bits)
+            )
+        if op.accumulator.overflow is Overflow.PROVEN:
+            assert np.array([codes for codes, _ in made]).ravel().tolist() == self.flat(op.heads)
+        return [total for _, total in made]
 
     def requantize(self, op: ops.Requantize) -> list[Any]:
         ratios = self.ratios(op.requantization, 16 if op.output == "generator.logits" else None)

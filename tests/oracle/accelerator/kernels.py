@@ -81,6 +81,21 @@ def requantize(unit: Unit, acc: Matrix, ratios: list[Ratio], bits: int, result: 
     ]  # fmt: skip
 
 
+def project_heads(
+    unit: Unit, heads: list[tuple[Operand, Operand]], bias: list[int] | None, ratios: list[Ratio], result: Format,
+    width: int,
+) -> tuple[list[Matrix], Matrix]:  # fmt: skip
+    """(R14): codes of each head, and their sum; one ratio for all or one a head."""
+    codes = []
+    for h, (a, b) in enumerate(heads):
+        acc = matmul(unit, a, b, bias if h == 0 else None, width)
+        codes.append(requantize(unit, acc, [ratios[h % len(ratios)]], width, result))
+    total = codes[0]
+    for more in codes[1:]:
+        total = [[unit.add(x, y) for x, y in zip(*rows, strict=True)] for rows in zip(total, more, strict=True)]
+    return codes, total
+
+
 def shift_right(unit: Unit, acc: Matrix, e: int, rounding: str, bits: int) -> Matrix:
     """(3)"""
     return [[unit.rounded(Fraction(x, 2**e), rounding, bits) for x in row] for row in acc]

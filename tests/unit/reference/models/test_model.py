@@ -180,6 +180,7 @@ encoder.0.self_attention.softmax.numerator
 encoder.0.self_attention.softmax.denominator
 encoder.0.self_attention.softmax.output
 encoder.0.self_attention.context
+encoder.0.self_attention.heads
 encoder.0.self_attention.output
 encoder.0.self_attention.residual
 encoder.0.self_attention.layernorm.numerator
@@ -204,6 +205,7 @@ decoder.0.self_attention.softmax.numerator
 decoder.0.self_attention.softmax.denominator
 decoder.0.self_attention.softmax.output
 decoder.0.self_attention.context
+decoder.0.self_attention.heads
 decoder.0.self_attention.output
 decoder.0.self_attention.residual
 decoder.0.self_attention.layernorm.numerator
@@ -216,6 +218,7 @@ decoder.0.cross_attention.softmax.numerator
 decoder.0.cross_attention.softmax.denominator
 decoder.0.cross_attention.softmax.output
 decoder.0.cross_attention.context
+decoder.0.cross_attention.heads
 decoder.0.cross_attention.output
 decoder.0.cross_attention.residual
 decoder.0.cross_attention.layernorm.numerator

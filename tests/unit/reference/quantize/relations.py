@@ -63,6 +63,20 @@ class Relations:
 
     _linear_relu = _linear
 
+    def _project_heads(self, node: Node) -> None:
+        """(R14): one ratio a head from accumulator to code, one more from the sum to the output."""
+        if self.plan.target.heads == "merged":
+            self._linear(node)
+            return
+        constants, heads = self.plan.heads[node.site], node.site.removesuffix("output") + "heads"
+        (s_w,), s_in, s_heads = self.weight(weight_site(node)), self.scale(node.inputs[0].site), self.scale(heads)
+        assert len(constants.multipliers) == len(constants.shifts) == node.inputs[0].dims[1]
+        for m, e in zip(constants.multipliers.tolist(), constants.shifts.tolist(), strict=True):
+            self.equal(node, s_in * s_w / s_heads, m, e)
+        self.equal(node, s_heads / self.scale(node.site), *constants.output)
+        close(constants.bias_scale.item(), s_in * s_w, "bias")
+        assert self.plan.quantizers[heads].zero_point == 0
+
     def _scores(self, node: Node) -> None:
         constants, mode = self.plan.scores[node.site], self.plan.scheme.sqrt_mode
         product = math.prod(self.scale(symbol.site) for symbol in node.inputs)

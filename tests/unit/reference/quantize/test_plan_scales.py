@@ -60,7 +60,7 @@ def test_scales_are_what_the_constants_encode_and_ranges_hold() -> None:
         checked.update(relations.checked)
 
     holds()
-    assert len(checked) == 9
+    assert len(checked) == 10
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -23,7 +23,7 @@ PRESETS = ("int8", "int6", "int4", "w4a8", "native")
 def test_scales_are_what_the_constants_of_a_target_encode(target: str, name: str) -> None:
     relations = TargetRelations(plan_of(target, name))
     relations.check()
-    assert len(relations.checked) == 9
+    assert len(relations.checked) == 10
 
 
 @pytest.mark.parametrize("target", ["tflm", "ita", "ibert", "gemmini", "pulp"])
