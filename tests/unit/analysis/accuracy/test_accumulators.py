@@ -8,7 +8,7 @@ from analysis.translation.steppers import MachineStepper
 from hwsim.formats import Accumulator, Counter, Granularity, Overflow
 from hwsim.machine import Machine
 from hwsim.program import Program
-from hwsim.program.operations import MatMul
+from hwsim.program.operations import AnyProduct, MatMul, ProjectHeads
 from hwsim.program.validate import validate
 from reference.decoding import greedy
 from reference.quantize.scheme import Scheme, preset, scheme_for
@@ -73,8 +73,26 @@ def program(request: pytest.FixtureRequest) -> Program:
     return tiny_program(scheme_for("ita", name="ita") if request.param == "ita" else preset(request.param))
 
 
-def products(program: Program) -> dict[str, MatMul]:
-    return {op.output: op for _, op in program.operations() if isinstance(op, MatMul)}
+def products(program: Program) -> dict[str, AnyProduct]:
+    return {op.output: op for _, op in program.operations() if isinstance(op, AnyProduct)}
+
+
+def of_heads(program: Program, operation: ProjectHeads) -> tuple[np.ndarray, list[list[int]]]:
+    """Weights (h, d, e) and biases (h, d), those of head 0 alone."""
+    weight, heads = program.constants[operation.weight], program.tensors[operation.input].dims[1]
+    parts = np.stack(np.split(weight, heads, axis=1))
+    biases = [program.constants[operation.bias].tolist(), *[[0] * len(weight)] * (heads - 1)]
+    return parts, biases
+
+
+def check_heads(program: Program, operation: ProjectHeads, proven: tuple[int, int], a2q: int | None) -> None:
+    """The worst row of the worst head."""
+    a = program.tensors[operation.input].format
+    parts, biases = of_heads(program, operation)
+    rows = [(row, start) for part, bias in zip(parts.tolist(), biases, strict=True) for row, start in zip(part, bias)]
+    bounds = [oracle.partial_sum_bounds(row, 0, start, a.min, a.max) for row, start in rows]
+    assert proven == (min(low for low, _ in bounds), max(high for _, high in bounds))
+    assert a2q == max(oracle.a2q_bits(row, a.bits, a.signed) for row, _ in rows)
 
 
 def test_every_product_has_the_widths_of_the_equations(program: Program) -> None:
@@ -82,6 +100,10 @@ def test_every_product_has_the_widths_of_the_equations(program: Program) -> None
     assert [one.operation for one in found] == list(products(program))
     for one in found:
         operation = products(program)[one.operation]
+        if isinstance(operation, ProjectHeads):
+            assert one.terms == 4
+            check_heads(program, operation, one.proven, one.a2q_bits)
+            continue
         a = program.tensors[operation.a]
         assert one.proven == tuple(reach[one.operation]) and one.proven_bits == reach[one.operation].bits
         assert (one.a2q_bits is None) != (one.a2q_unknown is None)
@@ -137,11 +159,14 @@ class Exact(Machine):
         self.sentence, self.step = (self.sentence + 1, 0) if function == "encode" else (self.sentence, self.step + 1)
         call = "encode" if function == "encode" else f"decode step {self.step - 1}"
         for op in self.program.functions[function].operations:
-            if isinstance(op, MatMul):
+            if isinstance(op, AnyProduct):
                 self.seen.append((self.sentence, call, op, *self._factors(op, values)))
         return outputs
 
     def _factors(self, op, values):
+        if isinstance(op, ProjectHeads):
+            parts, biases = of_heads(self.program, op)
+            return values[op.input].astype(np.int64), np.stack([parts] * len(values[op.input])), biases
         a = values[op.a].astype(np.int64) - self.program.tensors[op.a].zero_point
         if op.b in self.program.constants:
             b = self.program.constants[op.b] - self.program.constant_info[op.b].zero_point
@@ -158,12 +183,13 @@ def translate(machine: Machine, count: int = 2) -> None:
 
 
 def sums_of(seen: tuple, accumulator: Accumulator) -> dict[tuple[int, ...], oracle.Accumulation]:
-    """(batch..., row, column) to what the oracle says of that sum, in order."""
-    *_, a, b, bias = seen
+    """(batch..., row, column) to what the oracle says of that sum, in order; heads may have a bias each."""
+    *_, a, b, biases = seen
     rule = (accumulator.bits, accumulator.overflow.value, accumulator.granularity.value, accumulator.tile)
     found = {}
     for batch in np.ndindex(a.shape[:-2]):
         right = b if b.ndim == 2 else b[batch]
+        bias = biases[batch[-1]] if biases and isinstance(biases[0], list) else biases
         rows = oracle.matmul_by(a[batch].tolist(), right.tolist(), bias, (0, 0), *rule)
         found |= {(*batch, i, j): one for i, row in enumerate(rows) for j, one in enumerate(row)}
     return found
@@ -187,9 +213,10 @@ def test_a_watch_sees_the_extremes_of_every_running_sum(program: Program) -> Non
         assert one.observed_bits == oracle.least_bits(*one.observed) <= one.proven_bits
 
 
+@pytest.mark.parametrize("target", ["fullyqt", "ita"])
 @pytest.mark.parametrize("accumulator", [NARROW, parse_accumulator("11:wrap"), parse_accumulator("11:saturate:end")])
-def test_a_watch_counts_and_finds_overflows_as_the_oracle_does(accumulator: Accumulator) -> None:
-    program = tiny_program(Scheme(name="narrow", accumulator=accumulator))
+def test_a_watch_counts_and_finds_overflows_as_the_oracle_does(accumulator: Accumulator, target: str) -> None:
+    program = tiny_program(scheme_for(target, name="narrow", accumulator=accumulator))
     watch, exact = Watch(program), Exact(program)
     translate(watch)
     translate(exact)

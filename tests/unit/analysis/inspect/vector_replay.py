@@ -184,6 +184,17 @@ def merge_heads(bench: Bench):
     yield "output", bench["input"].transpose(0, 2, 1, 3).tolist()
 
 
+def project_heads(bench: Bench):
+    bias = None if bench.fields["bias"] is None else bench["bias"].tolist()
+    accumulator, ratios = bench.fields["accumulator"], bench.ratios("requantization")
+    rule = tuple(accumulator[name] for name in ("bits", "overflow", "granularity", "tile"))
+    ratios = ratios * (bench["input"].shape[1] // len(ratios))
+    rest = (bench["weight"].tolist(), bias, ratios, *bench.limits("heads"), bench.zero("input"))
+    made = [oracle.project_heads(one.tolist(), *rest, rule) for one in bench["input"]]
+    yield "heads", [one.codes for one in made]
+    yield "output", [one.total for one in made]
+
+
 REPLAY = {
     "embed": embed,
     "matmul": matmul,
@@ -192,6 +203,7 @@ REPLAY = {
     "requantize": requantize,
     "split_heads": split_heads,
     "merge_heads": merge_heads,
+    "project_heads": project_heads,
     "append": lambda bench: [("output", np.concatenate((bench["past"], bench["input"]), axis=2).tolist())],
     "softmax": softmax,
     "layernorm": layernorm,

@@ -38,7 +38,8 @@ def test_every_rounded_code_is_reproduced(target: str) -> None:
                     if stage is None:
                         kind = type(operation).__struct_config__.tag
                         masked = "softmax" in str(kind) or kind == "itamax"
-                        assert kind in UNROUNDED or masked, (site, index)
+                        summed = kind == "project_heads" and site == operation.output  # its heads are rounded
+                        assert kind in UNROUNDED or masked or summed, (site, index)
                         continue
                     assert stage.code == values[site][index], (site, index, stage)
                     assert before_rounding(program, site, index, values) == (stage.integer, stage.value)

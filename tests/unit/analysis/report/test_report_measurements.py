@@ -12,9 +12,10 @@ from tests.unit.analysis.report.reading import SENTENCES
 
 
 def test_sites_are_those_of_the_target(result: RunResult) -> None:
-    """The float model has softmax numerators; a target whose softmax has none is not measured there."""
+    """The float model has softmax numerators; a target whose softmax has none is not measured there. ITA has heads."""
     plain, ita = (set(one.accuracy.sites) for one in result.configurations)
-    assert ita < plain
+    attentions = ("encoder.0.self", "decoder.0.self", "decoder.0.cross")
+    assert ita - plain == {f"{name}_attention.heads" for name in attentions}
     assert {site.rpartition(".")[2] for site in plain - ita} == {"numerator", "denominator", "quotient"}
 
 

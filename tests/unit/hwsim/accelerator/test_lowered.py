@@ -69,7 +69,7 @@ def constant_bytes(layer: Layer) -> tuple[int, int]:
     """Bytes of constants that a layer fetches, and what rounding up per column may add, exclusive."""
     if layer.product is not None:
         p = layer.product
-        weight = p.n * row_bytes(p.k, p.b_bits) if p.b is WEIGHT else 0
+        weight = p.count * p.n * row_bytes(p.k, p.b_bits) if p.b is WEIGHT else 0
         return weight + p.count * p.n * p.column_bytes, p.count * p.n
     assert layer.rows is not None
     looked_up = sum(layer.rows.rows * row_bytes(s.elements, s.bits) for s in layer.rows.inputs if s.operand is WEIGHT)

@@ -48,7 +48,7 @@ def multipliers(program: Program) -> dict[str, set[int]]:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_program_is_charged_the_multipliers_of_its_hardware(target: str) -> None:
-    own = {"requantize": OWN[target], "rescaled_add": OWN[target], "tflite_layernorm": 31}
+    own = dict.fromkeys(("requantize", "project_heads", "rescaled_add"), OWN[target]) | {"tflite_layernorm": 31}
     seen = multipliers(native(target))
     assert seen == {kind: {own.get(kind, 16)} for kind in seen}
     assert seen.keys() >= {"embed", "requantize", "generator"}
