@@ -67,11 +67,8 @@ from .softmaxes import (
 
 __all__ = [
     "Accumulation",
-<<<<<<< HEAD
     "Converted",
-=======
     "HeadSum",
->>>>>>> dffe1e6 (Tests of projected heads: oracle, kernel, bounds, layers, zeros)
     "LayerNormRow",
     "Polynomial",
     "Ratio",
@@ -116,12 +113,9 @@ __all__ = [
     "nvdla_convert",
     "partial_sum_bounds",
     "product_bounds",
-<<<<<<< HEAD
+    "project_heads",
     "pulp_constants",
     "pulp_gelu",
-=======
-    "project_heads",
->>>>>>> dffe1e6 (Tests of projected heads: oracle, kernel, bounds, layers, zeros)
     "pulp_layernorm",
     "pulp_mean",
     "pulp_softmax",

@@ -83,9 +83,7 @@ def gemmlowp_softmax(row: Row, multiplier: int, left_shift: int, bits: int, held
     h = leading_zeros(total)
     exponent = (12 - h) + 31 - bits
     if total < 1 or exponent > 31:
-        raise ValueError(
-            f"{len(near)} keys: their exponentials sum to {total}; below 2^28 the kernel is defined"
-        )
+        raise ValueError(f"{len(near)} keys: their exponentials sum to {total}; below 2^28 the kernel is defined")
     reciprocal = recip((total << h) - 2**31)
     codes = {j: half_away(doubling_high(reciprocal, value), exponent) + low for j, value in near.items()}
     return row.spread({j: clamp(code, low, high) for j, code in codes.items()}, low)

@@ -72,9 +72,7 @@ def test_ibert(held: LayerNorm) -> None:
 @pytest.mark.parametrize("held", [wide.LAYERNORM, rows_of("pulp_layernorm")], ids=["wide", "PULP's"])
 def test_pulp(held: LayerNorm, centred: bool) -> None:
     for x, zero, affine in cases(range(-30000, 30000), range(-9000, 9000)):
-        expected = oracle.pulp_layernorm(
-            x, zero, centred, affine.gamma, affine.beta, 9, oracle.Result(*SHIFTED)
-        ).output
+        expected = oracle.pulp_layernorm(x, zero, centred, affine.gamma, affine.beta, 9, oracle.Result(*SHIFTED)).output
         assert pulp_layernorm(x, affine, PulpConstants(zero, 9, centred), SHIFTED, 8, held) == expected
 
 

@@ -3,7 +3,6 @@
 import typing
 
 import msgspec
-import numpy as np
 import pytest
 
 from hwsim.machine import Machine
@@ -11,12 +10,10 @@ from hwsim.program import Operation, Program
 from hwsim.program.targets import TARGETS
 from reference.quantize.scheme import Scheme, preset
 from tests.replay.comparison import Tally, compare
-from tests.replay.context import Context, tag_of
-from tests.replay.misfits import misfits
 from tests.replay.replay import STEPS, Replay
-from tests.replay.widths import WIDTHS, widths_of
+from tests.replay.widths import WIDTHS
 from tests.small.models import small_model
-from tests.small.programs import lowered, with_constant, with_operation
+from tests.small.programs import lowered
 from tests.small.sentences import copied, sentences
 
 NARROW = {"pulp": 8, "deeploy": 8}

@@ -68,6 +68,8 @@ def test_products_and_quotients_are_the_nearest_binary32() -> None:
         assert rational(product) == fl32(Fraction(a, 2**20) * fl32(Fraction(-b)))
 
 
-@pytest.mark.parametrize(("mantissa", "exponent", "code"), [(5, -1, 2), (7, -1, 4), (-5, -1, -2), (3, 2, 12), (9, 0, 9)])
+@pytest.mark.parametrize(
+    ("mantissa", "exponent", "code"), [(5, -1, 2), (7, -1, 4), (-5, -1, -2), (3, 2, 12), (9, 0, 9)]
+)
 def test_the_nearest_integer_of_a_binary_number(mantissa: int, exponent: int, code: int) -> None:
     assert nearest_integer(Binary(mantissa, exponent)) == code

@@ -41,7 +41,9 @@ def equal(count: int) -> Row:
 def test_table() -> None:
     table = [max(255 - 3 * d, 0) for d in range(256)]
     for row in rows():
-        found = table_softmax(row, table, Ratio("dyadic", 41648, 18), Ratio("dyadic", 41485, 15), (255, 255), wide.SOFTMAX)
+        found = table_softmax(
+            row, table, Ratio("dyadic", 41648, 18), Ratio("dyadic", 41485, 15), (255, 255), wide.SOFTMAX
+        )
         expected = oracle_table(row.scores, row.allowed, table, 41648, 18, 255, 41485, 15, 255)
         assert found == (expected.numerator, expected.denominator, expected.output)
 

@@ -8,7 +8,7 @@ from analysis.translation.steppers import MachineStepper
 from hwsim.formats import Accumulator, Counter, Granularity, Overflow
 from hwsim.machine import Machine
 from hwsim.program import Program
-from hwsim.program.operations import AnyProduct, MatMul, ProjectHeads
+from hwsim.program.operations import AnyProduct, ProjectHeads
 from hwsim.program.validate import validate
 from reference.decoding import greedy
 from reference.quantize.scheme import Scheme, preset, scheme_for
