@@ -29,6 +29,7 @@ from hwsim.operators.softmax import (
     ibert_softmax,
     itamax,
     pulp_softmax,
+    qlinear_softmax,
     softmax,
     softmax_int16,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "pulp_layernorm",
     "pulp_mean",
     "pulp_softmax",
+    "qlinear_softmax",
     "relu",
     "requant_shift",
     "requantize",

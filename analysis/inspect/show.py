@@ -25,6 +25,7 @@ from hwsim.program.operations import (
     ItaMax,
     Operation,
     PulpLayerNorm,
+    QLinearSoftmax,
     ShiftRight,
     written,
 )
@@ -206,6 +207,10 @@ def _multiplier_and_shift(op: IBertSoftmax, program: Program) -> list[Stage]:
     return [Stage(name="", multiplier=(op.multiplier, op.multiplier), shift=(op.shift, op.shift))]
 
 
+def _multiplier(op: QLinearSoftmax, program: Program) -> list[Stage]:
+    return [Stage(name="over the sum", multiplier=(op.multiplier, op.multiplier), shift=(0, 0))]
+
+
 def _left_shift(op: GemmlowpSoftmax, program: Program) -> list[Stage]:
     multiplier, shift = (op.multiplier, op.multiplier), (op.left_shift, op.left_shift)
     return [Stage(name="shift to the left", multiplier=multiplier, shift=shift)]
@@ -256,6 +261,7 @@ RATIOS: dict[type[Operation], Callable[[Any, Program], list[Stage]]] = {
     ops.GemminiSoftmax: _nothing,
     ops.PulpSoftmax: _nothing,
     ops.Int16Softmax: _requantizations,
+    ops.QLinearSoftmax: _multiplier,
     ops.LayerNorm: _requantizations,
     ops.IBertLayerNorm: _requantizations,
     ops.PulpLayerNorm: _shift,

@@ -262,6 +262,7 @@ ROUNDINGS: dict[type[Operation], Callable[[Any], str]] = {
     ops.GemminiSoftmax: _softmax_page,
     ops.PulpSoftmax: _softmax_page,
     ops.Int16Softmax: _softmax_page,
+    ops.QLinearSoftmax: _softmax_page,
     ops.LayerNorm: _rounding,
     ops.IBertLayerNorm: _layernorm_page,
     ops.PulpLayerNorm: _layernorm_page,

@@ -1,7 +1,8 @@
-"""IEEE 754 binary32 in integers: what fl32 of docs/operators/requantization.md needs, and no float type.
+"""IEEE 754 binary32 in integers: what fl32 of docs/operators/requantization.md and softmax.md needs, and no float type.
 
-A binary32 is an int64 v of at most 24 significant bits over a power of two that the caller keeps: nothing here is
-subnormal or overflows, so rounding does not depend on that power.
+A binary32 is an int64 v of at most 24 significant bits over a power of two that the caller keeps: no result here is
+subnormal or overflows, so rounding does not depend on that power. Numbers with a power of their own are pairs (v, e) of
+v * 2^e, 0 <= v <= 2^24; v is at least 2^23 unless the number is 0 or came subnormal, with e = -149, into the integers.
 """
 
 import numpy as np
@@ -56,3 +57,67 @@ def add_integer(value: Integer, shift: Integer, z: Integer) -> tuple[np.int64, n
     kept = shift - low
     sticky = np.int64((value & ((np.int64(1) << low) - 1)) != 0)
     return to_mantissa(((value >> low) | sticky) + (np.int64(z) << kept)), kept
+
+
+LEAST_POWER = -149
+"""Of two: the step of subnormal numbers."""
+FINITE_BITS = 0x7F7FFFFF
+"""The 32 bits of the greatest number."""
+WHOLE_BITS = MANTISSA_BITS + 2
+"""Quotients keep so many bits at least, and one that says whether anything is left, before they are rounded."""
+
+Number = tuple[np.int64, np.int64]
+
+
+@njit(cache=True)
+def from_bits(bits: Integer) -> Number:
+    """The number whose 32 bits are 0 <= bits <= FINITE_BITS."""
+    fraction, field = np.int64(bits) & ((1 << (MANTISSA_BITS - 1)) - 1), np.int64(bits) >> (MANTISSA_BITS - 1)
+    hidden = np.int64(field != 0) << (MANTISSA_BITS - 1)
+    return fraction | hidden, max(field, np.int64(1)) + (LEAST_POWER - 1)
+
+
+@njit(cache=True)
+def rounded(value: Integer, power: Integer) -> Number:
+    """fl32(value * 2^power), 0 <= value < 2^63."""
+    dropped = max(bit_length(value) - MANTISSA_BITS, np.int64(0))
+    return half_even_shift(value, dropped), np.int64(power) + dropped
+
+
+@njit(cache=True)
+def add(a: Number, b: Number) -> Number:
+    """fl32(a + b). A power of two that lies 39 or more below the other one leaves less than half of a last bit."""
+    if a[0] == 0:
+        return b
+    if b[0] == 0:
+        return a
+    if a[1] < b[1]:
+        a, b = b, a
+    gap = a[1] - b[1]
+    if gap > 62 - MANTISSA_BITS:
+        return a
+    return rounded((a[0] << gap) + b[0], b[1])
+
+
+@njit(cache=True)
+def multiply_by(a: Number, factor: Integer) -> Number:
+    """fl32(a * factor), 1 <= factor < 2^31."""
+    return rounded(a[0] * np.int64(factor), a[1])
+
+
+@njit(cache=True)
+def divide(a: Number, b: Number) -> Number:
+    """fl32(a / b), b > 0: the whole part of a shifted quotient, and a last bit that is set if anything is left."""
+    shift = max(WHOLE_BITS + bit_length(b[0]) - bit_length(a[0]), np.int64(0))
+    scaled = a[0] << shift
+    quotient = scaled // b[0]
+    left = np.int64(quotient * b[0] != scaled)
+    return rounded((quotient << 1) | left, a[1] - b[1] - shift - 1)
+
+
+@njit(cache=True)
+def to_integer(a: Number) -> np.int64:
+    """HALF_EVEN(a), a < 2^38."""
+    if a[1] >= 0:
+        return a[0] << a[1]
+    return half_even_shift(a[0], -a[1]) if a[1] >= -62 else np.int64(0)

@@ -33,6 +33,7 @@ STEPS: dict[type[Operation], Callable[[Workspace, Any, Values], None]] = {
     ops.GemminiSoftmax: rows.gemmini_softmax,
     ops.PulpSoftmax: rows.pulp_softmax,
     ops.Int16Softmax: rows.int16_softmax,
+    ops.QLinearSoftmax: rows.qlinear_softmax,
     ops.LayerNorm: rows.layernorm,
     ops.IBertLayerNorm: rows.ibert_layernorm,
     ops.PulpLayerNorm: rows.pulp_layernorm,

@@ -185,6 +185,14 @@ class Int16Softmax(Struct, tag="int16_softmax", frozen=True, kw_only=True):
     reciprocal_table: str
     requantization: Q31Double
     clamped: bool = True
+class QLinearSoftmax(Struct, tag="qlinear_softmax", frozen=True, kw_only=True):
+    """(S30) to (S33); `table` holds the 32 bits of binary32 numbers."""
+
+    output: str
+    input: str
+    table: str
+    mask: str | None = None
+    multiplier: Annotated[int, Meta(ge=1, le=256)]
 
 
 class LayerNorm(Struct, tag="layernorm", frozen=True, kw_only=True):
@@ -276,6 +284,8 @@ class RescaledAdd(Struct, tag="rescaled_add", frozen=True, kw_only=True):
 
 AnySoftmax = Softmax | GemmlowpSoftmax | Int16Softmax | IBertSoftmax | ItaMax | GemminiSoftmax | PulpSoftmax
 AnyLayerNorm = LayerNorm | IBertLayerNorm | PulpLayerNorm | TfliteLayerNorm | GemminiLayerNorm
+AnySoftmax = Softmax | GemmlowpSoftmax | IBertSoftmax | ItaMax | GemminiSoftmax | QLinearSoftmax
+AnyLayerNorm = LayerNorm | IBertLayerNorm | PulpLayerNorm | TfliteLayerNorm
 AnyAdd = Add | RescaledAdd
 AnyProduct = MatMul | ProjectHeads
 Operation = (

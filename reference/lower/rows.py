@@ -23,6 +23,7 @@ from reference.quantize.plan.constants import (
     LayerNormConstants,
     PulpLayerNormConstants,
     PulpSoftmaxConstants,
+    QLinearSoftmaxConstants,
     Rescale,
     RescaledAddConstants,
     SoftmaxConstants,
@@ -31,6 +32,7 @@ from reference.quantize.plan.constants import (
 from reference.quantize.plan.snap import Snapped
 from reference.quantize.plan.tables import softmax_tables
 from reference.quantize.strict.operators import exp_table
+from reference.quantize.strict.qlinear import qlinear_table
 
 # --- softmax ----------------------------------------------------------------------------------------------------------
 
@@ -89,6 +91,10 @@ def _int16(lowering: Lowering, node: Node, c: Int16SoftmaxConstants) -> ops.Int1
     return ops.Int16Softmax(
         **_softmax_fields(lowering, node), **tables, requantization=requantization, clamped=c.clamped
     )
+def _qlinear(lowering: Lowering, node: Node, c: QLinearSoftmaxConstants) -> ops.QLinearSoftmax:
+    table = qlinear_table(c.table_scale, lowering.plan.settings[node.inputs[0].site].bits, c.keys)
+    bits = lowering.constant(f"{node.site}.table", table, IntFormat(bits=32), "table")
+    return ops.QLinearSoftmax(**_softmax_fields(lowering, node), table=bits, multiplier=c.multiplier)
 
 
 SOFTMAX: dict[type, Callable[[Lowering, Node, Any], ops.AnySoftmax]] = {
@@ -99,6 +105,7 @@ SOFTMAX: dict[type, Callable[[Lowering, Node, Any], ops.AnySoftmax]] = {
     GemminiSoftmaxConstants: _gemmini,
     PulpSoftmaxConstants: _pulp_softmax,
     Int16SoftmaxConstants: _int16,
+    QLinearSoftmaxConstants: _qlinear,
 }
 """What each record of constants becomes."""
 

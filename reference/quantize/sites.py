@@ -55,6 +55,7 @@ PROBABILITY_ROLE: dict[SoftmaxMethod, Role] = {
     "gemmini": Role.CENTRED,
     "pulp": Role.POSITIVE,
     "int16": Role.CENTRED,
+    "qlinear": Role.PROBABILITY,
 }
 """What each softmax makes of its output."""
 POSITIONS_WEIGHT = "positions.weight"

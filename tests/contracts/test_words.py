@@ -46,9 +46,11 @@ WORDS = {
 TAGS = (
     "embed matmul shift_right relu requantize split_heads merge_heads project_heads append softmax gemmlowp_softmax "
     "ibert_softmax itamax gemmini_softmax layernorm ibert_layernorm pulp_layernorm tflite_layernorm add rescaled_add"
+    "embed matmul shift_right relu requantize split_heads merge_heads append softmax gemmlowp_softmax ibert_softmax "
+    "itamax gemmini_softmax qlinear_softmax layernorm ibert_layernorm pulp_layernorm tflite_layernorm add rescaled_add"
 )
 CHOICES = [
-    (targets.SoftmaxMethod, "table gemmlowp ibert itamax gemmini"),
+    (targets.SoftmaxMethod, "table gemmlowp ibert itamax gemmini qlinear"),
     (targets.LayerNormMethod, "fullyqt ibert pulp tflite"),
     (targets.ResidualMethod, "one_rounding round_each tflite"),
     (targets.Granularity, "per_tensor per_channel"),

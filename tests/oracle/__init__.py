@@ -25,7 +25,7 @@ from .constants import (
     pulp_constants,
 )
 from .embedding import embed
-from .exp_table import exp_table
+from .exp_table import exp_table, qlinear_table
 from .formats import limits
 from .heads import HeadSum, project_heads
 from .interpolation import interpolation_table, lookup, softmax_tables
@@ -62,6 +62,7 @@ from .softmaxes import (
     ibert_softmax,
     itamax,
     pulp_softmax,
+    qlinear_softmax,
     softmax_int16,
 )
 
@@ -119,6 +120,8 @@ __all__ = [
     "pulp_layernorm",
     "pulp_mean",
     "pulp_softmax",
+    "qlinear_softmax",
+    "qlinear_table",
     "relu",
     "requant_shift",
     "requantize",

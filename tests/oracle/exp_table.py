@@ -1,9 +1,10 @@
-"""The table of exp of the softmax numerator (4b), correctly rounded."""
+"""Tables of exp, correctly rounded: the softmax numerator (4b), and the binary32 numbers of (S30)."""
 
 from decimal import Context, Decimal, Inexact
 from fractions import Fraction
 
 from .rounding import half_even
+from .scaling import fl32, nearest
 
 # Holds the product of a float64 (at most 767 digits) and an index of at most 12 bits; Inexact would raise.
 EXACT = Context(prec=1200, traps=[Inexact])
@@ -35,3 +36,26 @@ def exp_table(scale: float, score_bits: int, numerator_bits: int) -> list[int]:
     """T[d] = HALF_EVEN(exp(-s_scores * d) * (2^b_n - 1)) for 0 <= d < 2^b_scores (4b)."""
     maximum = 2**numerator_bits - 1
     return [rounded_exp(EXACT.multiply(Decimal(scale), Decimal(d)), maximum) for d in range(2**score_bits)]
+
+
+def bits_of(value: Fraction) -> int:
+    """The 32 bits of the binary32 nearest to a value above 0: below 2^-126 a multiple of 2^-149."""
+    if value < Fraction(1, 2**126):
+        return half_even(value * 2**149)
+    number, exponent = fl32(value), 0
+    while number >= 2:
+        number, exponent = number / 2, exponent + 1
+    while number < 1:
+        number, exponent = number * 2, exponent - 1
+    return (exponent + 127) * 2**23 + int((number - 1) * 2**23)
+
+
+def qlinear_table(scale: float, score_bits: int, keys: int) -> list[int]:
+    """T of operators/softmax.md, section 7, as 32 bits each, for rows of so many keys."""
+    precise = Context(prec=60)
+    step = fl32(Fraction(scale))
+    room = fl32(Fraction(2**128 - 2**104, keys))
+    logarithm = fl32(Fraction(precise.ln(Decimal(int(room)))))
+    top = nearest((logarithm - 5) / step, 53)
+    exponents = (nearest(nearest(top - d, 53) * step, 53) for d in range(2**score_bits))
+    return [bits_of(Fraction(precise.exp(EXACT.divide(e.numerator, e.denominator)))) for e in exponents]

@@ -1,4 +1,5 @@
 """The six softmaxes of operators/softmax.md that are not (4a) to (4e): one row of score codes each, (S1) to (S22)."""
+"""The softmaxes of operators/softmax.md that are not (4a) to (4e): one row of score codes each."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -180,3 +181,22 @@ def pulp_softmax(scores: list[int], allowed: list[bool], polynomial: Polynomial,
     total = sum(numerators.values())
     codes = {j: (2**bits - 1) * value // max(1, total) for j, value in numerators.items()}
     return row_of(len(scores), codes, 0, 2**bits - 1, 0, bool(numerators) and total < 1)
+def number_of(bits: int) -> Fraction:
+    """The binary32 from 0 on that has these 32 bits (IEEE 754)."""
+    exponent, fraction = divmod(bits, 2**23)
+    if exponent == 0:
+        return Fraction(fraction, 2**149)
+    return (1 + Fraction(fraction, 2**23)) * Fraction(2) ** (exponent - 127)
+
+
+def qlinear_softmax(
+    scores: list[int], allowed: list[bool], table: list[int], multiplier: int, bits: int, signed: bool = True
+) -> ShortSoftmaxRow:
+    """(S30) to (S33)."""
+    lo, hi = limits(bits, signed=signed, narrow=False)
+    exponentials = {j: number_of(table[d]) for j, d in distances(scores, allowed).items()}
+    total = Fraction(0)
+    for j in sorted(exponentials):
+        total = fl32(total + exponentials[j])
+    quotients = {j: fl32(fl32(value * multiplier) / total) for j, value in exponentials.items()}
+    return row_of(len(scores), {j: half_even(q) + lo for j, q in quotients.items()}, lo, hi, lo)

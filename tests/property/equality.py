@@ -36,6 +36,7 @@ TARGET_OPERATIONS = {
     "ItaMax",
     "ProjectHeads",
     "GemminiSoftmax",
+    "QLinearSoftmax",
     "IBertLayerNorm",
     "PulpLayerNorm",
     "TfliteLayerNorm",

@@ -186,6 +186,10 @@ class Counting:
         polynomial, bits = (op.ln2, op.b, op.c), self.bits(op.output)
         return [softmaxes.gemmini_softmax(*row, polynomial, bits) for row in self.score_rows(op)]
 
+    def qlinearsoftmax(self, op: ops.QLinearSoftmax) -> list[Any]:
+        rest = self.flat(op.table), op.multiplier, self.bits(op.output)
+        return [softmaxes.qlinear_softmax(*row, *rest) for row in self.score_rows(op)]
+
     def layernorm(self, op: ops.LayerNorm) -> list[Any]:
         schemes = [op.numerator_requantization, op.denominator_requantization]
         schemes += [op.quotient_requantization, op.output_requantization]

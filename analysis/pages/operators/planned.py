@@ -16,6 +16,8 @@ from reference.quantize.plan.softmax import SOFTMAX
 
 SITE = "operator.layernorm"
 """A name of which the planner knows that its weight is a gamma."""
+KEYS = 64
+"""The longest row."""
 PARTS = ("numerator", "denominator", "quotient", "output")
 
 
@@ -28,6 +30,7 @@ def _planner(scales: dict[str, float], formats: dict[str, IntFormat], bits: int,
         width=bits,
         scale={f"{SITE}.{part}": scale for part, scale in scales.items()},
         plan=site(settings=settings, softmax={}, layernorm={}, weights={}, target=TARGETS["ita"], **plan),
+        model=site(config=site(max_positions=KEYS)),
         ideal_weight=lambda _, weight: weight.detach().double().abs().max().reshape(1) / formats["gamma"].max,
     )
     return cast(Planner, namespace)

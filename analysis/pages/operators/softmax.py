@@ -27,6 +27,7 @@ from hwsim.program.targets import SoftmaxMethod
 from reference.quantize.plan.constants import SoftmaxConstants
 from reference.quantize.plan.tables import exponential, interpolation_table, reciprocal
 from reference.quantize.strict.fullyqt import exp_table
+from reference.quantize.strict.qlinear import qlinear_table
 
 PAGE = "softmax"
 SCALE = 0.05
@@ -74,6 +75,10 @@ def methods() -> Iterator[Method]:
         yield Method(name, call, ITAMAX_SCALE, 1 / 255, "1/255", unsigned(8))
     keywords, lsb = _planned("gemmini", signed(8))
     yield Method("Gemmini", _calls(kernels.gemmini_softmax, **keywords), SCALE, lsb, "1/127", signed(8))
+    keywords, lsb = _planned("qlinear", signed(8))
+    exponentials = qlinear_table(keywords.pop("table_scale"), 8, keywords.pop("keys")).numpy().astype(np.int32)
+    call = _calls(kernels.qlinear_softmax, table=exponentials, **keywords)
+    yield Method("ONNX Runtime", call, SCALE, lsb, "2^-8", signed(8), signed(8).min)
 
 
 def _calls(kernel: Callable[..., Codes], **constants: Any) -> Kernel:

@@ -99,6 +99,10 @@ LIVES: dict[str, list[Place]] = {
         _softmax("I-BERT", "S10-S14", "ibert_softmax", "transformers", "ibert"),
         _softmax("ITAMax", "S15-S17", "itamax", NONE, "itamax"),
         _softmax("Gemmini", "S18, S19", "gemmini_softmax", NONE, "gemmini"),
+        Place(
+            *("ONNX Runtime", "S30-S33", "softmax.qlinear_softmax", "qlinear.qlinear_softmax"),
+            *("softmaxes.qlinear_softmax", "test_qlinear_softmax.py", "onnxruntime", "softmax", "qlinear"),
+        ),
     ],
     "layernorm": [
         Place(

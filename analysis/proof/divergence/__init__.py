@@ -35,6 +35,7 @@ STAGES: dict[type[Operation], Callable[[Any, Element], Stage | None]] = {
     ops.GemminiSoftmax: softmaxes.gemmini,
     ops.PulpSoftmax: softmaxes.pulp,
     ops.Int16Softmax: softmaxes.int16,
+    ops.QLinearSoftmax: softmaxes.qlinear,
     ops.LayerNorm: layernorms.fullyqt,
     ops.IBertLayerNorm: layernorms.ibert,
     ops.PulpLayerNorm: layernorms.pulp,

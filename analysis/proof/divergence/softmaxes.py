@@ -21,6 +21,8 @@ from hwsim.program.operations import (
     Int16Softmax,
     ItaMax,
     PulpSoftmax,
+    ItaMax,
+    QLinearSoftmax,
     Softmax,
 )
 
@@ -189,3 +191,28 @@ def int16(operation: Int16Softmax, at: Element) -> Stage | None:
     if mine is None:
         return None
     return at.stage(mine * reciprocal, 1, 31 - zeros, "half_up")._replace(lowest=0, wraps=not operation.clamped)
+    return None if mine is None else at.stage(mine, (1 << (bits - 1)) - 1, 0, "half_even", divisor=total)
+
+
+def qlinear(operation: QLinearSoftmax, at: Element) -> Stage | None:
+    """(S30) to (S33); exponentials are integers in steps of 2^-149, of which the quotient is free."""
+    table = at.program.constants[operation.table]
+
+    def power(d: int) -> int:
+        field, fraction = divmod(int(table[d]), 1 << 23)
+        return (fraction | 1 << 23) << (field - 1) if field else fraction
+
+    def row() -> tuple[list[int | None], int]:
+        powers = [None if d is None else power(d) for d in distances(operation, at).of]
+        total = 0
+        for p in powers:
+            total = total if p is None else binary32(total + p, 1)[0]
+        return powers, total
+
+    powers, total = at.shared(row)
+    mine = powers[at.index[-1]]
+    if mine is None:
+        return None
+    product, _ = binary32(mine * operation.multiplier, 1)
+    quotient, unit = binary32(product, total) if product else (0, 1)
+    return at.stage(quotient, 1, unit.bit_length() - 1, "half_even")

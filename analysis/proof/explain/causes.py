@@ -150,6 +150,7 @@ CAUSES: dict[type[Operation], Callable[[Any, Differing], Found]] = {
     ops.GemminiSoftmax: _rounding,
     ops.PulpSoftmax: _rounding,
     ops.Int16Softmax: _rounding,
+    ops.QLinearSoftmax: _rounding,
     ops.LayerNorm: _rounding,
     ops.IBertLayerNorm: _rounding,
     ops.PulpLayerNorm: _rounding,

@@ -179,6 +179,7 @@ TERMS: dict[type[Operation], Callable[[Any, Call], Iterator[Term]]] = {
     ops.GemminiSoftmax: rows.gemmini_softmax,
     ops.PulpSoftmax: rows.pulp_softmax,
     ops.Int16Softmax: rows.int16_softmax,
+    ops.QLinearSoftmax: rows.qlinear_softmax,
     ops.LayerNorm: rows.fullyqt_layernorm,
     ops.IBertLayerNorm: rows.ibert_layernorm,
     ops.PulpLayerNorm: rows.pulp_layernorm,

@@ -31,6 +31,7 @@ from hwsim.program.operations import (
     LayerNorm,
     PulpLayerNorm,
     PulpSoftmax,
+    QLinearSoftmax,
     Softmax,
     TfliteLayerNorm,
 )
@@ -46,6 +47,8 @@ BINARY32_BITS = 24
 TABLE_BITS = 16
 UNIT_BITS = 8
 """Of a code in whole standard deviations."""
+MANTISSA_BITS = 24
+"""Of binary32."""
 
 
 def _size(op: AnySoftmax | AnyLayerNorm, call: Call) -> tuple[int, int]:
@@ -149,6 +152,18 @@ def int16_softmax(op: Int16Softmax, call: Call) -> Iterator[Term]:
     yield Term(Component.VECTOR_MULTIPLY, TABLE_BITS, TABLE_BITS, count)  # (S9)
     yield from shift_terms(count, SUM_BITS)  # (S9)
     yield from finish(SUM_BITS, op.output, count, call)
+
+
+def qlinear_softmax(op: QLinearSoftmax, call: Call) -> Iterator[Term]:
+    """(S30) to (S33)."""
+    _, count = _size(op, call)
+    yield from _distance(op, count, call)
+    yield Term(Component.TABLE_READ, call.bits(op.table), 0, count)  # (S30)
+    yield Term(Component.VECTOR_ADD, MANTISSA_BITS, 0, count)  # (S31)
+    yield Term(Component.VECTOR_MULTIPLY, MANTISSA_BITS, call.bits(op.output), count)  # (S32)
+    yield Term(Component.DIVIDE, MANTISSA_BITS, 0, count)  # (S32)
+    yield from shift_terms(count, MANTISSA_BITS)  # (S33)
+    yield from finish(SUM_BITS, op.output, count, call)  # (S33)
 
 
 def _moments(op: AnyLayerNorm, count: int, rows: int, call: Call) -> Iterator[Term]:

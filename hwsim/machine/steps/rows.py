@@ -66,6 +66,7 @@ def _probabilities(kernel: Callable[..., Codes]) -> Callable[[Workspace, AnySoft
 
     def step(w: Workspace, op: AnySoftmax, values: Values) -> None:
         constants = {name: value for name, value in asdict(op).items() if name not in ("output", "input", "mask")}
+        constants |= {name: w.table(value) for name, value in constants.items() if name == "table"}
         codes = kernel(*_rows(op, values), **constants, output=w.format(op.output), counters=w.events(op.output))
         values[op.output] = codes.reshape(values[op.input].shape)
 
@@ -91,6 +92,7 @@ def int16_softmax(w: Workspace, op: Int16Softmax, values: Values) -> None:
         clamped=op.clamped,
     )
     values[op.output] = codes.reshape(values[op.input].shape)
+qlinear_softmax = _probabilities(softmaxes.qlinear_softmax)
 
 
 def _parameters(w: Workspace, op: AnyLayerNorm) -> tuple[Codes, NDArray[np.int64]]:

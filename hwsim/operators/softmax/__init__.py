@@ -5,6 +5,7 @@ from hwsim.operators.softmax.gemmlowp_int8 import gemmlowp_softmax
 from hwsim.operators.softmax.ibert import ibert_softmax
 from hwsim.operators.softmax.ita import itamax
 from hwsim.operators.softmax.pulp import pulp_softmax
+from hwsim.operators.softmax.qlinear import qlinear_softmax
 from hwsim.operators.softmax.table import SoftmaxCodes, softmax
 from hwsim.operators.softmax.table_int16 import softmax_int16
 
@@ -15,6 +16,7 @@ __all__ = [
     "ibert_softmax",
     "itamax",
     "pulp_softmax",
+    "qlinear_softmax",
     "softmax",
     "softmax_int16",
 ]

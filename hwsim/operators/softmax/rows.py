@@ -19,6 +19,13 @@ def check_rows(scores: Codes, allowed: Mask, counters: Counters) -> None:
     check_counters(counters)
 
 
+def check_distances(scores: Codes, allowed: Mask, table: Codes) -> None:
+    """Refuse allowed scores further apart than the table is long."""
+    reach = int(furthest(scores, allowed))
+    if reach >= table.size:
+        raise ValueError(f"a score lies {reach} below its row's greatest; allowed: 0 to {table.size - 1}, the table")
+
+
 @njit(cache=True)
 def distances(scores: Codes, allowed: Mask) -> tuple[Values, Values]:
     """Allowed keys of a row in order, and how far each lies below the greatest of them; both may be empty."""

@@ -16,7 +16,7 @@ from hwsim.operators.arguments import (
     check_exact,
     check_ratio,
 )
-from hwsim.operators.softmax.rows import Mask, check_rows, distances, furthest, store
+from hwsim.operators.softmax.rows import Mask, check_distances, check_rows, distances, store
 
 
 class SoftmaxCodes(NamedTuple):
@@ -86,7 +86,7 @@ def softmax(
     check_ratio("denominator", denominator_multiplier, denominator_shift)
     check_ratio("output", output_multiplier, output_shift)
     check_exact("sum * denominator_multiplier", scores.shape[1] * greatest * int(denominator_multiplier))
-    _check_distances(scores, allowed, table)
+    check_distances(scores, allowed, table)
     codes = SoftmaxCodes(np.zeros_like(scores), np.empty((scores.shape[0], 1), np.int32), np.zeros_like(scores))
     division = Division(
         int(denominator_multiplier),
@@ -98,13 +98,6 @@ def softmax(
     )
     _softmax(scores, allowed, table, division, codes, counters)
     return codes
-
-
-def _check_distances(scores: Codes, allowed: Mask, table: Codes) -> None:
-    """Refuse allowed scores further apart than the table is long."""
-    reach = int(furthest(scores, allowed))
-    if reach >= table.size:
-        raise ValueError(f"a score lies {reach} below its row's greatest; allowed: 0 to {table.size - 1}, the table")
 
 
 @njit(cache=True)

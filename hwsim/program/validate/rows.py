@@ -19,6 +19,7 @@ from hwsim.program.operations import (
     LayerNorm,
     PulpLayerNorm,
     PulpSoftmax,
+    QLinearSoftmax,
     Softmax,
     TfliteLayerNorm,
 )
@@ -32,6 +33,10 @@ MAX_HALVINGS = 31
 INT32_END, UINT32_END = 1 << 31, 1 << 32
 VARIANCE_LIMIT = 1 << 52
 GEMMLOWP_KEYS = 4095
+FINITE_BITS = 0x7F7FFFFF
+"""The 32 bits of the greatest binary32."""
+SUM_REACH, PRODUCT_REACH = (1 << 276) - 1, ((1 << 24) - 1) << 253
+"""Below 2^127, and the greatest binary32: in steps of 2^-149."""
 TFLITE_UNIT = 1024
 """What 1.0 is between the two factors of the TFLite LayerNorm."""
 TFLITE_PARTS, TFLITE_SQUARES = 1 << 20, 1 << 50
@@ -60,7 +65,9 @@ def _mask(c: Checker, op: AnySoftmax, dims: Dims) -> None:
         raise ValueError(f"mask {op.mask} has dimensions {c.dims(op.mask)}, needed {(dims[0], dims[-1])}")
 
 
-def _probabilities(c: Checker, op: AnySoftmax, *, signed: bool, bits: int = 16) -> tuple[IntFormat, IntFormat, int]:
+def _probabilities(
+    c: Checker, op: AnySoftmax, *, signed: bool | None, bits: int = 16
+) -> tuple[IntFormat, IntFormat, int]:
     """Formats of scores and output, and the most keys that a row can have."""
     dims = c.same_dims(op.input, op.output)
     _mask(c, op, dims)
@@ -149,6 +156,26 @@ def int16_softmax(c: Checker, op: Int16Softmax) -> None:
         )
     c.requantization(op.requantization, 1, scores.max - scores.min)
     single(op.requantization)
+
+
+def qlinear_softmax(c: Checker, op: QLinearSoftmax) -> None:
+    scores, output, keys = _probabilities(c, op, signed=None, bits=8)
+    if c.info(op.output).zero_point != output.min:
+        raise ValueError(f"zero point {c.info(op.output).zero_point}; the operator's is {output.min}")
+    if scores.bits > TABLE_BITS:
+        raise ValueError(f"scores of {scores.bits} bits need a table of 2^{scores.bits}; allowed are {TABLE_BITS}")
+    c.constant(op.table, (1 << scores.bits,))
+    table = c.program.constants[op.table]
+    if table.min() < 0 or table.max() > FINITE_BITS or table[0] == 0:
+        raise ValueError(f"table {op.table} holds what is no binary32 from 0 on, or begins with 0")
+    field, fraction = divmod(int(table.max()), 1 << 23)
+    peak = (fraction | 1 << 23) << (field - 1) if field else fraction
+    if keys > SUM_REACH // peak:
+        most = SUM_REACH // peak
+        raise ValueError(f"rows of up to {keys} keys; sums of table {op.table} stay below 2^127 for {most}")
+    if op.multiplier > PRODUCT_REACH // peak:
+        most = PRODUCT_REACH // peak
+        raise ValueError(f"multiplier {op.multiplier}; products of table {op.table} stay binary32 for {most} at most")
 
 
 def _quotient(c: Checker, dyadic: Dyadic, numerator: int, denominator: int) -> None:

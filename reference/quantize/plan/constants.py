@@ -139,6 +139,12 @@ class Int16SoftmaxConstants:
 
     requantization: Snapped
     clamped: bool
+class QLinearSoftmaxConstants:
+    """(S30) to (S33); the table is that of `keys` keys."""
+
+    table_scale: float
+    keys: int
+    multiplier: int
 
 
 AnySoftmaxConstants = (
@@ -149,6 +155,10 @@ AnySoftmaxConstants = (
     | ItaMaxConstants
     | GemminiSoftmaxConstants
     | PulpSoftmaxConstants
+    | IBertSoftmaxConstants
+    | ItaMaxConstants
+    | GemminiSoftmaxConstants
+    | QLinearSoftmaxConstants
 )
 
 

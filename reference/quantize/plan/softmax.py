@@ -15,6 +15,7 @@ from reference.quantize.plan.constants import (
     Int16SoftmaxConstants,
     ItaMaxConstants,
     PulpSoftmaxConstants,
+    QLinearSoftmaxConstants,
     SoftmaxConstants,
 )
 from reference.quantize.plan.planner import Planner
@@ -31,6 +32,8 @@ INT16_RANGE, INT16_STEPS = 10, 65535
 """The int16 table's exponent runs from -10 to 0 in so many steps."""
 EXPONENTIAL_BITS = 15
 """Of I-BERT's exponential in (S12): its greatest is 2^15 - 1."""
+LEAST_BINARY32 = 2.0**-126
+"""The least that is not subnormal."""
 EXPONENTIAL_ROOM = 32
 """Bits that c and the multiplier of (S12) have together, beside the 30 of (S11)."""
 
@@ -158,6 +161,13 @@ def int16(planner: Planner, node: Node) -> None:
         requantization=snap_down(node.site, ratio, width, width), clamped=planner.plan.target.name != "cmsis-nn"
     )
     planner.scale[f"{node.site}.output"] = math.ldexp(1.0, 1 - _output_bits(planner, node))
+def qlinear(planner: Planner, node: Node) -> None:
+    scale, bits = _s_in(planner, node), _output_bits(planner, node)
+    if not LEAST_BINARY32 <= scale < 1 / LEAST_BINARY32:
+        raise ValueError(f"site {node.inputs[0].site}: a score scale of {scale:.3g}; needed: 2^-126 to below 2^126")
+    keys = max(2, planner.model.config.max_positions)
+    planner.plan.softmax[node.site] = QLinearSoftmaxConstants(table_scale=scale, keys=keys, multiplier=1 << bits)
+    planner.scale[f"{node.site}.output"] = math.ldexp(1.0, -bits)
 
 
 SOFTMAX: dict[SoftmaxMethod, Callable[[Planner, Node], None]] = {
@@ -168,5 +178,6 @@ SOFTMAX: dict[SoftmaxMethod, Callable[[Planner, Node], None]] = {
     "gemmini": gemmini,
     "pulp": pulp,
     "int16": int16,
+    "qlinear": qlinear,
 }
 """Softmaxes by the name that targets have for them."""

@@ -21,6 +21,7 @@ from reference.quantize.plan.constants import (
     LayerNormConstants,
     PulpLayerNormConstants,
     PulpSoftmaxConstants,
+    QLinearSoftmaxConstants,
     Quantizer,
     RescaledAddConstants,
     SoftmaxConstants,
@@ -28,6 +29,7 @@ from reference.quantize.plan.constants import (
 )
 from reference.quantize.plan.tables import softmax_tables
 from reference.quantize.strict import exact, fullyqt, scaling
+from reference.quantize.strict import exact, fullyqt, qlinear, scaling
 from reference.quantize.strict import layernorm as layernorms
 from reference.quantize.strict import softmax as softmaxes
 
@@ -149,6 +151,14 @@ def _gemmini(at: Scores, c: GemminiSoftmaxConstants) -> Tensor:
     )
 
 
+def _qlinear(at: Scores, c: QLinearSoftmaxConstants) -> Tensor:
+    bits = at.plan.settings[at.site.replace(".softmax", ".scores")].bits
+    table = qlinear.qlinear_table(c.table_scale, bits, c.keys)
+    return qlinear.qlinear_softmax(
+        at.codes, at.allowed, table, multiplier=c.multiplier, fmt=at.format("output"), slope=at.slope
+    )
+
+
 SOFTMAX: dict[type, Callable[[Scores, Any], Tensor]] = {
     SoftmaxConstants: _table,
     GemmlowpConstants: _gemmlowp,
@@ -157,6 +167,7 @@ SOFTMAX: dict[type, Callable[[Scores, Any], Tensor]] = {
     GemminiSoftmaxConstants: _gemmini,
     PulpSoftmaxConstants: _pulp_softmax,
     Int16SoftmaxConstants: _int16,
+    QLinearSoftmaxConstants: _qlinear,
 }
 """Softmaxes by their constants."""
 

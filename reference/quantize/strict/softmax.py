@@ -42,6 +42,8 @@ def _check_output(name: str, fmt: IntFormat, signed: bool, most_bits: int = 16) 
 
 def _distances(scores: Tensor, allowed: Tensor | None, bits: int = MAX_SCORE_BITS) -> Tensor:
     """d[j], int64, of scores of at most `bits` bits; MASKED for a masked key."""
+def distances(scores: Tensor, allowed: Tensor | None) -> Tensor:
+    """d[j], int64; MASKED for a masked key."""
     q = scores.detach()
     if allowed is None:
         distances = (q.amax(-1, keepdim=True) - q).long()
@@ -57,7 +59,7 @@ def _table(exponentials: Tensor) -> Tensor:
     return torch.cat((exponentials, exponentials.new_zeros(1)))
 
 
-def _codes(scores: Tensor, allowed: Tensor | None, output: Tensor, slope: float, units: int, fmt: IntFormat) -> Tensor:
+def codes(scores: Tensor, allowed: Tensor | None, output: Tensor, slope: float, units: int, fmt: IntFormat) -> Tensor:
     """`output` clamped, with the gradient of units * softmax(slope*scores) over the allowed keys."""
     codes = output.clamp(fmt.min, fmt.max).float()
     if not tracked(scores):
@@ -104,13 +106,13 @@ def gemmlowp_softmax(
     """
     _check_output("gemmlowp_softmax", fmt, signed=True)
     check_range("gemmlowp_softmax keys", scores.shape[-1], 1, 4095)
-    exponential = _gemmlowp_table(multiplier, left_shift)[_distances(scores, allowed)]
+    exponential = _gemmlowp_table(multiplier, left_shift)[distances(scores, allowed)]
     # One allowed key adds 2^19; where there is none, any sum will do.
     total = divide_by_power(exponential, 12).sum(-1, keepdim=True).clamp_(min=1 << 19)
     headroom = leading_zeros(total)
     reciprocal = reciprocal_q((total << headroom) - (1 << 31))
     output = divide_by_power(high_multiply(exponential, reciprocal), 43 - headroom - fmt.bits) + fmt.min
-    return _codes(scores, allowed, output, slope, 1 << fmt.bits, fmt)
+    return codes(scores, allowed, output, slope, 1 << fmt.bits, fmt)
 
 
 # Two interpolated tables
@@ -218,10 +220,10 @@ def ibert_softmax(
     Scores, mask and slope as in `gemmlowp_softmax`; `fmt` is unsigned, 2 to 16 bits, of scale 2^-bits.
     """
     _check_output("ibert_softmax", fmt, signed=False)
-    exponential = _ibert_table(ln2, b, c, multiplier, shift)[_distances(scores, allowed)]
+    exponential = _ibert_table(ln2, b, c, multiplier, shift)[distances(scores, allowed)]
     factor = (1 << 32) // exponential.sum(-1, keepdim=True).clamp_(min=1)
     output = exponential * factor >> 32 - fmt.bits
-    return _codes(scores, allowed, output, slope, 1 << fmt.bits, fmt)
+    return codes(scores, allowed, output, slope, 1 << fmt.bits, fmt)
 
 
 # ITA
@@ -253,7 +255,7 @@ def itamax(scores: Tensor, allowed: Tensor | None, *, shift: int, group: int, fm
         total = (total >> halvings(raised - greatest)) + (one >> halvings(raised - keys)).sum(-1, keepdim=True)
         greatest = raised
     inverse = fmt.max * 256 // total.clamp_(min=1)
-    return _codes(scores, allowed, inverse >> halvings(greatest - q), slope, fmt.max, fmt)
+    return codes(scores, allowed, inverse >> halvings(greatest - q), slope, fmt.max, fmt)
 
 
 # Completed squares, Gemmini and PULP
@@ -340,3 +342,11 @@ def pulp_softmax(
     check_range("pulp_softmax sum", total, 1, UINT32_MAX)
     check_range("pulp_softmax numerator", scaled, 0, UINT32_MAX)
     return _codes(scores, allowed, scaled // total, slope, fmt.max, fmt)
+    table = _gemmini_table(ln2, b, c)
+    peak = int(table.max())
+    if (scores.shape[-1] * peak) << fmt.bits >= END:
+        raise ValueError(f"gemmini_softmax: {scores.shape[-1]} exponentials of {peak} and {fmt.bits} bits reach 2^62")
+    exponential = table[distances(scores, allowed)]
+    total = exponential.sum(-1, keepdim=True).clamp_(min=1)
+    output = rounded_quotient(exponential, total, fmt.max, 0, peak)
+    return codes(scores, allowed, output, slope, fmt.max, fmt)

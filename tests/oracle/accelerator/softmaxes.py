@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from .unit import INT32_MAX, Format, Ratio, Unit, half_away
+from .unit import INT32_MAX, Format, Ratio, Unit, binary32, half_away
 
 EXP_FACTORS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
 
@@ -155,3 +155,24 @@ def gemmini_softmax(
     total = total_of(unit, exps)
     quotients = [unit.divide(unit.multiply(e, largest, 32, output_bits), max(1, total), "half_even") for e in exps]
     return [unit.clamp(value, -largest - 1, largest) for value in quotients]
+
+
+def qlinear_softmax(
+    unit: Unit, scores: list[int], allowed: list[bool], bits: int, table: list[int], multiplier: int, output_bits: int
+) -> list[int]:
+    """(S30) to (S33), to signed codes; mantissas have 24 bits, and numbers here are fractions."""
+    lowest, total, numbers = -(2 ** (output_bits - 1)), Fraction(0), []
+    for d, keep in zip(distances(unit, scores, allowed, bits), allowed, strict=True):
+        unit.tick("table_read", 32)
+        exponent, fraction = divmod(table[d], 2**23)
+        number = Fraction(2**23 + fraction if exponent else fraction) * Fraction(2) ** (max(exponent, 1) - 150)
+        unit.tick("vector_add", 24)
+        total = binary32(total + number) if keep else total
+        numbers.append(number if keep else Fraction(0))
+    codes = []
+    for number in numbers:
+        unit.tick("vector_multiply", 24, output_bits)
+        unit.tick("divide", 24)
+        quotient = binary32(binary32(number * multiplier) / total) if total else Fraction(0)
+        codes.append(unit.finish(unit.rounded(quotient, bits=24), Format(lowest, lowest, -lowest - 1)))
+    return codes

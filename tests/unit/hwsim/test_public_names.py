@@ -21,6 +21,8 @@ KERNELS = (
     "LayerNormConstants add embed gemmini_softmax gemmlowp_softmax ibert_gelu ibert_layernorm ibert_softmax ita_gelu "
     "itamax layernorm matmul project_heads pulp_layernorm relu requantize rescaled_add shift_right softmax softmax_int16 "
     "table_interpolate table_lookup tflite_layernorm"
+    "itamax layernorm matmul pulp_layernorm qlinear_softmax relu requantize rescaled_add shift_right softmax "
+    "softmax_int16 table_interpolate table_lookup tflite_layernorm"
 ).split()
 
 README = (ROOT / "README.md").read_text()

@@ -122,6 +122,9 @@ def short_softmax(bench: Bench):
         ),
         "itamax": lambda *row: oracle.itamax(*row, fields["shift"], fields["group"], bits),
         "gemmini_softmax": lambda *row: oracle.gemmini_softmax(*row, polynomial, bits),
+        "qlinear_softmax": lambda *row: oracle.qlinear_softmax(
+            *row, bench["table"].tolist(), fields["multiplier"], bits
+        ),
     }
     rows = zip(bench.rows("input"), bench.allowed(), strict=True)
     yield "output", [calls[bench.type](*row).output for row in rows]
@@ -210,5 +213,6 @@ REPLAY = {
     "add": add,
     "rescaled_add": rescaled_add,
     **dict.fromkeys(("gemmlowp_softmax", "ibert_softmax", "itamax", "gemmini_softmax"), short_softmax),
+    "qlinear_softmax": short_softmax,
     **dict.fromkeys(("ibert_layernorm", "pulp_layernorm", "tflite_layernorm"), short_layernorm),
 }

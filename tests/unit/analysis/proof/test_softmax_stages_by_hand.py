@@ -7,7 +7,15 @@ import pytest
 from analysis.proof.divergence import Stage, tie_distance
 from hwsim.formats import IntFormat
 from hwsim.program.catalogue import Dyadic
-from hwsim.program.operations import GemminiSoftmax, GemmlowpSoftmax, IBertSoftmax, ItaMax, Operation, Softmax
+from hwsim.program.operations import (
+    GemminiSoftmax,
+    GemmlowpSoftmax,
+    IBertSoftmax,
+    ItaMax,
+    Operation,
+    QLinearSoftmax,
+    Softmax,
+)
 from tests.oracle.gemmlowp import exp_q, leading_zeros, recip
 from tests.oracle.scaling import doubling_high, rounding_shift
 from tests.unit.analysis.proof.stage_cases import INT8, UINT8, only, staged
@@ -141,6 +149,30 @@ def test_gemmlowp(scores: list[int], mask: list[int] | None) -> None:
     for stage, integer in zip(found, expected, strict=True):
         if stage is not None and integer is not None:
             assert stage.value == F(integer, 2**shift) - 128 and stage.zero_point == -128
+
+
+def quotients(scores: list[int], mask: list[int] | None = None, multiplier: int = 3) -> list[tuple[F, int] | None]:
+    """Exact value and code of a row whose exponentials are 2^23, 1 and 0 for distances 0, 1 and 2."""
+    named = None if mask is None else "mask"
+    operation = QLinearSoftmax(output="y", input="x", table="t", mask=named, multiplier=multiplier)
+    values: dict[str, object] = {"x": [scores]} | ({} if mask is None else {"mask": [mask]})
+    indices = [(0, j) for j in range(len(scores))]
+    found = staged(operation, "y", indices, values, {"y": UINT8}, t=[0x4B000000, 0x3F800000, 0])
+    return [stage and (stage.value, stage.code) for stage in found]
+
+
+def test_qlinear() -> None:
+    """2^23 + 2^23 + 1 + 1 is 2^24, each 1 being a tie; 1 + 1 first is not lost, and 3 * 2^23 / (2^24 + 2) below 3/2."""
+    tiny = F(3, 2**24)
+    assert quotients([0, 0, -1, -1]) == [(F(3, 2), 2), (F(3, 2), 2), (tiny, 0), (tiny, 0)]
+    after = F(3, 2) - F(1, 2**22) + F(1, 2**23)
+    assert [pair and pair[1] for pair in quotients([-1, -1, 0, 0])] == [0, 0, 1, 1]
+    assert quotients([-1, -1, 0, 0])[2] == (after, 1)
+
+
+def test_qlinear_leaves_masked_keys_out_and_has_no_quotient_of_0() -> None:
+    assert quotients([5, 0, -2], [0, 1, 1], 256) == [None, (F(256), 255), (F(0), 0)]
+    assert quotients([5, 0], [0, 0]) == [None, None]
 
 
 def test_gemmlowp_by_hand() -> None:

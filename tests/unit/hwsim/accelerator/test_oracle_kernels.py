@@ -194,6 +194,13 @@ def gemmini(unit: Unit | None, x: list[int], allowed: list[bool]) -> list[int]:
     return softmaxes.gemmini_softmax(unit, x, allowed, 8, polynomial, 8)
 
 
+def qlinear(unit: Unit | None, x: list[int], allowed: list[bool]) -> list[int]:
+    table = oracle.qlinear_table(0.05, 8, 64)
+    if unit is None:
+        return oracle.qlinear_softmax(x, allowed, table, 256, 8).output
+    return softmaxes.qlinear_softmax(unit, x, allowed, 8, table, 256, 8)
+
+
 SOFTMAXES: dict[str, tuple[Callable[[Unit | None, list[int], list[bool]], list[int]], dict, dict, dict[Event, int]]] = {
     "table": (
         table_softmax,
@@ -225,6 +232,13 @@ SOFTMAXES: dict[str, tuple[Callable[[Unit | None, list[int], list[bool]], list[i
         {"compare": 1, "vector_multiply": 4, "vector_add": 5, "divide": 1, "requantize_shift": 1, "clamp": 1},
         {},
         {("vector_multiply", 32, 8): 1},
+    ),
+    "qlinear": (
+        qlinear,
+        {"compare": 1, "vector_add": 2, "table_read": 1, "vector_multiply": 1, "divide": 1}
+        | {"requantize_shift": 1, "requantize_add": 2, "clamp": 1},
+        {},
+        {("vector_add", 8, 0): 1, ("vector_add", 24, 0): 1, ("vector_multiply", 24, 8): 1, ("divide", 24, 0): 1},
     ),
 }
 

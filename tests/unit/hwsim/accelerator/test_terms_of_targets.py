@@ -2,12 +2,21 @@
 
 from collections import Counter as Multiset
 
+import numpy as np
 import pytest
 
 from hwsim.accelerator.events import Component
 from hwsim.formats import IntFormat
 from hwsim.program import Program
-from hwsim.program.operations import AnyLayerNorm, AnySoftmax, GemminiSoftmax, GemmlowpSoftmax, IBertSoftmax, ItaMax
+from hwsim.program.operations import (
+    AnyLayerNorm,
+    AnySoftmax,
+    GemminiSoftmax,
+    GemmlowpSoftmax,
+    IBertSoftmax,
+    ItaMax,
+    QLinearSoftmax,
+)
 from tests.property.equality import TARGET_OPERATIONS
 from tests.unit.hwsim.accelerator.target_terms import KEYS, ROWS, TFLITE_SUM, TOGETHER, C, add, terms
 from tests.unit.hwsim.program.one_operation import IBERT, PULP, TFLITE, alone, norm
@@ -36,6 +45,14 @@ GEMMLOWP = softmax(GemmlowpSoftmax(output="y", input="x", multiplier=1 << 30, le
 IBERT_SOFTMAX = softmax(IBertSoftmax(output="y", input="x", ln2=25, b=93, c=3348, multiplier=40087, shift=42), UINT8)
 ITAMAX = softmax(ItaMax(output="y", input="x", shift=5, group=16), UINT8)
 GEMMINI = softmax(GemminiSoftmax(output="y", input="x", ln2=24, b=46, c=1150), INT8)
+EXPONENTIALS = (IntFormat(bits=32), np.full(256, 0x3F800000, np.int32))
+QLINEAR = alone(
+    QLinearSoftmax(output="y", input="x", table="t", multiplier=256),
+    *(INT8, INT8, ["batch", "keys"]),
+    zeros=(0, -128),
+    maximum=64,
+    t=EXPONENTIALS,
+)
 
 HAND: dict[str, tuple[Program, dict[Component, int], dict[Component, int]]] = {
     "gemmlowp_softmax": (
@@ -80,6 +97,20 @@ HAND: dict[str, tuple[Program, dict[Component, int], dict[Component, int]]] = {
             C.VECTOR_MULTIPLY: 3 + 1,  # d floor(65536/ln2), z ln2, the square; by 2^(B-1) - 1
             C.REQUANTIZE_SHIFT: 1,
             C.DIVIDE: 1,
+            C.CLAMP: 1,
+        },
+        {},
+    ),
+    "qlinear_softmax": (
+        QLINEAR,
+        {
+            C.COMPARE: 1,
+            C.VECTOR_ADD: 1 + 1,  # d; the sum
+            C.TABLE_READ: 1,
+            C.VECTOR_MULTIPLY: 1,  # by Y
+            C.DIVIDE: 1,
+            C.REQUANTIZE_SHIFT: 1,
+            C.REQUANTIZE_ADD: 2,  # of the rounding, and lo
             C.CLAMP: 1,
         },
         {},

@@ -48,6 +48,7 @@ from tests.unit.hwsim.operators.test_kernels_properties import INT8, INT_MIN, NO
 from tests.unit.hwsim.operators.test_layernorm_kernels import KERNELS as NORMS
 from tests.unit.hwsim.operators.test_layernorm_kernels import check_norm
 from tests.unit.hwsim.operators.test_layernorm_kernels import pinned as norm_cases
+from tests.unit.hwsim.operators.test_qlinear_softmax import check as check_qlinear
 
 NUMBA_FLOAT = re.compile(r"\b(?:float|complex)\d+")
 LLVM_FLOAT = re.compile(r"\b(?:half|bfloat|float|double|fp128|x86_fp80|ppc_fp128)\b")
@@ -114,6 +115,7 @@ def call_every_kernel() -> None:
         check_accumulator(extreme_products(3), acc)
     for name in KERNELS:
         check_softmax_of(*softmax_cases(name)[0])
+    check_qlinear(int32([[1, 2]]), [1, 1], 1, INT8)
     for name, centred in product(NORMS, (True, False)):
         check_norm(*norm_cases(name, centred)[0])
     table_interpolate(INT16, STEEP)

@@ -37,13 +37,15 @@ from hwsim.operators.gemm import ordered, product
 from hwsim.operators.layernorm import fullyqt, pulp, tflite
 from hwsim.operators.layernorm import ibert as ibert_norm
 from hwsim.operators.layernorm import rows as norm_rows
-from hwsim.operators.softmax import gemmini, gemmlowp_int8, ita, table_int16
+from hwsim.operators.softmax import gemmini, gemmlowp_int8, ita, qlinear, table_int16
 from hwsim.operators.softmax import ibert as ibert_softmax
 from hwsim.operators.softmax import rows as softmax_rows
 from tests.unit.hwsim.operators import test_accumulator_kernels as accumulators
 from tests.unit.hwsim.operators import test_activation_kernels as activations
 from tests.unit.hwsim.operators import test_layernorm_kernels as norms
+from tests.unit.hwsim.operators import test_qlinear_softmax as qlinears
 from tests.unit.hwsim.operators import test_scaling_kernels as scalings
+from tests.unit.hwsim.operators import test_softfloat as binary32
 from tests.unit.hwsim.operators import test_softmax_kernels as softmaxes
 
 USERS = (
@@ -117,6 +119,19 @@ def changed_gamma(right: Any) -> Callable[..., Any]:
         right(*arguments[:first], next_row(arguments[first]), *arguments[first + 1 :])
 
     return normalise
+
+
+def backwards(right: Any) -> Callable[..., Any]:
+    """Distances of the allowed keys, the last one first."""
+    return lambda scores, allowed: tuple(array[::-1] for array in right(scores, allowed))
+
+
+def unrounded(_: Any) -> Callable[..., Any]:
+    return lambda value, power: (value, power)
+
+
+def floored_number(number: Any) -> np.int64:
+    return np.int64(int(number[0]) >> -int(number[1]) if number[1] < 0 else int(number[0]) << int(number[1]))
 
 
 # Where they go, and which tests must fail
@@ -247,6 +262,21 @@ FAULTS = {
         (gemmini,), "_exponential", changed(1, lambda c: c._replace(ln2=c.ln2 + 1)), (softmax("gemmini"),)
     ),
     "Gemmini's quotient cut": Fault((gemmini,), "half_even_divide", floored_quotient, (softmax("gemmini"),)),
+    "binary32 sum in another order": Fault((qlinear,), "distances", backwards, (qlinears.test_the_sum_has_an_order,)),
+    "binary32 sum exact": Fault((softfloat,), "rounded", unrounded, (binary32.test_sums, binary32.test_products)),
+    "binary32 quotient cut": Fault(
+        (softfloat,), "WHOLE_BITS", constant(lambda bits: bits - 3), (binary32.test_quotients,)
+    ),
+    "subnormal numbers a step off": Fault(
+        (softfloat,), "LEAST_POWER", constant(lambda power: power - 1), (binary32.test_bits_are_numbers,)
+    ),
+    "QLinearSoftmax's zero point is 0": Fault(
+        (qlinear,), "Division", lambda right: lambda m, lo, hi: right(m, 0, hi), (qlinears.test_laws,)
+    ),
+    "QLinearSoftmax's codes cut": Fault(
+        (softfloat,), "to_integer", lambda _: floored_number, (qlinears.test_ties, binary32.test_integers)
+    ),
+    "QLinearSoftmax's saturation lost": Fault((softmax_rows,), "saturate", unlimited, (qlinears.test_clamp,)),
     # layer normalisations
     "mean of I-BERT cut": Fault((ibert_norm,), "half_even_divide", floored_quotient, (norm("ibert"),)),
     "mean rounded down": Fault((pulp,), "divide_toward_zero", floored_quotient, (norm("pulp"),)),

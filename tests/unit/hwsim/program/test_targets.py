@@ -170,6 +170,7 @@ def test_formats_of_probabilities(name: str, role: Role, fmt: IntFormat) -> None
         ("nvdla", Rule(pattern="*.scores", bits=16), r"scores: .* need an exp table of 2\^16 entries .*nvdla; allowed"),
         ("tflm", Rule(pattern="*.scores", bits=13), r"scores: .* need a table of fake-quant's \(the kernel has none\)"),
         ("ita", Rule(pattern="*.softmax.output", bits=9), "softmax.output: ITAMax makes at most 8 bits, not 9"),
+        ("onnxruntime", Rule(pattern="*.softmax.output", bits=9), "output: QLinearSoftmax makes at most 8 bits, not 9"),
         ("ibert", Rule(pattern="*.gamma", bits=8), "gamma: gamma is a sign under target ibert, 2 bits and narrow"),
         ("gemmini", Rule(pattern="*.gamma", narrow=False), "gamma: gamma is a sign under target gemmini"),
         ("tflm", Rule(pattern="*.gamma", granularity="per_channel"), "gamma: this parameter has one scale"),
@@ -279,6 +280,7 @@ SOFTMAXES = {
     "ibert": "IBertSoftmax",
     "itamax": "ItaMax",
     "gemmini": "GemminiSoftmax",
+    "qlinear": "QLinearSoftmax",
 }
 LAYERNORMS = {
     "fullyqt": "LayerNorm",
@@ -294,6 +296,7 @@ NARROW = {  # what the tiny model at so few bits has no constants for
     "ibert": r"^site encoder\.0\.self_attention\.scores: at its scale \S+ the .* are ln2 1, b [0-3],",
 }
 WIDE = dict.fromkeys(("ita", "pulp"), r"softmax\.output: ITAMax makes at most 8 bits, not 10")
+WIDE["onnxruntime"] = r"softmax\.output: QLinearSoftmax makes at most 8 bits, not 10"
 
 
 @pytest.mark.parametrize(("bits", "refused"), [(3, NARROW), (10, WIDE)], ids=["3", "10"])

@@ -56,6 +56,38 @@ def test_gemmini_softmax_holds_its_sum() -> None:
     stopped(edited(made(replace(op, c=greatest)), dimension("keys", maximum=17)), "sums over 17 keys reach beyond")
 
 
+def exponentials(first: int, *rest: int) -> tuple[IntFormat, NDArray[Any]]:
+    """A table of 256 numbers by their 32 bits, those that are not said 0."""
+    table = np.zeros(256, np.int32)
+    table[: 1 + len(rest)] = first, *rest
+    return IntFormat(bits=32), table
+
+
+def test_qlinear_softmax_holds_its_sum_and_its_products() -> None:
+    """2^121 has room for 63 keys and a multiplier of 127; 2^122 less a step for 32 and 64."""
+    op = ops.QLinearSoftmax(output="y", input="x", table="t", multiplier=127)
+    made = functools.partial(alone, x=INT8, y=INT8, dims=["batch", "keys"], zeros=(0, -128), maximum=63)
+    passes(made(op, t=exponentials(0x7C000000)), x=worst_scores(63, INT8))
+    said = "rows of up to 64 keys; sums of table t stay below 2^127 for 63"
+    stopped(edited(made(op, t=exponentials(0x7C000000)), dimension("keys", maximum=64)), said)
+    said = "multiplier 128; products of table t stay binary32 for 127 at most"
+    stopped(made(replace(op, multiplier=128), t=exponentials(0x7C000000)), said)
+    below = made(replace(op, multiplier=64), t=exponentials(1, 0x7C7FFFFF), maximum=32)
+    passes(below, x=worst_scores(32, INT8))
+    stopped(
+        edited(below, dimension("keys", maximum=33)), "rows of up to 33 keys; sums of table t stay below 2^127 for 32"
+    )
+    subnormal = made(replace(op, multiplier=256), t=exponentials(0x7FFFFF))
+    passes(subnormal, x=worst_scores(63, INT8))
+
+
+@pytest.mark.parametrize("form", [INT8, UINT8, IntFormat(bits=2)], ids=str)
+def test_qlinear_softmax_takes_either_sign(form: IntFormat) -> None:
+    op = ops.QLinearSoftmax(output="y", input="x", table="t", multiplier=256)
+    program = alone(op, INT8, form, ["batch", "keys"], zeros=(0, form.min), maximum=9, t=exponentials(0x3F800000))
+    passes(program, x=worst_scores(9, INT8))
+
+
 @pytest.mark.parametrize("shift", [0, 8])
 @pytest.mark.parametrize("group", [0, 1, 7, 1 << 16])
 def test_itamax_takes_any_scores(shift: int, group: int) -> None:

@@ -112,6 +112,40 @@ REFUSED: dict[str, tuple[str, list[Edit], str]] = {
     "Gemmini narrow": ("gemmini", [bits(PROBABILITIES, 8, narrow=True)], "a probability has no narrow range"),
     "Gemmini's c": ("gemmini", [operation(PROBABILITIES, c=1 << 61)], "sums over 12 keys reach beyond 62 bits"),
     "Gemmini's b": ("gemmini", [operation(PROBABILITIES, b=1 << 31)], "sums over 12 keys reach beyond 62 bits"),
+    # ONNX Runtime's softmax
+    "QLinearSoftmax to 9 bits": ("onnxruntime", [bits(PROBABILITIES, 9)], "output of 9 bits; allowed are 2 to 8"),
+    "QLinearSoftmax's zero point": (
+        "onnxruntime",
+        [tensor(PROBABILITIES, zero_point=0)],
+        "zero point 0; the operator's is -128",
+    ),
+    "QLinearSoftmax narrow": (
+        "onnxruntime",
+        [tensor(PROBABILITIES, format=IntFormat(bits=8, narrow=True), zero_point=-127)],
+        "output format int8n; a probability has no narrow range",
+    ),
+    "QLinearSoftmax of 13 bits": ("onnxruntime", [bits(SCORES, 13)], "scores of 13 bits need a table of 2^13; allowed"),
+    "QLinearSoftmax of 7 bits": ("onnxruntime", [bits(SCORES, 7)], "softmax.table has shape (256,), needed (128,)"),
+    "a number below 0": (
+        "onnxruntime",
+        [constant(f"{SOFTMAX}.table", np.full(256, -1))],
+        "softmax.table holds what is no binary32 from 0 on, or begins with 0",
+    ),
+    "infinity": (
+        "onnxruntime",
+        [constant(f"{SOFTMAX}.table", np.full(256, 0x7F800000))],
+        "softmax.table holds what is no binary32 from 0 on, or begins with 0",
+    ),
+    "an exponential of 0 at the greatest score": (
+        "onnxruntime",
+        [constant(f"{SOFTMAX}.table", np.arange(256))],
+        "softmax.table holds what is no binary32 from 0 on, or begins with 0",
+    ),
+    "QLinearSoftmax's mask": (
+        "onnxruntime",
+        [tensor("source_mask", dims=["batch", "past"])],
+        "mask source_mask has dimensions",
+    ),
     # I-BERT LayerNorm
     "gamma of 2": (
         "ibert",

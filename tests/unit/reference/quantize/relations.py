@@ -15,11 +15,13 @@ from reference.quantize.plan.constants import (
     ItaMaxConstants,
     LayerNormConstants,
     PulpLayerNormConstants,
+    QLinearSoftmaxConstants,
     RescaledAddConstants,
     SoftmaxConstants,
     TfliteLayerNormConstants,
 )
 from reference.quantize.sites import POSITIONS_WEIGHT, weight_site
+from tests.small.models import TINY
 
 CLOSE = Fraction(1, 10**12)
 """Scales are float64: products of a few of them err by some 1e-16."""
@@ -171,6 +173,10 @@ class TargetRelations(Relations):
                     1, 2 ** (self.plan.scheme.multiplier_bits - 1)
                 )
                 close(output.scale, Fraction(1, 2**bits - 1))
+            case QLinearSoftmaxConstants(table_scale=scale, keys=keys, multiplier=multiplier):
+                assert (Fraction(scale), keys, multiplier) == (s, TINY.max_positions, 2**bits)
+                assert (output.scale, output.zero_point) == (2.0**-bits, output.format.min)
+                return None
             case GemminiSoftmaxConstants(ln2=ln2, b=b, c=c):
                 real = float(s)
                 wanted = (math.trunc(0.693147 / real), math.trunc(1.353 / real), math.trunc(0.344 / (0.3585 * real**2)))

@@ -35,6 +35,7 @@ def test_a_scheme_says_what_it_extends(name: str, preset_name: str, expected: li
     assert extended(preset(preset_name, name), sites_of(target=name)) == expected
 
 
+PROBABILITIES = Rule(pattern="*.softmax.output", bits=8)
 SCORES = "12-bit activations at 3 sites"
 
 
@@ -68,7 +69,7 @@ SCORES = "12-bit activations at 3 sites"
         ("tflm", {"rules": [Rule(pattern="*.gamma", bits=8)]}, []),
         ("ibert", {"activation_bits": 6, "rules": [Rule(pattern="*.scores", bits=8)]}, ["6-bit activations"]),
         ("tflm", {"weight_bits": 4, "activation_bits": 16, "residual_bits": 8}, [SCORES]),
-        ("onnxruntime", {"activation_bits": 16}, ["16-bit activations", SCORES]),
+        ("onnxruntime", {"activation_bits": 16, "rules": [PROBABILITIES]}, ["16-bit activations", SCORES]),
         ("ita", {"rules": [Rule(pattern="*.residual", bits=12)]}, ["12-bit residual sum at 5 sites"]),
     ],
 )

@@ -1,0 +1,94 @@
+"""ONNX Runtime's quantized softmax: docs/operators/softmax.md, section 6b. Binary32 in integers."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from hwsim.arithmetic import softfloat
+from hwsim.arithmetic.fixedpoint import Counters
+from hwsim.formats import IntFormat
+from hwsim.operators.arguments import Codes, check_array, check_code_format, check_elements, check_range
+from hwsim.operators.softmax.rows import Mask, check_distances, check_rows, distances, store
+
+OUTPUT_BITS = 8
+GREATEST_MULTIPLIER = 1 << OUTPUT_BITS
+SUM_LIMIT = 1 << (127 - softfloat.LEAST_POWER)
+"""2^127 in steps of 2^-149: a sum that stays below does not overflow, however it was rounded."""
+PRODUCT_MAX = ((1 << softfloat.MANTISSA_BITS) - 1) << (104 - softfloat.LEAST_POWER)
+"""The greatest binary32 in steps of 2^-149."""
+
+
+class Division(NamedTuple):
+    """What the kernel needs to know of (S32) and (S33)."""
+
+    multiplier: int
+    lo: int
+    hi: int
+
+
+def qlinear_softmax(
+    scores: Codes, allowed: Mask, table: Codes, *, multiplier: int, output: IntFormat, counters: Counters
+) -> Codes:
+    """Softmax with exponentials, sum and quotient in binary32, equations (S30) to (S33).
+
+    Parameters
+    ----------
+    scores : int32, (rows, n)
+        Score codes.
+    allowed : bool, (rows, n)
+        False where a key is masked; a masked key gets the lowest code.
+    table : int32, (distances,)
+        The 32 bits of a binary32 number for each distance from the row's greatest allowed score; none is negative, and
+        the first is above 0.
+    multiplier : int
+        1 to 256, the inverse of the output's scale.
+    output : IntFormat
+        2 to 8 bits; the zero point is its lowest code.
+    counters : int64, (len(Counter),)
+        Saturations are added.
+
+    Returns
+    -------
+    int32, (rows, n)
+
+    Raises
+    ------
+    ValueError
+        For other dtypes, shapes, tables, multipliers or formats, if a distance between allowed scores lies beyond the
+        table, or if a sum or a product could overflow.
+    """
+    check_rows(scores, allowed, counters)
+    check_array("table", table, (np.int32,), 1)
+    _, greatest = check_elements("table", table, 0, softfloat.FINITE_BITS)
+    check_range("multiplier", multiplier, 1, GREATEST_MULTIPLIER)
+    check_code_format("output", output)
+    check_range("output bits", output.bits, 2, OUTPUT_BITS)
+    if output.narrow:
+        raise ValueError(f"output has format {output}; allowed: formats that are not narrow")
+    check_distances(scores, allowed, table)
+    if scores.size:
+        check_range("table at distance 0", int(table[0]), 1, softfloat.FINITE_BITS)
+        mantissa, power = softfloat.from_bits(greatest)
+        peak = int(mantissa) << (int(power) - softfloat.LEAST_POWER)
+        check_range("keys", scores.shape[1], 0, (SUM_LIMIT - 1) // peak)
+        check_range("multiplier of this table", multiplier, 1, PRODUCT_MAX // peak)
+    codes = np.full_like(scores, output.min)
+    _qlinear_softmax(scores, allowed, table, Division(int(multiplier), output.min, output.max), codes, counters)
+    return codes
+
+
+@njit(cache=True)
+def _qlinear_softmax(
+    scores: Codes, allowed: Mask, table: Codes, division: Division, codes: Codes, counters: Counters
+) -> None:
+    """Equations (S30) to (S33), row by row."""
+    for i in range(scores.shape[0]):
+        keys, values = distances(scores[i], allowed[i])
+        total = softfloat.from_bits(0)
+        for j in range(keys.size):
+            total = softfloat.add(total, softfloat.from_bits(table[values[j]]))
+        for j in range(keys.size):
+            product = softfloat.multiply_by(softfloat.from_bits(table[values[j]]), division.multiplier)
+            values[j] = softfloat.to_integer(softfloat.divide(product, total)) + division.lo
+        store(codes[i], keys, values, division.lo, division.hi, counters)
