@@ -31,7 +31,7 @@ def multiply(x: Integer, m: Integer) -> np.int64:
 
 
 @njit(cache=True)
-def divide(numerator: Integer, denominator: Integer) -> tuple[np.int64, np.int64]:
+def divide_integers(numerator: Integer, denominator: Integer) -> tuple[np.int64, np.int64]:
     """fl32(numerator / fl32(denominator)) as (m, e) of m / 2^e, 2^23 <= m < 2^24.
 
     1 <= numerator < 2^16, 1 <= denominator < 2^32. The quotient is taken to more than 24 bits; what is left of it is

@@ -185,6 +185,8 @@ class Int16Softmax(Struct, tag="int16_softmax", frozen=True, kw_only=True):
     reciprocal_table: str
     requantization: Q31Double
     clamped: bool = True
+
+
 class QLinearSoftmax(Struct, tag="qlinear_softmax", frozen=True, kw_only=True):
     """(S30) to (S33); `table` holds the 32 bits of binary32 numbers."""
 
@@ -282,9 +284,10 @@ class RescaledAdd(Struct, tag="rescaled_add", frozen=True, kw_only=True):
     operand: IntFormat | msgspec.UnsetType = msgspec.UNSET
 
 
-AnySoftmax = Softmax | GemmlowpSoftmax | Int16Softmax | IBertSoftmax | ItaMax | GemminiSoftmax | PulpSoftmax
+AnySoftmax = (
+    Softmax | GemmlowpSoftmax | Int16Softmax | IBertSoftmax | ItaMax | GemminiSoftmax | PulpSoftmax | QLinearSoftmax
+)
 AnyLayerNorm = LayerNorm | IBertLayerNorm | PulpLayerNorm | TfliteLayerNorm | GemminiLayerNorm
-AnySoftmax = Softmax | GemmlowpSoftmax | IBertSoftmax | ItaMax | GemminiSoftmax | QLinearSoftmax
 AnyLayerNorm = LayerNorm | IBertLayerNorm | PulpLayerNorm | TfliteLayerNorm
 AnyAdd = Add | RescaledAdd
 AnyProduct = MatMul | ProjectHeads

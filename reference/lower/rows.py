@@ -91,6 +91,8 @@ def _int16(lowering: Lowering, node: Node, c: Int16SoftmaxConstants) -> ops.Int1
     return ops.Int16Softmax(
         **_softmax_fields(lowering, node), **tables, requantization=requantization, clamped=c.clamped
     )
+
+
 def _qlinear(lowering: Lowering, node: Node, c: QLinearSoftmaxConstants) -> ops.QLinearSoftmax:
     table = qlinear_table(c.table_scale, lowering.plan.settings[node.inputs[0].site].bits, c.keys)
     bits = lowering.constant(f"{node.site}.table", table, IntFormat(bits=32), "table")

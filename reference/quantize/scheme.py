@@ -12,8 +12,6 @@ from msgspec import Meta
 from hwsim.formats import Accumulator, IntFormat, Overflow
 from hwsim.program.catalogue import Float32Inside, Shift, scheme_type
 from hwsim.program.targets import DEFAULT_TARGET, Heads, LayerNormMethod, LimitName, SoftmaxMethod, Target
-from hwsim.formats import Accumulator, IntFormat
-from hwsim.program.targets import DEFAULT_TARGET, SoftmaxMethod, Target
 from hwsim.program.targets import target as named_target
 from reference.quantize.sites import Role, Site, layernorm_of, softmax_of
 
@@ -29,7 +27,7 @@ GAMMA_BITS: dict[LayerNormMethod, int] = {"ibert": 2, "pulp": 32, "tflite": 16, 
 """Of a LayerNorm's weight where the operator has its own format; I-BERT's is a sign."""
 
 
-BYTES: dict[SoftmaxMethod, str] = {"itamax": "ITAMax", "qlinear": "QLinearSoftmax"}
+BYTES: dict[SoftmaxMethod, str] = {"itamax": "ITAMax", "pulp": "iSoftmax", "qlinear": "QLinearSoftmax"}
 """Softmaxes whose output has 8 bits at most, by the names that they have elsewhere."""
 
 
@@ -355,9 +353,8 @@ def _refuse_softmax(site: Site, settings: SiteSettings, scheme: Scheme) -> None:
     wants, bits = f"site {site.name}: ", settings.bits
     if site.name.endswith(".softmax.output"):
         method = scheme.softmax_at(site.name)
-        if method in ("itamax", "pulp") and bits > 8:
-            name = {"itamax": "ITAMax", "pulp": "iSoftmax"}[method]
-            raise ValueError(wants + f"{name} makes at most 8 bits, not {bits}; use a rule with bits = 8")
+        if method in BYTES and bits > 8:
+            raise ValueError(wants + f"{BYTES[method]} makes at most 8 bits, not {bits}; use a rule with bits = 8")
         if method == "int16" and bits != INT16_BITS:
             raise ValueError(wants + f"the int16 table softmax makes {INT16_BITS} bits, not {bits}; remove the rule")
     if site.name.endswith(".scores"):
@@ -370,17 +367,6 @@ def _refuse_softmax(site: Site, settings: SiteSettings, scheme: Scheme) -> None:
             )
         if method == "int16" and bits != INT16_BITS:
             raise ValueError(wants + f"the int16 table softmax reads {INT16_BITS} bits, not {bits}; remove the rule")
-    if _is_sign(site, target) and (settings.bits, settings.narrow) != (2, True):
-        raise ValueError(wants + f"gamma is a sign under target {target.name}, 2 bits and narrow; remove the rule")
-    if site.name.endswith("softmax.output") and target.softmax in BYTES and settings.bits > 8:
-        made = f"{BYTES[target.softmax]} makes at most 8 bits, not {settings.bits}"
-        raise ValueError(wants + made + "; use a rule with bits = 8")
-    if site.name.endswith(".scores") and settings.bits > SCORE_BITS and target.softmax != "itamax":
-        table = "an exp table" if target.softmax == "table" else "a table of fake-quant's (the kernel has none)"
-        raise ValueError(
-            wants + f"scores of {settings.bits} bits need {table} of 2^{settings.bits} entries under target "
-            f"{target.name}; allowed are 2 to {SCORE_BITS}"
-        )
 
 
 PRESETS = {

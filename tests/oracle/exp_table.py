@@ -4,7 +4,7 @@ from decimal import Context, Decimal, Inexact
 from fractions import Fraction
 
 from .rounding import half_even
-from .scaling import fl32, nearest
+from .scaling import fl32, nearest_binary
 
 # Holds the product of a float64 (at most 767 digits) and an index of at most 12 bits; Inexact would raise.
 EXACT = Context(prec=1200, traps=[Inexact])
@@ -56,6 +56,6 @@ def qlinear_table(scale: float, score_bits: int, keys: int) -> list[int]:
     step = fl32(Fraction(scale))
     room = fl32(Fraction(2**128 - 2**104, keys))
     logarithm = fl32(Fraction(precise.ln(Decimal(int(room)))))
-    top = nearest((logarithm - 5) / step, 53)
-    exponents = (nearest(nearest(top - d, 53) * step, 53) for d in range(2**score_bits))
+    top = nearest_binary((logarithm - 5) / step, 53)
+    exponents = (nearest_binary(nearest_binary(top - d, 53) * step, 53) for d in range(2**score_bits))
     return [bits_of(Fraction(precise.exp(EXACT.divide(e.numerator, e.denominator)))) for e in exponents]

@@ -63,15 +63,12 @@ def double_round(x: int, m: int, e: int) -> int:
 
 def nearest_binary(v: Fraction, mantissa_bits: int) -> Fraction:
     """The binary number of so many bits nearest to v, a tie to the even mantissa; the exponent has no end."""
-def nearest(v: Fraction, mantissa: int) -> Fraction:
-    """The number of so many mantissa bits nearest to v, a tie to the even mantissa."""
     if v == 0:
         return Fraction(0)
     exponent = abs(v.numerator).bit_length() - v.denominator.bit_length()
     if abs(v) < Fraction(2) ** exponent:
         exponent -= 1
     unit = Fraction(2) ** (exponent - mantissa_bits + 1)
-    unit = Fraction(2) ** (exponent + 1 - mantissa)
     return half_even(v / unit) * unit
 
 
@@ -83,8 +80,6 @@ def fl32(v: Fraction) -> Fraction:
 def fl64(v: Fraction) -> Fraction:
     """The IEEE 754 binary64 nearest to v; nothing subnormal, no overflow."""
     return nearest_binary(v, 53)
-    """The IEEE 754 binary32 nearest to v, a tie to the even mantissa; nothing subnormal, no overflow (R9)."""
-    return nearest(v, 24)
 
 
 def float_product(x: int, m: int, e: int) -> Fraction:

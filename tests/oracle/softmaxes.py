@@ -1,4 +1,3 @@
-"""The six softmaxes of operators/softmax.md that are not (4a) to (4e): one row of score codes each, (S1) to (S22)."""
 """The softmaxes of operators/softmax.md that are not (4a) to (4e): one row of score codes each."""
 
 from collections.abc import Iterable
@@ -181,6 +180,8 @@ def pulp_softmax(scores: list[int], allowed: list[bool], polynomial: Polynomial,
     total = sum(numerators.values())
     codes = {j: (2**bits - 1) * value // max(1, total) for j, value in numerators.items()}
     return row_of(len(scores), codes, 0, 2**bits - 1, 0, bool(numerators) and total < 1)
+
+
 def number_of(bits: int) -> Fraction:
     """The binary32 from 0 on that has these 32 bits (IEEE 754)."""
     exponent, fraction = divmod(bits, 2**23)

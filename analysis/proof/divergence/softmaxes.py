@@ -21,7 +21,6 @@ from hwsim.program.operations import (
     Int16Softmax,
     ItaMax,
     PulpSoftmax,
-    ItaMax,
     QLinearSoftmax,
     Softmax,
 )
@@ -191,7 +190,6 @@ def int16(operation: Int16Softmax, at: Element) -> Stage | None:
     if mine is None:
         return None
     return at.stage(mine * reciprocal, 1, 31 - zeros, "half_up")._replace(lowest=0, wraps=not operation.clamped)
-    return None if mine is None else at.stage(mine, (1 << (bits - 1)) - 1, 0, "half_even", divisor=total)
 
 
 def qlinear(operation: QLinearSoftmax, at: Element) -> Stage | None:

@@ -92,6 +92,8 @@ def int16_softmax(w: Workspace, op: Int16Softmax, values: Values) -> None:
         clamped=op.clamped,
     )
     values[op.output] = codes.reshape(values[op.input].shape)
+
+
 qlinear_softmax = _probabilities(softmaxes.qlinear_softmax)
 
 

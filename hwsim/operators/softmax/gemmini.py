@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from hwsim.arithmetic.fixedpoint import Counters, clamp, half_even_shift, raise_to_one
-from hwsim.arithmetic.softfloat import divide, multiply
+from hwsim.arithmetic.softfloat import divide_integers, multiply
 from hwsim.formats import IntFormat
 from hwsim.operators.arguments import Codes, check_code_format, check_range
 from hwsim.operators.softmax.rows import Mask, check_rows, distances, furthest, shifted_right, store
@@ -85,7 +85,9 @@ def _gemmini_softmax(
             most_halvings, most_wide = max(most_halvings, halvings), max(most_wide, wide)
         if keys.size:
             most_total = max(most_total, values.sum())
-            factor, shift = divide(constants.greatest, clamp(raise_to_one(values.sum(), counters), 1, INT32_LIMIT - 1))
+            factor, shift = divide_integers(
+                constants.greatest, clamp(raise_to_one(values.sum(), counters), 1, INT32_LIMIT - 1)
+            )
             for j in range(keys.size):
                 values[j] = half_even_shift(multiply(values[j], factor), shift)
             store(codes[i], keys, values, -constants.greatest, constants.greatest, counters)

@@ -4,12 +4,12 @@ from msgspec.structs import replace
 
 from hwsim.formats import Accumulator
 from hwsim.program.targets.records import Bound, Limits, Operator, Source, Target, Trait
-from hwsim.program.targets.shared import DATAPATH, FULLYQT_LAYERNORM, TABLE_SOFTMAX, TFLITE_LAYERNORM
+from hwsim.program.targets.shared import DATAPATH, FULLYQT_LAYERNORM, TFLITE_LAYERNORM
 
 _TFLM = Source("TensorFlow Lite Micro", "90b983c", "compiled")
 _CMSIS = Source("CMSIS-NN", "99f736a", "compiled")
 _TOSA = Source("tosa-tools", "2026.8.0", "installed")
-_ONNXRUNTIME = Source("ONNX Runtime", "1.31.1", "installed")
+_ONNXRUNTIME = Source("ONNX Runtime", "1.32.0", "installed")
 _IBERT = Source("Hugging Face transformers, models.ibert", "5.23.0", "installed")
 _PRATO = Source("Prato et al.", "2020", "read")
 _KIM = Source("Kim et al.", "2021", "read")
@@ -157,7 +157,7 @@ ONNXRUNTIME = Target(
     name="onnxruntime",
     requantization="float32",
     multiplier_bits=24,
-    softmax="table",
+    softmax="qlinear",
     layernorm="fullyqt",
     residual="one_rounding",
     zero_point_bits=8,
@@ -165,7 +165,7 @@ ONNXRUNTIME = Target(
     | {
         "requantization": Operator("QLinearMatMul, QGemm", None, _ONNXRUNTIME),
         "residual": Operator("QLinearAdd is float and 8 bit; one rounding of a 16-bit sum", "fullyqt"),
-        "softmax": TABLE_SOFTMAX,
+        "softmax": Operator("QLinearSoftmax, binary32", None, _ONNXRUNTIME),
         "layernorm": FULLYQT_LAYERNORM,
     },
 )

@@ -8,7 +8,7 @@ import msgspec
 from hwsim.formats import Accumulator, IntFormat, Overflow, Scaling
 from hwsim.program.catalogue import Requantization, scaling_of, scheme_type
 
-SoftmaxMethod = Literal["table", "gemmlowp", "int16", "ibert", "itamax", "gemmini", "pulp"]
+SoftmaxMethod = Literal["table", "gemmlowp", "int16", "ibert", "itamax", "gemmini", "pulp", "qlinear"]
 LayerNormMethod = Literal["fullyqt", "ibert", "pulp", "tflite", "gemmini"]
 ResidualMethod = Literal["one_rounding", "round_each", "clip_each", "tflite"]
 Granularity = Literal["per_tensor", "per_channel"]

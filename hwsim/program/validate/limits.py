@@ -19,6 +19,7 @@ SOFTMAX_OF: dict[type[Operation], SoftmaxMethod] = {
     ops.ItaMax: "itamax",
     ops.GemminiSoftmax: "gemmini",
     ops.PulpSoftmax: "pulp",
+    ops.QLinearSoftmax: "qlinear",
 }
 """The method behind each softmax: a limit of a target is one of its own operators."""
 

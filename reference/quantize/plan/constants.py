@@ -139,6 +139,9 @@ class Int16SoftmaxConstants:
 
     requantization: Snapped
     clamped: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class QLinearSoftmaxConstants:
     """(S30) to (S33); the table is that of `keys` keys."""
 
@@ -155,9 +158,6 @@ AnySoftmaxConstants = (
     | ItaMaxConstants
     | GemminiSoftmaxConstants
     | PulpSoftmaxConstants
-    | IBertSoftmaxConstants
-    | ItaMaxConstants
-    | GemminiSoftmaxConstants
     | QLinearSoftmaxConstants
 )
 

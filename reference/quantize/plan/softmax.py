@@ -161,6 +161,8 @@ def int16(planner: Planner, node: Node) -> None:
         requantization=snap_down(node.site, ratio, width, width), clamped=planner.plan.target.name != "cmsis-nn"
     )
     planner.scale[f"{node.site}.output"] = math.ldexp(1.0, 1 - _output_bits(planner, node))
+
+
 def qlinear(planner: Planner, node: Node) -> None:
     scale, bits = _s_in(planner, node), _output_bits(planner, node)
     if not LEAST_BINARY32 <= scale < 1 / LEAST_BINARY32:

@@ -28,7 +28,6 @@ from reference.quantize.plan.constants import (
     TfliteLayerNormConstants,
 )
 from reference.quantize.plan.tables import softmax_tables
-from reference.quantize.strict import exact, fullyqt, scaling
 from reference.quantize.strict import exact, fullyqt, qlinear, scaling
 from reference.quantize.strict import layernorm as layernorms
 from reference.quantize.strict import softmax as softmaxes

@@ -40,19 +40,17 @@ def _check_output(name: str, fmt: IntFormat, signed: bool, most_bits: int = 16) 
         raise ValueError(f"{name} to {fmt}; allowed are {kind}2 to {kind}{most_bits}")
 
 
-def _distances(scores: Tensor, allowed: Tensor | None, bits: int = MAX_SCORE_BITS) -> Tensor:
+def distances(scores: Tensor, allowed: Tensor | None, bits: int = MAX_SCORE_BITS) -> Tensor:
     """d[j], int64, of scores of at most `bits` bits; MASKED for a masked key."""
-def distances(scores: Tensor, allowed: Tensor | None) -> Tensor:
-    """d[j], int64; MASKED for a masked key."""
     q = scores.detach()
     if allowed is None:
-        distances = (q.amax(-1, keepdim=True) - q).long()
+        found = (q.amax(-1, keepdim=True) - q).long()
     else:
         seen = q.masked_fill(~allowed, -torch.inf)
-        distances = (seen.amax(-1, keepdim=True) - seen).masked_fill(~allowed, MASKED).long()
-    if int(distances.max()) >= 1 << bits:
-        raise ValueError(f"scores {int(distances.max())} apart; allowed are less than {1 << bits}, {bits} bits")
-    return distances
+        found = (seen.amax(-1, keepdim=True) - seen).masked_fill(~allowed, MASKED).long()
+    if int(found.max()) >= 1 << bits:
+        raise ValueError(f"scores {int(found.max())} apart; allowed are less than {1 << bits}, {bits} bits")
+    return found
 
 
 def _table(exponentials: Tensor) -> Tensor:
@@ -170,9 +168,9 @@ def softmax_int16(
     nearest = int(lookup(exponentials, torch.tensor(INT16_MAX)))
     check_range("softmax_int16 exponential of the greatest score", nearest, NEAREST_MIN, INT16_MAX)
     check_range("softmax_int16 keys", scores.shape[-1], 1, INT32_MAX // int(exponentials.max()))
-    distances = _distances(scores, allowed, 16)
-    masked, furthest = distances == MASKED, max(int(distances.max()), 0)
-    steps = scale(-distances.masked_fill(masked, 0), Scaling.Q31_DOUBLE, multiplier, shift, furthest).long()
+    apart = distances(scores, allowed, 16)
+    masked, furthest = apart == MASKED, max(int(apart.max()), 0)
+    steps = scale(-apart.masked_fill(masked, 0), Scaling.Q31_DOUBLE, multiplier, shift, furthest).long()
     exponential = lookup(exponentials, (steps + INT16_MAX).clamp_(INT16_MIN, INT16_MAX)).masked_fill_(masked, 0)
     # Where nothing is allowed, any sum will do.
     total = exponential.sum(-1, keepdim=True).clamp_(min=NEAREST_MIN)
@@ -181,7 +179,7 @@ def softmax_int16(
     rho = lookup(reciprocals, position.clamp_(INT16_MIN, INT16_MAX))
     output = exponential * rho + (1 << 30 - headroom) >> 31 - headroom
     output = output.clamp_(0, INT16_MAX) if clamped else (output - INT16_MIN & (1 << 16) - 1) + INT16_MIN
-    return _codes(scores, allowed, output, slope, 1 << 15, IntFormat(bits=16))
+    return codes(scores, allowed, output, slope, 1 << 15, IntFormat(bits=16))
 
 
 # I-BERT
@@ -283,9 +281,9 @@ def _square(name: str, ln2: int, b: int, c: int, halvings: Tensor) -> _Square:
 
 
 def _exponentials(name: str, square: _Square, scores: Tensor, allowed: Tensor | None) -> Tensor:
-    distances = _distances(scores, allowed)
-    check_range(f"{name} distance of two scores", distances.clamp(min=0), 0, square.furthest)
-    return square.table[distances]
+    apart = distances(scores, allowed)
+    check_range(f"{name} distance of two scores", apart.clamp(min=0), 0, square.furthest)
+    return square.table[apart]
 
 
 @functools.cache
@@ -314,7 +312,7 @@ def gemmini_softmax(
     # A division of two tensors: torch divides a Python number by way of a rounded reciprocal.
     factor = torch.tensor(fmt.max, dtype=torch.float32) / total.float()
     output = (exponential.float() * factor).round_()
-    return _codes(scores, allowed, output, slope, fmt.max, fmt)
+    return codes(scores, allowed, output, slope, fmt.max, fmt)
 
 
 @functools.cache
@@ -341,12 +339,4 @@ def pulp_softmax(
     total, scaled = exponential.sum(-1, keepdim=True).clamp_(min=1), exponential * fmt.max
     check_range("pulp_softmax sum", total, 1, UINT32_MAX)
     check_range("pulp_softmax numerator", scaled, 0, UINT32_MAX)
-    return _codes(scores, allowed, scaled // total, slope, fmt.max, fmt)
-    table = _gemmini_table(ln2, b, c)
-    peak = int(table.max())
-    if (scores.shape[-1] * peak) << fmt.bits >= END:
-        raise ValueError(f"gemmini_softmax: {scores.shape[-1]} exponentials of {peak} and {fmt.bits} bits reach 2^62")
-    exponential = table[distances(scores, allowed)]
-    total = exponential.sum(-1, keepdim=True).clamp_(min=1)
-    output = rounded_quotient(exponential, total, fmt.max, 0, peak)
-    return codes(scores, allowed, output, slope, fmt.max, fmt)
+    return codes(scores, allowed, scaled // total, slope, fmt.max, fmt)

@@ -89,7 +89,11 @@ def check_heads(program: Program, operation: ProjectHeads, proven: tuple[int, in
     """The worst row of the worst head."""
     a = program.tensors[operation.input].format
     parts, biases = of_heads(program, operation)
-    rows = [(row, start) for part, bias in zip(parts.tolist(), biases, strict=True) for row, start in zip(part, bias)]
+    rows = [
+        (row, start)
+        for part, bias in zip(parts.tolist(), biases, strict=True)
+        for row, start in zip(part, bias, strict=False)
+    ]
     bounds = [oracle.partial_sum_bounds(row, 0, start, a.min, a.max) for row, start in rows]
     assert proven == (min(low for low, _ in bounds), max(high for _, high in bounds))
     assert a2q == max(oracle.a2q_bits(row, a.bits, a.signed) for row, _ in rows)
