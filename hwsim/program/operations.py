@@ -288,7 +288,6 @@ AnySoftmax = (
     Softmax | GemmlowpSoftmax | Int16Softmax | IBertSoftmax | ItaMax | GemminiSoftmax | PulpSoftmax | QLinearSoftmax
 )
 AnyLayerNorm = LayerNorm | IBertLayerNorm | PulpLayerNorm | TfliteLayerNorm | GemminiLayerNorm
-AnyLayerNorm = LayerNorm | IBertLayerNorm | PulpLayerNorm | TfliteLayerNorm
 AnyAdd = Add | RescaledAdd
 AnyProduct = MatMul | ProjectHeads
 Operation = (
