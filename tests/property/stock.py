@@ -242,7 +242,7 @@ class StockChecked(StrictArithmetic):
 
     def context(self, site: str, probabilities: Codes, values: Codes) -> Codes:
         made = super().context(site, probabilities, values)
-        (m, e), to = self.plan.context[site], self.plan.quantizers[site]
+        (m, e), to = self.plan.context[site].requantization, self.plan.quantizers[site]
         p, v = self.plan.quantizers[probabilities.site], self.plan.quantizers[values.site]
         left, right = self._centred(probabilities), self._centred(values)
         rescaled = Rescaled(

@@ -259,9 +259,11 @@ FAULTS = {
     "ITA's groups a key longer": Fault((ita,), "_itamax", changed(3, lambda group: group + 1), (softmax("itamax"),)),
     "ITA's sum starts at zero": Fault((ita,), "ONE", constant(lambda one: one - 1), (softmax("itamax"),)),
     "Gemmini's ln2 off by one": Fault(
-        (gemmini,), "_exponential", changed(1, lambda c: c._replace(ln2=c.ln2 + 1)), (softmax("gemmini"),)
+        (gemmini,), "_gemmini_softmax", changed(2, lambda c: c._replace(ln2=c.ln2 + 1)), (softmax("gemmini"),)
     ),
-    "Gemmini's quotient cut": Fault((gemmini,), "half_even_divide", floored_quotient, (softmax("gemmini"),)),
+    "Gemmini's product cut": Fault(
+        (gemmini,), "half_even_shift", lambda _: lambda value, shift: np.int64(value) >> shift, (softmax("gemmini"),)
+    ),
     "binary32 sum in another order": Fault((qlinear,), "distances", backwards, (qlinears.test_the_sum_has_an_order,)),
     "binary32 sum exact": Fault((softfloat,), "rounded", unrounded, (binary32.test_sums, binary32.test_products)),
     "binary32 quotient cut": Fault(

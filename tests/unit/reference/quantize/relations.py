@@ -95,7 +95,7 @@ class Relations:
 
     def _context(self, node: Node) -> None:
         product = math.prod(self.scale(symbol.site) for symbol in node.inputs)
-        self.equal(node, product / self.scale(node.site), *self.plan.context[node.site])
+        self.equal(node, product / self.scale(node.site), *self.plan.context[node.site].requantization)
 
     def _softmax(self, node: Node) -> None:
         constants = self.plan.softmax[node.site]
