@@ -215,7 +215,7 @@ class TargetRelations(Relations):
         left, t = constants.left_shift, s_out
         if constants.output is not None:
             wide = max(self.plan.settings[site].bits for site in (node.site, *(symbol.site for symbol in node.inputs)))
-            assert left == (20 if wide <= 8 else 15)
+            assert left == (0 if constants.operand else 20 if wide <= 8 else 15)
             t = s_out * 2**left * Fraction(constants.output.multiplier, 2**constants.output.shift)
             assert 2 * max(s_a, s_b) / t < 1 + Fraction(1, 2**20)  # t is twice the greater operand's, as nearly
         else:
