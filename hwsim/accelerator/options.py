@@ -1,7 +1,7 @@
 """How a workload is mapped to a machine: what a user chooses beside the hardware (docs/accelerator.md)."""
 
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -47,6 +47,17 @@ class Sparsity(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.kept >= self.group:
             raise ValueError(f"sparsity {self.kept}:{self.group}; fewer must be kept than there are")
+
+    def __str__(self) -> str:
+        return f"{self.kept}:{self.group}"
+
+    def keeps(self, length: Any) -> Any:
+        """The most that a row of `length` weights from the start of a group keeps, equation (14); ints or arrays.
+
+        Whole groups keep `kept` each; the short group at the end keeps as many, or all that it has.
+        """
+        short = length % self.group
+        return length // self.group * self.kept + short - (short - self.kept) * (short > self.kept)
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

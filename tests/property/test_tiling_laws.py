@@ -130,19 +130,21 @@ def faster(hardware: Hardware, factor: int) -> Hardware:
 
 
 @st.composite
-def tilings(draw: Any, product: Product, most: int = 7) -> Tiling:
+def tilings(draw: Any, product: Product, options: Options, most: int = 7) -> Tiling:
     """At most so many tiles along each dimension."""
     trips = (draw(st.integers(1, most)) for _ in range(3))
     tm, tk, tn = (
         int(ceil_div(extent, count)) for extent, count in zip((product.m, product.k, product.n), trips, strict=True)
     )
+    if options.sparsity is not None:  # no tile cuts a group
+        tk = min(product.k, options.sparsity.group * ceil_div(tk, options.sparsity.group))
     return Tiling(tm=tm, tk=tk, tn=tn, order=draw(st.sampled_from(ORDERS)))
 
 
 @EFFORT
 @given(st.data(), products(), machines(), options_of)
 def test_a_plan_is_the_sum_of_its_steps(data: Any, product: Product, hardware: Hardware, options: Options) -> None:
-    tiling = data.draw(tilings(product))
+    tiling = data.draw(tilings(product, options))
     result = plan(product, hardware, options, tiling)
     total, moved, transfers = Cycles(), Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     clock = 0
@@ -164,7 +166,7 @@ def test_a_plan_is_the_sum_of_its_steps(data: Any, product: Product, hardware: H
 @given(st.data(), products(), machines(), options_of)
 def test_counts_follow_the_table(data: Any, product: Product, hardware: Hardware, options: Options) -> None:
     """Sums over tiles, written with the sizes along one dimension at a time."""
-    tiling, array = data.draw(tilings(product)), hardware.array
+    tiling, array = data.draw(tilings(product, options)), hardware.array
     result, problem = plan(product, hardware, options, tiling), problem_of(product, hardware, options)
 
     def parts(extent: int, size: int) -> list[int]:

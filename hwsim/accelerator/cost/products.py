@@ -32,8 +32,8 @@ def resident(product: Product, hardware: Hardware) -> Product:
     most = hardware.sram.resident_kib * 1024 // 2
     p = product
 
-    def kept(operand: Operand, rows: int, codes: int, bits: int) -> bool:
-        packed = p.count * rows * row_bytes(codes, bits, hardware.packing)
+    def kept(operand: Operand, rows: int, codes: int, bits: int, heads: int = 1) -> bool:
+        packed = p.count * rows * heads * row_bytes(codes // heads, bits, hardware.packing)
         return operand is Operand.ACTIVATION and packed <= most
 
     if not most:
@@ -41,9 +41,9 @@ def resident(product: Product, hardware: Hardware) -> Product:
     b_rows = (p.k, p.n) if p.fresh_along == "k" else (p.n, p.k)
     return structs.replace(
         p,
-        a_on_chip=p.a_on_chip or kept(p.a, p.m, p.k, p.a_bits),
+        a_on_chip=p.a_on_chip or kept(p.a, p.m, p.k, p.a_bits, p.a_heads),
         b_on_chip=p.b_on_chip or kept(p.b, *b_rows, p.b_bits),
-        output_on_chip=p.output_on_chip or kept(p.output, p.m, p.n, p.output_bits),
+        output_on_chip=p.output_on_chip or kept(p.output, p.m, p.n, p.output_bits, p.output_heads),
         residual_on_chip=p.residual_on_chip or kept(p.residual, p.m, p.n, p.residual_bits),
     )
 

@@ -18,8 +18,10 @@ from hwsim.program.operations import (
     Append,
     Embed,
     MatMul,
+    MergeHeads,
     Operation,
     Softmax,
+    SplitHeads,
     written,
 )
 from hwsim.program.packing import row_bytes
@@ -118,9 +120,25 @@ def _product(group: Group, op: MatMul, call: Call) -> Product:
         output=residence.operand(last.output),
         column_bytes=-(-column_constants // (count * n)),
         residual_bits=_residual_bits(group, call),
+        a_heads=_merged_heads(op, call),
+        output_heads=_split_heads(last, call),
         fresh=int(isinstance(residence.producer.get(op.b), Append)),
         fresh_along="k" if op.transpose_b else "n",
     )
+
+
+def _merged_heads(op: MatMul, call: Call) -> int:
+    """Of how many heads rows of a are made."""
+    made = call.residence.producer.get(op.a)
+    return call.shape(made.input)[1] if isinstance(made, MergeHeads) else 1
+
+
+def _split_heads(last: Operation, call: Call) -> int:
+    """Into how many heads the result is split."""
+    for reader in call.residence.readers.get(last.output, []):
+        if isinstance(reader, SplitHeads):
+            return call.shape(reader.output)[1]
+    return 1
 
 
 def _residual_bits(group: Group, call: Call) -> int:

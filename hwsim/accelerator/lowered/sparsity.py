@@ -16,21 +16,22 @@ def check_sparsity(program: Program, sparsity: Sparsity) -> None:
     Raises
     ------
     ValueError
-        If a weight keeps more than `kept` of `group` consecutive entries along K; the message names it.
+        If a group of a weight has more entries that are not zero than it keeps; the message names the weight.
     """
     for _, operation in program.operations():
         if isinstance(operation, MatMul) and operation.b in program.constants:
             codes = program.constants[operation.b] != program.constant_info[operation.b].zero_point
-            most = _most_in_a_group(codes.T if operation.transpose_b else codes, sparsity.group)
-            if most > sparsity.kept:
-                raise ValueError(
-                    f"weight {operation.b}: {most} of {sparsity.group} entries along K are not zero;"
-                    f" {sparsity.kept}:{sparsity.group} skipping keeps {sparsity.kept}"
-                )
+            _check_rows(operation.b, codes.T if operation.transpose_b else codes, sparsity)
 
 
-def _most_in_a_group(kept: NDArray[Any], group: int) -> int:
-    """The greatest number of kept entries of a group, of rows (n, k); the last group may be shorter."""
-    short = -kept.shape[-1] % group
-    padded = np.pad(kept, ((0, 0), (0, short)))
-    return int(padded.reshape(len(kept), -1, group).sum(axis=-1).max(initial=0))
+def _check_rows(name: str, nonzero: NDArray[Any], sparsity: Sparsity) -> None:
+    """Refuse rows (n, k) with a group that has more entries than it keeps; the last group may be shorter."""
+    starts = np.arange(0, nonzero.shape[-1], sparsity.group)
+    lengths = np.diff(starts, append=nonzero.shape[-1])
+    found = np.add.reduceat(nonzero, starts, axis=-1, dtype=np.int64).max(axis=0)
+    for length, most in zip(lengths.tolist(), found.tolist(), strict=True):
+        if most > sparsity.keeps(length):
+            raise ValueError(
+                f"weight {name}: {most} of {length} entries along K are not zero;"
+                f" {sparsity} skipping keeps {sparsity.keeps(length)}"
+            )

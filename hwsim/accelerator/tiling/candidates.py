@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import lru_cache
+from math import isqrt, lcm
 from typing import Any
 
 import numpy as np
@@ -32,27 +33,46 @@ class DoesNotFit(ValueError):
 def axes(problem: Problem) -> tuple[NDArray[np.int64], ...]:
     """Sizes that are tried along m, k and n, ascending."""
     extents = (problem.m, problem.k, problem.n)
-    if problem.single:
-        return tuple(divisors(extent) for extent in extents)
+    group = 1 if problem.sparsity is None else problem.sparsity.group
+    groups, heads = (1, group, 1), (problem.m, problem.a_head, problem.output_head)
     units = [1, 1, 1]
-    for dimension, unit in zip(MAPPED[problem.array.dataflow], problem.array[1:3], strict=True):
-        units[dimension] = unit
-    return tuple(multiples(extent, unit) for extent, unit in zip(extents, units, strict=True))
+    if not problem.single:
+        for dimension, unit in zip(MAPPED[problem.array.dataflow], problem.array[1:3], strict=True):
+            units[dimension] = unit
+    sizes = _dividing if problem.single else _covering
+    return tuple(sizes(*of) for of in zip(extents, units, groups, heads, strict=True))
+
+
+def _covering(extent: int, unit: int, group: int, head: int) -> NDArray[np.int64]:
+    """Multiples of the array's unit in whole groups; where rows have gaps whole heads, and such parts of a head."""
+    if head == extent:
+        return multiples(extent, lcm(unit, group))
+    parts = divisors(head)
+    return np.union1d(parts[parts % lcm(unit, group) == 0], multiples(extent, lcm(head, group)))
+
+
+def _dividing(extent: int, unit: int, group: int, head: int) -> NDArray[np.int64]:
+    """Divisors of the extent in whole groups, which cut no head."""
+    sizes = divisors(extent)
+    whole = (sizes % (unit * group) == 0) | (sizes == extent)
+    return sizes[whole & ((sizes % head == 0) | (head % sizes == 0))]
 
 
 @lru_cache(maxsize=4096)
 def multiples(extent: int, unit: int) -> NDArray[np.int64]:
     """Multiples of `unit` below `extent`, and `extent`; of those with one number of tiles the smallest."""
-    units = ceil_div(extent, unit)
-    counts = np.unique(ceil_div(units, np.arange(1, units + 1, dtype=np.int64)))
+    most = ceil_div(extent, unit) - 1
+    few = np.arange(1, isqrt(most) + 1, dtype=np.int64)
+    counts = 1 + np.union1d(np.append(0, few), most // few)  # ceil((most + 1) / i) for all i
     return np.minimum(counts * unit, extent)
 
 
 @lru_cache(maxsize=4096)
 def divisors(extent: int) -> NDArray[np.int64]:
     """All divisors of `extent`."""
-    tried = np.arange(1, extent + 1, dtype=np.int64)
-    return tried[extent % tried == 0]
+    tried = np.arange(1, isqrt(extent) + 1, dtype=np.int64)
+    small = tried[extent % tried == 0]
+    return np.union1d(small, extent // small)
 
 
 def fitting(problem: Problem, capacity_bytes: int) -> NDArray[np.int64]:

@@ -178,6 +178,7 @@ class Walk(NamedTuple):
 def walk_of(problem: Problem, tiling: Tiling) -> Walk:
     extents = (problem.m, problem.k, problem.n)
     size = (min(problem.m, tiling.tm), min(problem.k, tiling.tk), min(problem.n, tiling.tn))
+    problem.check_cuts(size[1], size[2])
     return Walk(problem, nest_of(extents, size, DEPTHS[ORDERS.index(tiling.order)]))
 
 
@@ -279,6 +280,6 @@ def plan(
     Raises
     ------
     ValueError
-        If the array does not support the operands' widths.
+        If the array does not support the operands' widths, or a tile cuts a group of weights or a head.
     """
     return plan_of(problem_of(product, hardware, options), tiling, prices)

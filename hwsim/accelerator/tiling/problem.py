@@ -60,10 +60,12 @@ class Problem(NamedTuple):
     ----------
     a_row_bits, b_row_bits, output_row_bits, residual_row_bits
         Bits that a code takes in a packed row; 0 for a residual that is none or is on chip.
+    a_head, output_head
+        Codes of a head, whose last byte is not full, so that a row has a gap behind each; the whole row if it has none.
     b_index_bits
         Beside a kept weight.
-    kept, group
-        N and M of N:M sparsity; 1 and 1 without.
+    sparsity
+        N:M skipping of b, a weight.
     fresh_k, fresh_n
         By how much the last tile of b is short.
     b_along_n
@@ -87,10 +89,11 @@ class Problem(NamedTuple):
     b_index_bits: int
     output_row_bits: int
     residual_row_bits: int
+    a_head: int
+    output_head: int
     psum_bytes: int
     column_bytes: int
-    kept: int
-    group: int
+    sparsity: Sparsity | None
     fresh_k: int
     fresh_n: int
     b_along_n: bool
@@ -108,10 +111,15 @@ class Problem(NamedTuple):
 
     def streamed(self, k: Ints) -> Ints:
         """Entries along k that the array sees."""
-        return ceil_div(k * self.kept, self.group) if self.group > 1 else k
+        return k if self.sparsity is None else self.sparsity.keeps(k)
 
     def a_row(self, k: Ints) -> Ints:
-        return row_bytes(k, self.a_row_bits)
+        """Of a tile along k: heads or a part of one, each packed by itself."""
+        return _heads_bytes(k, self.a_head, self.a_row_bits)
+
+    def a_read(self, k: Ints) -> Ints:
+        """What the array reads of a row: with N:M sparsity some of its codes, packed as one row."""
+        return self.a_row(k) if self.sparsity is None else row_bytes(self.streamed(k), self.a_row_bits)
 
     def b_bytes(self, k: Ints, n: Ints) -> Ints:
         """A tile of b: along k kept weights, each with its index; along n values as their cache has them."""
@@ -120,10 +128,22 @@ class Problem(NamedTuple):
         return n * row_bytes(self.streamed(k), self.b_row_bits + self.b_index_bits)
 
     def output_row(self, n: Ints) -> Ints:
-        return row_bytes(n, self.output_row_bits)
+        return _heads_bytes(n, self.output_head, self.output_row_bits)
 
     def residual_row(self, n: Ints) -> Ints:
         return row_bytes(n, self.residual_row_bits)
+
+    def check_cuts(self, k: int, n: int) -> None:
+        """Refuse a tile that cuts a group of N:M sparsity, or heads with gaps between them (section 4)."""
+        group = self.sparsity.group if self.sparsity is not None else 1
+        if k % group and k < self.k:
+            raise ValueError(f"tiles of {k} along k cut groups of {group} weights; allowed are multiples and {self.k}")
+        for along, size, head, whole in (("k", k, self.a_head, self.k), ("n", n, self.output_head, self.n)):
+            if head < whole and size % head and head % size:
+                raise ValueError(
+                    f"tiles of {size} along {along} cut heads of {head} codes; allowed are whole heads, equal parts"
+                    f" of one, and {whole}"
+                )
 
     def room(self, m: Ints, k: Ints, n: Ints) -> Ints:
         """Left side of equation (7) without its bracket."""
@@ -168,7 +188,7 @@ class Problem(NamedTuple):
         streamed, sums = self.streamed(k), m * n * self.psum_bytes
         written, read, drained = psum_passes(streamed, self.array, self.rate, first, last)
         return Accesses(
-            self.words(m * self.a_row(streamed) * a_passes),
+            self.words(m * self.a_read(k) * a_passes),
             self.words(self.b_bytes(k, n) * b_passes),
             self.words(sums * read),
             self.words(sums * drained),
@@ -188,9 +208,23 @@ class Problem(NamedTuple):
         return transfer_cycles(size, self.latency, self.burst, self.clock, self.bandwidth)
 
 
+def _heads_bytes(codes: Ints, head: int, bits: int) -> Ints:
+    return codes // head * row_bytes(head, bits) + row_bytes(codes % head, bits)
+
+
 def sparsity_of(product: Product, options: Options) -> Sparsity | None:
-    """The N:M skipping that a product has: only weights are skipped."""
-    return options.sparsity if product.b is Operand.WEIGHT else None
+    """The N:M skipping that a product has, its own or the mapping's: only weights are skipped.
+
+    Raises
+    ------
+    ValueError
+        If it has one, and the mapping another.
+    """
+    if product.b is not Operand.WEIGHT:
+        return None
+    if product.sparsity is not None and options.sparsity not in (None, product.sparsity):
+        raise ValueError(f"its weights are {product.sparsity} sparse, but the mapping skips {options.sparsity}")
+    return product.sparsity or options.sparsity
 
 
 def problem_of(product: Product, hardware: Hardware, options: Options, vector_cycles: int = 0) -> Problem:
@@ -199,7 +233,7 @@ def problem_of(product: Product, hardware: Hardware, options: Options, vector_cy
     Raises
     ------
     ValueError
-        If the array does not support the operands' widths.
+        If the array does not support the operands' widths, or the mapping another sparsity.
     """
     array, sram, dram = hardware.array, hardware.sram, hardware.dram
     sparsity = sparsity_of(product, options)
@@ -209,6 +243,9 @@ def problem_of(product: Product, hardware: Hardware, options: Options, vector_cy
 
     def row_bits(bits: int) -> int:
         return stored_bits(bits, hardware.packing)
+
+    def head(codes: int, heads: int, bits: int) -> int:
+        return codes // heads if codes // heads * row_bits(bits) % 8 else codes
 
     return Problem(
         m=product.m,
@@ -222,10 +259,11 @@ def problem_of(product: Product, hardware: Hardware, options: Options, vector_cy
         b_index_bits=(sparsity.group - 1).bit_length() if sparsity else 0,
         output_row_bits=row_bits(product.output_bits),
         residual_row_bits=row_bits(product.residual_bits) if residual else 0,
+        a_head=head(product.k, product.a_heads, product.a_bits),
+        output_head=head(product.n, product.output_heads, product.output_bits),
         psum_bytes=psum_bytes(product.accumulator_bits, options.psum_bits),
         column_bytes=product.column_bytes,
-        kept=sparsity.kept if sparsity else 1,
-        group=sparsity.group if sparsity else 1,
+        sparsity=sparsity,
         fresh_k=product.fresh if product.fresh_along == "k" else 0,
         fresh_n=product.fresh if product.fresh_along == "n" else 0,
         b_along_n=product.fresh_along == "k" and product.b is not Operand.WEIGHT,

@@ -118,7 +118,8 @@ def _trigrams(model: MobileBert, rows: int, widths: Widths) -> tuple[Layer, ...]
 def _bottleneck_block(model: MobileBert, sizes: Sizes, widths: Widths) -> tuple[Layer, ...]:
     """One block: bottlenecks, attention, feed-forwards, and the way back to d_model with the block's residual sum."""
     w, inner, rows, bits = widths, model.inner, sizes.batch * sizes.source_length, widths.activation
-    wide, narrow, heads = model.d_model, inner.d_model, inner.n_heads * inner.head
+    wide, narrow, heads = model.d_model, inner.d_model, inner.n_heads
+    projected = heads * inner.head
 
     def normed(layer: Layer, n: int, input_bits: int) -> tuple[Layer, Layer]:
         return layer, nonorm(f"{layer.name.removesuffix('.output')}.nonorm.output", rows, n, w, input_bits)
@@ -129,8 +130,8 @@ def _bottleneck_block(model: MobileBert, sizes: Sizes, widths: Widths) -> tuple[
     layers = [
         *normed(linear("bottleneck.input", rows, wide, narrow, w), narrow, bits),
         *normed(linear("bottleneck.shared", rows, wide, narrow, w), narrow, bits),
-        linear("self_attention.key", rows, narrow, heads, w),
-        linear("self_attention.value", rows, wide, heads, w),
+        linear("self_attention.key", rows, narrow, projected, w, output_heads=heads),
+        linear("self_attention.value", rows, wide, projected, w, output_heads=heads),
         *mix,
         *normed(mixed, narrow, w.residual),
     ]

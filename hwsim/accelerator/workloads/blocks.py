@@ -57,6 +57,8 @@ def linear(
     activation: Activation = Activation.NONE,
     residual_bits: int = 0,
     output: Operand = Operand.ACTIVATION,
+    a_heads: int = 1,
+    output_heads: int = 1,
 ) -> Layer:
     """Bias, ReLU, requantize, table, residual sum: a pass for each that there is.
 
@@ -78,6 +80,8 @@ def linear(
         accumulator_bits=w.accumulator,
         output_bits=w.residual if residual_bits else w.activation,
         output=output,
+        a_heads=a_heads,
+        output_heads=output_heads,
         column_bytes=BIAS_BYTES + MULTIPLIER_BYTES + SHIFT_BYTES,
         residual_bits=residual_bits,
     )
@@ -237,9 +241,13 @@ def attention(
 
 def key_value(name: str, rows: int, shape: Shape, widths: Widths, *, cached: bool = False) -> tuple[Layer, Layer]:
     """Projections of keys and values, into the cache or not."""
-    n, output = shape.kv_heads * shape.head, Operand.KV_CACHE if cached else Operand.ACTIVATION
-    key, value = (linear(f"{name}.{part}", rows, shape.d_model, n, widths, output=output) for part in ("key", "value"))
-    return key, value
+    output, heads = Operand.KV_CACHE if cached else Operand.ACTIVATION, shape.kv_heads
+
+    def projection(part: str) -> Layer:
+        n = heads * shape.head
+        return linear(f"{name}.{part}", rows, shape.d_model, n, widths, output=output, output_heads=heads)
+
+    return projection("key"), projection("value")
 
 
 def attend(
@@ -255,11 +263,11 @@ def attend(
     fresh: bool = False,
 ) -> tuple[Layer, ...]:
     """Projection of queries, attention, projection of its output with the residual sum."""
-    rows, inner = sequences * queries, shape.n_heads * shape.head
+    rows, heads, inner = sequences * queries, shape.n_heads, shape.n_heads * shape.head
     return (
-        linear(f"{name}.query", rows, shape.d_model, inner, widths),
+        linear(f"{name}.query", rows, shape.d_model, inner, widths, output_heads=heads),
         *attention(name, sequences, queries, keys, shape, widths, cached=cached, fresh=fresh),
-        linear(f"{name}.output", rows, inner, shape.d_model, widths, residual_bits=residual_bits),
+        linear(f"{name}.output", rows, inner, shape.d_model, widths, residual_bits=residual_bits, a_heads=heads),
     )
 
 

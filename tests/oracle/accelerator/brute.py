@@ -4,7 +4,7 @@ from itertools import product
 from typing import NamedTuple
 
 from .array_walk import Array
-from .tile_loop import ORDERS, Memory, Product, Run, Tiling, rooms, run, spills
+from .tile_loop import ORDERS, Memory, Product, Run, Tiling, gaps, rooms, run, spills
 
 
 class Prices(NamedTuple):
@@ -33,18 +33,42 @@ def divisors(size: int) -> list[int]:
     return [part for part in range(1, size + 1) if size % part == 0]
 
 
-def array_sizes(what: Product, array: Array) -> dict[str, list[int]]:
-    """`array` mode: multiples of rows or columns, or the whole; along the third dimension any size."""
+def heads_of(what: Product, memory: Memory) -> dict[str, int | None]:
+    """Codes of a head, along the dimensions whose rows have gaps."""
+    a = gaps(what.k, what.a_heads, what.a_bits, memory)
+    return {"m": None, "k": a, "n": gaps(what.n, what.output_heads, what.output_bits, memory)}
+
+
+def array_sizes(what: Product, array: Array, memory: Memory) -> dict[str, list[int]]:
+    """`array` mode: multiples of rows or columns, or the whole; along the third dimension any size.
+
+    Where rows have gaps whole heads count instead, and those multiples that divide a head.
+    """
     of_rows, of_cols = {"os": "mn", "ws": "kn", "is": "km"}[array.dataflow]
     sizes = {}
     for dim, size in zip("mkn", what[:3], strict=True):
-        step = {of_rows: array.rows, of_cols: array.cols}.get(dim, 1)
-        sizes[dim] = [part for part in range(1, size + 1) if part % step == 0 or part == size]
+        step, head = {of_rows: array.rows, of_cols: array.cols}.get(dim, 1), heads_of(what, memory)[dim]
+        if head is None:
+            sizes[dim] = [part for part in range(1, size + 1) if part % step == 0 or part == size]
+        else:
+            whole = [part for part in range(1, size + 1) if part % head == 0]
+            sizes[dim] = sorted({*whole, *(part for part in divisors(head) if part % step == 0)})
     return sizes
 
 
-def divisor_sizes(what: Product) -> dict[str, list[int]]:
-    return {dim: divisors(size) for dim, size in zip("mkn", what[:3], strict=True)}
+def divisor_sizes(what: Product, memory: Memory) -> dict[str, list[int]]:
+    """`divisors` mode: those that cut no head in unequal parts where rows have gaps."""
+    sizes = {}
+    for dim, size in zip("mkn", what[:3], strict=True):
+        head = heads_of(what, memory)[dim]
+        sizes[dim] = [x for x in divisors(size) if head is None or x % head == 0 or head % x == 0]
+    return sizes
+
+
+def whole_groups(what: Product, sizes: list[int]) -> list[int]:
+    """Sizes along k that cut no group of N:M sparsity."""
+    group = 1 if what.sparsity is None else what.sparsity[1]
+    return [size for size in sizes if size % group == 0 or size == what.k]
 
 
 def smallest_per_trips(size: int, parts: list[int]) -> list[int]:
@@ -56,9 +80,10 @@ def smallest_per_trips(size: int, parts: list[int]) -> list[int]:
     return sorted(least.values())
 
 
-def candidates(what: Product, array: Array, mode: str, smallest: bool = False) -> list[Tiling]:
+def candidates(what: Product, array: Array, memory: Memory, mode: str, smallest: bool = False) -> list[Tiling]:
     """Every tiling that a mode allows, none that spills into what is on chip; `smallest`: sizes that count."""
-    sizes = divisor_sizes(what) if mode == "divisors" else array_sizes(what, array)
+    sizes = divisor_sizes(what, memory) if mode == "divisors" else array_sizes(what, array, memory)
+    sizes["k"] = whole_groups(what, sizes["k"])
     if smallest:
         sizes = {dim: smallest_per_trips(size, sizes[dim]) for dim, size in zip("mkn", what[:3], strict=True)}
     tried = (Tiling(*tile) for tile in product(sizes["m"], sizes["k"], sizes["n"], range(len(ORDERS))))
@@ -87,7 +112,8 @@ def search(
 ) -> Choice | Refusal:  # fmt: skip
     """The best tiling that fits, if any does; an epilogue of so many cycles is part of the time."""
     room = {
-        tiling: rooms(what, memory, tiling)[mode == "divisors"] for tiling in candidates(what, array, mode, smallest)
+        tiling: rooms(what, memory, tiling)[mode == "divisors"]
+        for tiling in candidates(what, array, memory, mode, smallest)
     }
     fit = [tiling for tiling in room if room[tiling] <= capacity]
     choices = [Choice(tiling, run(what, array, memory, tiling, vector_cycles)) for tiling in fit]

@@ -37,6 +37,8 @@ class Product(NamedTuple):
     sparsity: tuple[int, int] | None = None
     accumulator_bits: int = 32
     b_along_n: bool = False
+    a_heads: int = 1
+    output_heads: int = 1
 
 
 class Memory(NamedTuple):
@@ -117,9 +119,25 @@ def words_of(size: int, memory: Memory) -> int:
     return ceil(Fraction(size, memory.word))
 
 
-def kept(k: int, what: Product) -> int:
-    """Of k entries along K those that are not skipped."""
-    return k if what.sparsity is None else ceil(Fraction(k * what.sparsity[0], what.sparsity[1]))
+def laid(codes: range, whole: int, heads: int, bits: int, memory: Memory) -> int:
+    """Bytes of some neighbours of a row of so many heads, each of which begins at a byte (section 9)."""
+    width, length = padded_bits(bits) if memory.padded else bits, whole // heads
+    at = [code // length * 8 * packed(length, bits, memory) + code % length * width for code in codes]
+    return ceil(Fraction(at[-1] + width - at[0], 8)) if at else 0
+
+
+def gaps(whole: int, heads: int, bits: int, memory: Memory) -> int | None:
+    """Codes of a head where some bits behind it are empty."""
+    length, width = whole // heads, padded_bits(bits) if memory.padded else bits
+    return length if heads > 1 and 8 * packed(length, bits, memory) > length * width else None
+
+
+def kept(entries: range, what: Product) -> int:
+    """Of entries along K those that a legal weight keeps at most: of each group its first ones, say (section 10)."""
+    if what.sparsity is None:
+        return len(entries)
+    n, m = what.sparsity
+    return sum(entry % m < n for entry in entries)
 
 
 def index_bits(what: Product) -> int:
@@ -163,20 +181,20 @@ def b_rows(k: int, n: int, what: Product) -> tuple[int, int]:
 
 def b_bytes(place: Place, what: Product, memory: Memory) -> int:
     """What is fresh is not fetched."""
-    along = {"n": len(place.n), "k": len(place.k)}
+    along = {"n": place.n, "k": place.k}
     limit = {"n": what.n, "k": what.k}[what.fresh_along]
-    if what.fresh and getattr(place, what.fresh_along).stop == limit:
-        along[what.fresh_along] -= 1
-    rows, codes = b_rows(kept(along["k"], what), along["n"], what)
+    if what.fresh and along[what.fresh_along].stop == limit:
+        along[what.fresh_along] = along[what.fresh_along][:-1]
+    rows, codes = b_rows(kept(along["k"], what), len(along["n"]), what)
     return rows * packed(codes, what.b_bits, memory, index_bits(what))
 
 
 def bytes_of(operand: str, place: Place, what: Product, memory: Memory) -> int:
     """DRAM bytes of the tile of an operand."""
-    m, k, n = len(place.m), len(place.k), len(place.n)
+    m, n = len(place.m), len(place.n)
     match operand:
         case "a":
-            return 0 if what.a_on_chip else m * packed(k, what.a_bits, memory)
+            return 0 if what.a_on_chip else m * laid(place.k, what.k, what.a_heads, what.a_bits, memory)
         case "b":
             return 0 if what.b_on_chip else b_bytes(place, what, memory)
         case "constants":
@@ -185,7 +203,7 @@ def bytes_of(operand: str, place: Place, what: Product, memory: Memory) -> int:
             return 0 if what.residual_on_chip else m * packed(n, what.residual_bits, memory)
         case "partial":
             return 0 if what.output_on_chip else m * n * what.psum_bytes
-    return 0 if what.output_on_chip else m * packed(n, what.output_bits, memory)
+    return 0 if what.output_on_chip else m * laid(place.n, what.n, what.output_heads, what.output_bits, memory)
 
 
 def transfer(stream: str, direction: str, place: Place, what: Product, memory: Memory) -> Iterator[Transfer]:
@@ -212,11 +230,13 @@ def fetch(place: Place, buffers: dict[str, tuple[int, ...]], what: Product, memo
 
 def array_side(work: Work, place: Place, what: Product, memory: Memory) -> tuple[int, int]:
     """Words that the array reads and writes: every stream of a tile in whole words."""
-    k, n = kept(len(place.k), what), len(place.n)
-    a = work.a_rows_read * packed(k, what.a_bits, memory)
+    k, n = kept(place.k, what), len(place.n)
+    whole_row = laid(place.k, what.k, what.a_heads, what.a_bits, memory)
+    a = work.a_rows_read * (whole_row if what.sparsity is None else packed(k, what.a_bits, memory))
     b_rows_read = work.b_rows_along_k_read if what.b_along_n else work.b_rows_read
     b = b_rows_read * packed(b_rows(k, n, what)[1], what.b_bits, memory, index_bits(what))
-    results = len(place.m) * packed(n, what.output_bits, memory) if work.result_writes else 0
+    row = laid(place.n, what.n, what.output_heads, what.output_bits, memory)
+    results = len(place.m) * row if work.result_writes else 0
     partial = [count * what.psum_bytes for count in (work.psum_reads, work.drain_reads, work.psum_writes)]
     read = sum(words_of(size, memory) for size in (a, b, *partial[:2]))
     return read, sum(words_of(size, memory) for size in (partial[2], results))
@@ -227,7 +247,7 @@ def steps(what: Product, array: Array, memory: Memory, tiling: Tiling) -> list[S
     walked, buffers, made = places(what, tiling), dict[str, tuple[int, ...]](), []
     for i, place in enumerate(walked):
         fetched = tuple(fetch(place, buffers, what, memory))
-        work = walk(len(place.m), kept(len(place.k), what), len(place.n), place.k_first, place.k_last, array)
+        work = walk(len(place.m), kept(place.k, what), len(place.n), place.k_first, place.k_last, array)
         compute, fill_drain = tile_cycles(work, array, i == 0, i == len(walked) - 1)
         read, written = array_side(work, place, what, memory)
         waiting = max(0, ceil(Fraction(read + written, memory.ports)) - compute - fill_drain)
@@ -268,12 +288,14 @@ def rooms(what: Product, memory: Memory, tiling: Tiling) -> tuple[int, int]:
     def room(rows: int, size: int) -> int:
         return rows * words_of(size, memory) * memory.word
 
-    a = 0 if what.a_on_chip else room(tiling.tm, packed(tiling.tk, what.a_bits, memory))
+    a_row = laid(range(min(tiling.tk, what.k)), what.k, what.a_heads, what.a_bits, memory)
+    a = 0 if what.a_on_chip else room(tiling.tm, a_row)
     rows, codes = b_rows(tiling.tk, tiling.tn, what)
     b = 0 if what.b_on_chip else room(rows, packed(codes, what.b_bits, memory))
     q = room(1, tiling.tn * what.column_bytes)
     sums = what.psum_bytes * tiling.tm * tiling.tn
-    o = 0 if what.output_on_chip else room(tiling.tm, packed(tiling.tn, what.output_bits, memory))
+    o_row = laid(range(min(tiling.tn, what.n)), what.n, what.output_heads, what.output_bits, memory)
+    o = 0 if what.output_on_chip else room(tiling.tm, o_row)
     has_residual = what.residual_bits and not what.residual_on_chip
     e = room(tiling.tm, packed(tiling.tn, what.residual_bits, memory)) if has_residual else 0
     return 2 * (a + b + q) + sums + o + 2 * e + (sums if spills(what, tiling) else 0), a + b + sums

@@ -137,8 +137,22 @@ def test_a_product_with_its_epilogue() -> None:
 
 def test_a_residual_sum_is_an_epilogue() -> None:
     output = named(function_layers(native(), "encode", ENCODE))["encoder.0.self_attention.output"]
-    assert output.product == Product(m=5, k=D, n=D, a_bits=8, b_bits=8, output_bits=16, column_bytes=6, residual_bits=8)
+    assert output.product == Product(
+        m=5, k=D, n=D, a_bits=8, b_bits=8, output_bits=16, column_bytes=6, residual_bits=8, a_heads=H
+    )
     assert output.vectors == Vectors(elements=5 * D, passes=3)  # bias, requantize, sum
+
+
+def test_heads_are_those_of_attention() -> None:
+    """What is split into heads is written as such, what is merged from them read; feed-forwards have none."""
+    for function, sizes in CALLS.items():
+        products = {x.name: x.product for x in function_layers(native(), function, sizes) if x.product}
+        for name, product in products.items():
+            *_, block, part = name.split(".")
+            attends = "attention" in block
+            assert product.output_heads == (H if attends and part in ("query", "key", "value") else 1)
+            assert product.a_heads == (H if attends and part == "output" else 1)
+        assert sum(product.a_heads > 1 for product in products.values()) == (2 if function == "decode_step" else 1)
 
 
 @pytest.mark.parametrize(("target", "divisions"), [("fullyqt", 50), ("tflm", 0), ("ibert", 60), ("ita", 10)])

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from hwsim.accelerator import array, tiling
 from hwsim.accelerator.events import Operand
@@ -61,6 +62,7 @@ class Setting(NamedTuple):
             sparsity=(sparsity.kept, sparsity.group) if skips and sparsity else None,
             accumulator_bits=p.accumulator_bits,
             b_along_n=p.fresh_along == "k" and p.b is not Operand.WEIGHT,
+            a_heads=p.a_heads, output_heads=p.output_heads,
         )  # fmt: skip
 
     def plan(self, tile: tile_loop.Tiling) -> tiling.Plan:
@@ -129,6 +131,9 @@ def drawn(
         a_on_chip=draw(st.booleans()), output_on_chip=draw(output_on_chip),
         b_on_chip=draw(SOME), residual_on_chip=draw(st.booleans()),
     )  # fmt: skip
+    heads = st.sampled_from([1, 1, 2, 3])
+    a_heads, output_heads = (1 if size % (of := draw(heads)) else of for size in (made.k, made.n))
+    made = structs.replace(made, a_heads=a_heads, output_heads=output_heads)
     psum_bits = draw(st.sampled_from([None, None, 8, 20]))
     vector_cycles = draw(st.just(0) | st.integers(1, 100) | st.integers(1, 1500))
     return Setting(made, draw(hardware()), Options(sparsity=draw(sparsity), psum_bits=psum_bits), vector_cycles)
@@ -137,9 +142,10 @@ def drawn(
 @st.composite
 def tiled(draw) -> tuple[Setting, tile_loop.Tiling]:
     setting = draw(drawn())
-    p = setting.product
-    sizes = (draw(st.integers(1, size)) for size in (p.m, p.k, p.n))
-    return setting, tile_loop.Tiling(*sizes, draw(st.integers(0, 5)))
+    free = setting.array._replace(rows=1, cols=1)
+    sizes = brute.array_sizes(setting.what, free, setting.memory)
+    sizes["k"] = brute.whole_groups(setting.what, sizes["k"])
+    return setting, tile_loop.Tiling(*(draw(st.sampled_from(sizes[dim])) for dim in "mkn"), draw(st.integers(0, 5)))
 
 
 def check(setting: Setting, tile: tile_loop.Tiling) -> None:
@@ -229,7 +235,7 @@ Search = tuple[Setting, Objective, int]
 def searches(draw, tiles: Tiles, settings_of: st.SearchStrategy[Setting]) -> Search:
     """A capacity from just below what the smallest tile needs to what the whole product needs."""
     setting = draw(settings_of)
-    tried = brute.candidates(setting.what, setting.array, tiles.value)
+    tried = brute.candidates(setting.what, setting.array, setting.memory, tiles.value)
     rooms = [tile_loop.rooms(setting.what, setting.memory, tile)[tiles is Tiles.DIVISORS] for tile in tried]
     fits = st.integers(min(rooms), max(rooms))
     return (

@@ -33,10 +33,10 @@ def test_but_not_where_a_row_does_not_fill_its_bytes() -> None:
 
 def test_candidates_by_hand() -> None:
     what = Product(5, 6, 4)
-    assert {tiling[:3] for tiling in candidates(what, WS._replace(rows=4, cols=3), "array")} == {
+    assert {tiling[:3] for tiling in candidates(what, WS._replace(rows=4, cols=3), PLAIN, "array")} == {
         (m, k, n) for m in range(1, 6) for k in (4, 6) for n in (3, 4)
     }
-    assert {tiling[:3] for tiling in candidates(what, WS, "divisors")} == {
+    assert {tiling[:3] for tiling in candidates(what, WS, PLAIN, "divisors")} == {
         (m, k, n) for m in (1, 5) for k in (1, 2, 3, 6) for n in (1, 2, 4)
     }
     smallest = 2 * (1 * 2 + 2 * 2) + 4 * 1 * 2 + 1 * 2
@@ -52,11 +52,11 @@ def costs(what: Product, objective: str, capacity: int) -> Run:
 def test_an_output_on_chip_is_never_spilled() -> None:
     """Where k is tiled, only orders whose k is inside of all other loops with more than one trip."""
     what = Product(2, 4, 2, output_on_chip=True)
-    orders = {tiling.order for tiling in candidates(what, WS, "divisors") if tiling[:3] == (1, 2, 1)}
+    orders = {tiling.order for tiling in candidates(what, WS, PLAIN, "divisors") if tiling[:3] == (1, 2, 1)}
     assert orders == {ORDERS.index("mnk"), ORDERS.index("nmk")}
-    orders = {tiling.order for tiling in candidates(what, WS, "divisors") if tiling[:3] == (1, 2, 2)}
+    orders = {tiling.order for tiling in candidates(what, WS, PLAIN, "divisors") if tiling[:3] == (1, 2, 2)}
     assert orders == {ORDERS.index(order) for order in ("mkn", "mnk", "nmk")}
-    assert len(candidates(what._replace(output_on_chip=False), WS, "divisors")) == 2 * 3 * 2 * 6
+    assert len(candidates(what._replace(output_on_chip=False), WS, PLAIN, "divisors")) == 2 * 3 * 2 * 6
 
 
 def test_each_objective_is_best_at_its_own_and_never_worse_with_more_room() -> None:

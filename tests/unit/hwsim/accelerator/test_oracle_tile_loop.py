@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.oracle.accelerator.array_walk import Array, tile_cycles, walk
-from tests.oracle.accelerator.tile_loop import ORDERS, Memory, Product, Tiling, packed, run
+from tests.oracle.accelerator.tile_loop import ORDERS, Memory, Product, Tiling, gaps, kept, laid, packed, run
 
 SETTINGS = settings(deadline=None, max_examples=80)
 OS, WS, IS = (Array(rows=2, cols=2, dataflow=dataflow) for dataflow in ("os", "ws", "is"))
@@ -157,13 +157,38 @@ def test_rows_of_values_lie_along_k(array: Array, times: int) -> None:
 
 
 def test_skipping_streams_fewer_and_stores_an_index() -> None:
-    """2 of 4: of 6 entries 3 are kept, 8 + 2 bits each: 30 bits are 4 bytes a column."""
+    """2 of 4: of 6 entries 4 are kept, 8 + 2 bits each: 40 bits are 5 bytes a column."""
     got = run(Product(m=2, k=6, n=2, sparsity=(2, 4)), OS._replace(serial=True), PLAIN, Tiling(2, 6, 2, 0))
     assert got.moves[("a", "read")] == (12, 1)
-    assert got.moves[("b", "read")] == (8, 1)
-    assert got.cycles["compute"] == 3
-    assert (got.counts["macs"], got.counts["ifmap_reads"], got.counts["filter_reads"]) == (12, 6, 6)
+    assert got.moves[("b", "read")] == (10, 1)
+    assert got.cycles["compute"] == 4
+    assert (got.counts["macs"], got.counts["ifmap_reads"], got.counts["filter_reads"]) == (16, 8, 8)
     assert got.room_single == 12 + 12 + 16
+
+
+@pytest.mark.parametrize(
+    ("entries", "sparsity", "most"),
+    [  # a group and 2 of the next; 2; 3 of which 2; a group and 36; a tile from within a group to within the next
+        (range(6), (2, 4), 4), (range(2), (2, 4), 2), (range(3), (2, 4), 2), (range(100), (8, 64), 16),
+        (range(3, 7), (2, 4), 2), (range(4, 8), (2, 4), 2), (range(9), None, 9),
+    ],
+)  # fmt: skip
+def test_what_a_weight_keeps(entries: range, sparsity: tuple[int, int] | None, most: int) -> None:
+    assert kept(entries, SMALL._replace(sparsity=sparsity)) == most
+
+
+@pytest.mark.parametrize(
+    ("codes", "heads", "bits", "padded", "size"),
+    [  # of 6 codes: heads of 3 of 4 bits take 2 bytes, with a gap; of 2 there is none
+        (range(6), 2, 4, False, 4), (range(6), 1, 4, False, 3), (range(6), 3, 4, False, 3),
+        (range(3, 6), 2, 4, False, 2), (range(2, 4), 2, 4, False, 2), (range(1), 2, 4, False, 1),
+        (range(6), 2, 6, False, 6), (range(6), 2, 6, True, 6), (range(6), 1, 6, False, 5), (range(0), 2, 4, False, 0),
+    ],
+)  # fmt: skip
+def test_heads_begin_at_bytes(codes: range, heads: int, bits: int, padded: bool, size: int) -> None:
+    assert laid(codes, 6, heads, bits, PLAIN._replace(padded=padded)) == size
+    gap = gaps(6, heads, bits, PLAIN._replace(padded=padded))
+    assert gap == (3 if heads == 2 and not padded else None)
 
 
 @pytest.mark.parametrize(("codes", "bits", "padded", "size"), [(3, 6, False, 3), (3, 6, True, 3), (5, 3, False, 2)])

@@ -169,16 +169,16 @@ def test_a_fresh_row_is_not_fetched() -> None:
 
 
 def test_sparse_weights_are_shorter() -> None:
-    """2:4 of tiles of 6 and 4 along k keeps 3 and 2, each weight of 8 bits with an index of 2."""
-    hardware, tiling = machine(array(2, 2)), Tiling(tm=3, tk=6, tn=4, order="mkn")
+    """2:4 of tiles of 8 and 2 along k keeps 4 and 2, each weight of 8 bits with an index of 2."""
+    hardware, tiling = machine(array(2, 2)), Tiling(tm=3, tk=8, tn=4, order="mkn")
     options = Options(sparsity=Sparsity(2, 4))
     sparse, dense = (plan(gemm(3, 10, 4), hardware, one, tiling) for one in (options, Options()))
-    assert sparse.macs == 3 * 5 * 4 and dense.macs == 3 * 10 * 4
-    assert moved(sparse)["b", "read"] == (4 * (4 + 3), 2)
+    assert sparse.macs == 3 * 6 * 4 and dense.macs == 3 * 10 * 4
+    assert moved(sparse)["b", "read"] == (4 * (5 + 3), 2)
     assert moved(sparse)["a", "read"] == moved(dense)["a", "read"] == (30, 2)
     assert sparse.room_bytes == dense.room_bytes
-    assert sparse.counts.ifmap_reads == 3 * 5 * 2 and sparse.counts.filter_reads == 5 * 4
-    # Folds along k: 2 + 1 in place of 3 + 2.
+    assert sparse.counts.ifmap_reads == 3 * 6 * 2 and sparse.counts.filter_reads == 6 * 4
+    # Folds along k: 2 + 1 in place of 4 + 1.
     assert (sparse.streaming_cycles, dense.streaming_cycles) == (3 * 2 * 3, 5 * 2 * 3)
     activations = gemm(3, 10, 4, b=Operand.ACTIVATION)
     assert plan(activations, hardware, options, tiling) == plan(activations, hardware, Options(), tiling)
