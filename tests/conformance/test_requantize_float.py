@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from tests.conformance import ours
 from tests.conformance.cases import CODES, Words, assert_reached, batches, generator, words
 from tests.conformance.comparison import Results
-from tests.conformance.oracles import ort, qonnx_quantizer, torch_quantizers
+from tests.conformance.oracles import onnx_reference, ort, qonnx_quantizer, torch_quantizers
 
 MANTISSA = (1, (1 << 24) - 1)
 SIZE = 1 << 17
@@ -80,4 +80,20 @@ def test_qonnx_quantizer(results: Results) -> None:
         got = ours.requantize("float32_inside", *cases, zero_point=zero, bits=8)
         comparison.add(got, real + zero, case=f"batch {batch}")
         assert_reached(cases, got, -128, 127)
+    comparison.finish(CODES)
+
+
+def test_onnx_reference_evaluator(results: Results) -> None:
+    """QLinearMatMul adds its zero point before it rounds, in binary64: a ratio that is a power of two loses nothing."""
+    comparison = results.start("matmul, requantize float32_inside", "onnx", "ONNX ReferenceEvaluator")
+    for batch in batches(CODES, 512 * 256):
+        rng = generator(f"evaluator {batch}")
+        a, b = rng.integers(0, 256, (512, 16)).astype(np.uint8), rng.integers(0, 256, (256, 16)).astype(np.uint8)
+        shift, zero = 5 + batch % 5, 90 + batch % 9
+        options = {"scales": (1.0, 2.0**-shift, 1.0), "zero_points": (128, 120, zero)}
+        want = onnx_reference.qlinear_matmul(a, np.ascontiguousarray(b.T), **options)
+        acc = ours.matmul(a, b, a_zero=128, b_zero=120)
+        got = ours.requantize("float32_inside", acc, 1, shift, zero_point=zero, bits=8, signed=False)
+        comparison.add(got, want, case=f"ratio 2^-{shift}, zero point {zero}")
+        assert_reached(Words(acc.reshape(-1), np.int64(1), np.full(acc.size, shift)), got, 0, 255)
     comparison.finish(CODES)
