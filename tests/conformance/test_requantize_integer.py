@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tests.conformance import ours
 from tests.conformance.cases import CODES, Words, assert_reached, batches, generator, quantize_multiplier, words
 from tests.conformance.comparison import Results
-from tests.conformance.oracles import apy, ibert, litert, tflm, tosa, vela
+from tests.conformance.oracles import apy, ibert, iree_tosa, litert, tflm, tosa, vela
 
 Q31, Q15 = (1 << 30, (1 << 31) - 1), (1 << 14, (1 << 15) - 1)
 SIZE = 1 << 17
@@ -89,6 +89,23 @@ def test_tosa_rescale(results: Results, scheme: str, mode: Any, output: type) ->
         got = ours.requantize(scheme, *cases, zero_point=zero, bits=bits)
         comparison.add(got, want, case=f"batch {batch}")
         assert_reached(cases, got, -(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+    comparison.finish(CODES)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "mode"), [("q31_single", iree_tosa.SINGLE_ROUND), ("q31_double", iree_tosa.DOUBLE_ROUND)]
+)
+def test_iree_apply_scale(results: Results, scheme: str, mode: str) -> None:
+    """What RESCALE is made of, from another compiler: 32-bit results, before zero point and clamp."""
+    comparison = results.start(f"requantize {scheme}", "iree-base-compiler", f"IREE, TOSA {mode}", case="int32")
+    for batch in batches(CODES, SIZE):
+        bits, span = (8, 200) if batch % 2 else (16, 50_000)
+        cases = words(generator(f"iree {scheme} {batch}"), SIZE, multiplier=Q31, shift=(2, 62), span=span, headroom=30)
+        x, m, e = cases.x.astype(np.int32), cases.multiplier.astype(np.int32), cases.shift.astype(np.int8)
+        want = iree_tosa.apply_scale(x, m, e, rounding=mode)
+        comparison.add(ours.requantize(scheme, *cases, bits=32), want, case=f"batch {batch}")
+        low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+        assert_reached(cases, want.clip(low, high), low, high)
     comparison.finish(CODES)
 
 

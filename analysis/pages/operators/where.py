@@ -50,9 +50,16 @@ _SUM = ("gemm.matmul", "matmul.matmul_ordered", "accumulator.matmul_by", "test_a
 
 LIVES: dict[str, list[Place]] = {
     "requantization": [
-        Place("`q31_double`", "R2", *_SCALE, "tflite_micro, tosa-tools, ethos-u-vela", "requantization", "q31_double"),
+        Place(
+            "`q31_double`",
+            "R2",
+            *_SCALE,
+            "tflite_micro, tosa-tools, IREE, ethos-u-vela",
+            "requantization",
+            "q31_double",
+        ),
         Place("`q31_double_half_up`", "R3", *_SCALE, "ai-edge-litert"),
-        Place("`q31_single`", "R4", *_SCALE, "tosa-tools, apytypes", "requantization", "q31_single"),
+        Place("`q31_single`", "R4", *_SCALE, "tosa-tools, IREE, apytypes", "requantization", "q31_single"),
         Place("`q15`", "R5", *_SCALE, "tflite_micro, apytypes"),
         Place("`dyadic`", "R6", *_SCALE, "transformers, apytypes", "requantization", "dyadic"),
         Place(
