@@ -99,6 +99,10 @@ class Dump:
             raise ValueError(f"{self.name} is empty: it has codes of no site that an operation makes")
         return self
 
+    def codes(self, call: Call, site: str) -> NDArray[np.int64] | None:
+        """The codes of a tensor, if it was dumped."""
+        return self._shared.get(call, {}).get(site)
+
     def outputs(self, call: Call, operation: Operation) -> Values:
         """What the dump has of the tensors that an operation makes."""
         arrays = self._shared.get(call, {})

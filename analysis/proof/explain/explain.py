@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,7 +11,10 @@ from analysis.proof.divergence import stages, tie_distance
 from analysis.proof.explain.causes import find_causes
 from analysis.proof.explain.dump import Dump
 from analysis.proof.explain.lockstep import DumpB, First, Lockstep, ProgramB, run
-from analysis.proof.explain.records import UNEXPLAINED, Events, Explanation, FirstDivergence, SiteReport
+from analysis.proof.explain.lookback import look_back
+from analysis.proof.explain.records import ASSUMED, UNEXPLAINED, Events, Explanation, FirstDivergence, SiteReport
+from analysis.proof.explain.rules import rank
+from analysis.proof.explain.search import LookBack
 from analysis.proof.explain.tally import Tally, histogram
 from hwsim.files import write_whole
 from hwsim.formats import Counter
@@ -65,7 +69,8 @@ def explain(
     machine, other = Machine(a), _other(a, b, sources)
     lockstep = run(machine, other, sources, _steps(b, steps))
     _check(lockstep, b, machine)
-    found = _explanation(lockstep, machine, other, names, len(sources))
+    back = look_back(a, b, lockstep, sources) if isinstance(b, Dump) else None
+    found = _explanation(lockstep, machine, other, names, len(sources), back)
     if json is not None:
         write_whole(json, found.json())
     if plot is not None:
@@ -104,12 +109,19 @@ def _check(lockstep: Lockstep, b: Program | Dump, machine: Machine) -> None:
 
 
 def _explanation(
-    lockstep: Lockstep, machine: Machine, other: ProgramB | DumpB, names: tuple[str, str], sentences: int
+    lockstep: Lockstep,
+    machine: Machine,
+    other: ProgramB | DumpB,
+    names: tuple[str, str],
+    sentences: int,
+    back: LookBack | None,
 ) -> Explanation:
     program = other.machine.program if isinstance(other, ProgramB) else None
     counters = other.machine.counters if isinstance(other, ProgramB) else {}
     compared = {site: tally for site, tally in lockstep.tallies.items() if tally.compared}
     sites = [_report(machine, program, site, compared, counters) for site in compared]
+    if back is not None and lockstep.first is not None:
+        sites = [_with(report, back) if report.site == lockstep.first.site else report for report in sites]
     return Explanation(
         a=names[0],
         b=names[1],
@@ -122,6 +134,12 @@ def _explanation(
         sites=sites,
         not_compared=lockstep.not_compared | _not_run(lockstep),
     )
+
+
+def _with(report: SiteReport, back: LookBack) -> SiteReport:
+    """A report with what was found upstream."""
+    causes, observations = rank([*report.causes, *back.causes]), [*report.observations, back.said]
+    return msgspec.structs.replace(report, causes=causes, observations=observations)
 
 
 def _not_run(lockstep: Lockstep) -> dict[str, str]:
@@ -138,6 +156,8 @@ def _report(
     tally = tallies[site]
     origin = tally.on_equal_inputs > 0
     causes, observations = find_causes(machine.program, b, site, tally, tallies.__contains__) if origin else ([], [])
+    if tally.assumed:
+        observations = [*observations, f"{ASSUMED} ({', '.join(tally.assumed)})"]
     other = None if b is None else next((op for _, op in b.operations() if site in written(op)), None)
     return SiteReport(
         site=site,

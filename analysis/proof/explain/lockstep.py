@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from analysis.proof.divergence import Index
 from analysis.proof.explain.bench import Bench, Values
 from analysis.proof.explain.dump import Call, Dump
+from analysis.proof.explain.held import Held
 from analysis.proof.explain.tally import Tally
 from analysis.translation.steppers import MachineStepper
 from hwsim.machine import Machine
@@ -38,6 +39,9 @@ class Other(Protocol):
 
     def on_equal_inputs(self, operation: Operation, a: Values, equal: set[str]) -> Equal | None:
         """The operation on the same inputs in A and B; `equal` names tensors that do not differ; None if unknown."""
+
+    def assumed(self, operation: Operation, site: str) -> list[str]:
+        """What a site was made of that is only taken to be as in A."""
 
     def missing(self, site: str) -> str:
         """Why there are no codes of a site."""
@@ -88,6 +92,9 @@ class ProgramB:
         made |= own or {}
         return own is not None
 
+    def assumed(self, operation: Operation, site: str) -> list[str]:
+        return []  # its operations run on A's tensors
+
     def missing(self, site: str) -> str:
         return "B does not make it"
 
@@ -99,7 +106,7 @@ class DumpB:
     """Codes that were written down. What an operation read is in the dump, or is what A has if that is not tainted."""
 
     def __init__(self, program: Program, dump: Dump) -> None:
-        self._bench, self._dump = Bench(program), dump
+        self._bench, self._dump, self._held = Bench(program), dump, Held(program, dump)
         self._call = Call("encode", 0)
 
     def call(self, call: Call, tokens: NDArray[np.int64] | None, parents: NDArray[np.int64] | None) -> None:
@@ -130,6 +137,9 @@ class DumpB:
 
         # Parts that the dump lacks come from A's own rules, on those inputs.
         return Equal(a, a, b) if differing(a) <= differing(own) else Equal({**a, **inputs, **own}, own, b)
+
+    def assumed(self, operation: Operation, site: str) -> list[str]:
+        return self._held.assumed(self._call, operation, site)
 
     def missing(self, site: str) -> str:
         return "not in the dump"
@@ -173,7 +183,15 @@ class First(NamedTuple):
 
 
 class Lockstep:
-    """A stepper of A for `reference.decoding.greedy`, which compares every call with B."""
+    """A stepper of A for `reference.decoding.greedy`, which compares every call with B.
+
+    Attributes
+    ----------
+    batches
+        Which sentences, from 1, each call had.
+    fed
+        Tokens and parents of every decode step.
+    """
 
     def __init__(self, machine: Machine, other: Other, sources: Sequence[list[int]]) -> None:
         self.program, self._other = machine.program, other
@@ -185,6 +203,8 @@ class Lockstep:
             for function, operation in self.program.operations()
             for site in written(operation)
         }
+        self.batches: dict[Call, NDArray[np.int64]] = {}
+        self.fed: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
         self._taint: dict[str, frozenset[str]] = {}
         self._values: Values = {}
         self._sentences = np.arange(1, len(sources) + 1)
@@ -199,6 +219,7 @@ class Lockstep:
     def step(self, tokens: NDArray[np.int64], parents: NDArray[np.int64]) -> NDArray[Any]:
         self._values = {}
         self._sentences = self._sentences[parents]
+        self.fed.append((tokens, parents))
         call = Call("decode_step", self._a.position)
         logits = self._a.step(tokens, parents)
         self._other.call(call, tokens, parents)
@@ -207,6 +228,7 @@ class Lockstep:
 
     def _compare(self, call: Call) -> None:
         self.calls += 1
+        self.batches[call] = self._sentences
         for operation in self.program.functions[call.function].operations:
             self._compare_operation(call, operation)
         for state in self.program.manifest.states:
@@ -230,6 +252,7 @@ class Lockstep:
             if different and self.first is None:
                 self.first = self._locate(call, site, b)
             self.tallies[site].follows_from |= dict.fromkeys(tainted if different else ())
+            self.tallies[site].assumed |= dict.fromkeys(self._other.assumed(operation, site) if mine else ())
             tainted |= frozenset([site] if mine else [])  # the next part of the operation reads this one
             self._taint[site] = tainted if different else frozenset()
 

@@ -6,6 +6,7 @@ import msgspec
 
 EXPLANATION_VERSION = 1
 UNEXPLAINED = "unexplained"
+ASSUMED = "input not in the dump: assumed equal"
 
 DEFINITIONS = {
     "lsb": "a difference of codes, B - A: 1 LSB is one step of the site's integer format",
@@ -21,6 +22,8 @@ DEFINITIONS = {
     "events": "counted by the operation that makes the site, over all calls, padding included; a tie is a value "
     "halfway between two codes, an overflow is a sum outside its accumulator, which wraps or saturates there",
     "causes": "exact causes reproduce every code that was checked, differing and equal; others are no explanation",
+    "stages": "sites that were not dumped, upstream of the first that differs, whose rule the cause changes; empty if "
+    "it is the rule of the differing site itself",
 }
 
 Status = Literal["equal", "origin", "follows"]
@@ -47,6 +50,8 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     kind
         declared, table, ties, rounding, scaling, saturation, zero_point, multiplier, accumulator, bias, order or relu.
+    stages
+        Sites before the differing one whose rule it is; the differing site itself may be among them.
     declared
         Read from B's program; otherwise inferred from B's codes.
     checked, reproduced
@@ -55,6 +60,7 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str
     text: str
+    stages: list[str] = msgspec.field(default_factory=list)
     declared: bool = False
     checked: int
     reproduced: int

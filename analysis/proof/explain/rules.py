@@ -96,26 +96,32 @@ def _rules(different: Sequence[Rounded], equal: Sequence[Rounded]) -> Iterator[R
     """Likely rules first: of those that fit alike the first is named."""
     first = different[0].stage
     assert first is not None
-    yield from _saturations(different)
-    yield from _roundings(first, different)
+    ties = all(one.stage is not None and one.stage.is_tie for one in different)
+    yield from _saturations(first, str(first.format))
+    yield from _roundings(first, "ties: {}; the codes differ only where the value is a tie" if ties else None)
     yield from _sums(first)
     yield from _zero_points(first, different)
     yield from _ratios(first)
     yield from _accumulators([one.stage for one in (*different, *equal) if one.stage is not None])
 
 
-def _saturations(different: Sequence[Rounded]) -> Iterator[Rule]:
-    fmt = different[0].stage.format if different[0].stage is not None else None
-    if fmt is None:
-        return
+def upstream_rules(first: Stage, formats: str) -> Iterator[Rule]:
+    """Roundings, ties and saturations of a stage whose codes in B are not known; `formats` is what it clamps to."""
+    yield from _saturations(first, formats)
+    yield from _roundings(first, "ties: {}")
+    yield from _sums(first)
+
+
+def _saturations(first: Stage, formats: str) -> Iterator[Rule]:
+    fmt = first.format
     low = f"low {fmt.bits} bits"
     yield Rule(
         "saturation",
-        f"saturation missing: B keeps the {low} of what lies outside {fmt} (wraps)",
+        f"saturation missing: B keeps the {low} of what lies outside {formats} (wraps)",
         lambda s: wrapped(s.unclamped, s.format.bits, signed=s.format.signed),
     )
-    yield Rule("saturation", f"saturation missing: B does not clamp to {fmt}", lambda s: s.unclamped)
-    if fmt.signed:
+    yield Rule("saturation", f"saturation missing: B does not clamp to {formats}", lambda s: s.unclamped)
+    if fmt.signed and formats == str(fmt):
         narrow = not fmt.narrow
         other = f"{'narrow, ' if narrow else 'full, '}to {-(1 << (fmt.bits - 1)) + narrow}"
         yield Rule(
@@ -123,19 +129,19 @@ def _saturations(different: Sequence[Rounded]) -> Iterator[Rule]:
             f"B clamps to another range of {fmt.bits} bits: {other} instead of {fmt.min} at the bottom",
             lambda s: min(max(s.unclamped, -(1 << (s.format.bits - 1)) + narrow), s.format.max),
         )
-    if different[0].stage is not None and different[0].stage.lowest is not None:
+    if first.lowest is not None:
         yield Rule("saturation", "B does not raise 0 to 1", lambda s: s._replace(lowest=None).code)
 
 
-def _roundings(first: Stage, different: Sequence[Rounded]) -> Iterator[Rule]:
+def _roundings(first: Stage, at_ties: str | None) -> Iterator[Rule]:
+    """`at_ties` is how to say that a rule is another at ties only, None if that is not what the codes show."""
     rule = first.quotient.rule
-    ties = all(one.stage is not None and one.stage.is_tie for one in different)
     for name in ROUNDINGS:
         if name == rule:
             continue
         text = f"B rounds {name}, A {rule}"
-        if ties and name in NEAREST and rule in NEAREST:
-            yield Rule("ties", f"ties: {text}; the codes differ only where the value is a tie", _last(name))
+        if at_ties is not None and name in NEAREST and rule in NEAREST:
+            yield Rule("ties", at_ties.format(text), _last(name))
         else:
             yield Rule("rounding", text, _last(name))
     if first.scaling in SCALINGS:

@@ -55,6 +55,7 @@ class Tally:
         self.function, self.operation = function, operation
         self.compared = self.different = self.on_equal_inputs = self.max_lsb = 0
         self.follows_from: dict[str, None] = {}
+        self.assumed: dict[str, None] = {}
         self.samples: list[Sample] = []
         self.lsb: Counter[int] = Counter()
         self.lsb_on_equal_inputs: Counter[int] = Counter()

@@ -1,0 +1,140 @@
+"""Runs a path of stages that were not dumped once more, with the rule of some of them changed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis.proof.divergence import Stage, stages
+from analysis.proof.explain.bench import Array, Bench, Values
+from analysis.proof.explain.dump import Call
+from analysis.proof.explain.held import Held, Node
+from analysis.proof.explain.path import Path, Step
+from hwsim.program import Program
+from hwsim.program.operations import Operation, written
+
+Rounding = Callable[[Stage], int | None]
+
+
+class Change(NamedTuple):
+    """Another rule: of the last rounding of each of some tensors, or other operations that make them."""
+
+    sites: frozenset[str]
+    code: Rounding | None = None
+    operations: Mapping[str, Operation] = {}
+
+
+class Score(NamedTuple):
+    """Dumped codes at the end of the path, and how many of them came out as dumped."""
+
+    checked: int
+    reproduced: int
+
+
+class Inapplicable(ValueError):
+    """A rule does not take the numbers, or makes what the next stage does not take."""
+
+
+class Replay:
+    """A's run along a path, against what was dumped where it ends.
+
+    Parameters
+    ----------
+    values
+        A's tensors of every call of the path.
+    dumped
+        Codes of B of every dumped tensor among the path's steps.
+    """
+
+    def __init__(
+        self, program: Program, held: Held, path: Path, values: Mapping[Call, Values], dumped: Mapping[Node, Array]
+    ) -> None:
+        self.program, self.path = program, path
+        self._held, self._values, self._dumped = held, values, dumped
+        self._bench = Bench(program)
+        self._kept: dict[Node, list[Stage | None]] = {}
+        agreeing = {node: int((self.own(node) == codes).sum()) for node, codes in dumped.items()}
+        self._agreeing = agreeing
+        self.unchanged = Score(sum(codes.size for codes in dumped.values()), sum(agreeing.values()))
+        """What A itself reproduces."""
+
+    def own(self, node: Node) -> Array:
+        """A's codes."""
+        return self._values[node.call][node.site]
+
+    def stages(self, node: Node) -> list[Stage | None]:
+        """A's last rounding of every element of a tensor; those of the last tensors asked for are kept."""
+        if node not in self._kept:
+            if any(kept.site != node.site for kept in self._kept):
+                self._kept.clear()
+            self._kept[node] = self._rounded(node.site, self.own(node), self._values[node.call])
+        return self._kept[node]
+
+    def _rounded(self, site: str, like: Array, values: Mapping[str, Array]) -> list[Stage | None]:
+        return stages(self.program, site, list(np.ndindex(like.shape)), values)
+
+    def run(self, change: Change) -> Score | None:
+        """Dumped codes that come out as dumped under another rule; None if it changes nothing or cannot be run."""
+        changed: dict[Node, Array] = {}
+        reproduced = self.unchanged.reproduced
+        touched = False
+        try:
+            for step in self.path.steps:
+                for site, codes in self._step(step, change, changed).items():
+                    node = Node(step.call, site)
+                    if np.array_equal(codes, self.own(node)):
+                        continue
+                    touched = True
+                    if node in self._dumped:
+                        reproduced += int((codes == self._dumped[node]).sum()) - self._agreeing[node]
+                    else:
+                        changed[node] = codes
+        except (Inapplicable, ZeroDivisionError):
+            return None
+        return self.unchanged._replace(reproduced=reproduced) if touched else None
+
+    def _step(self, step: Step, change: Change, changed: Mapping[Node, Array]) -> Values:
+        """The codes of a step that may be others than A's."""
+        call, operation = step.call, step.operation
+        others: Values = {}
+        for name in self.program.inputs_of(operation):
+            origin = self._held.origin(call, name)
+            if origin is not None and origin in changed and self._held.own(call, operation, name) is None:
+                others[name] = changed[origin]
+        if not others and change.sites.isdisjoint(step.sites):
+            return {}
+        inputs = self._values[call] | others
+        given = change.operations.get(operation.output, operation)
+        made = self._bench.run(given, inputs) if others or given is not operation else self._values[call]
+        if made is None:
+            raise Inapplicable
+        return self._parts(step, change, inputs, {name: made[name] for name in written(operation)}, bool(others))
+
+    def _parts(self, step: Step, change: Change, inputs: Values, made: Values, is_other: bool) -> Values:
+        """Parts of an operation one after the other: a dumped one is what the next ones read."""
+        found: Values = {}
+        is_stale = False  # an earlier part is not the one that the operation made itself
+        for site in written(step.operation):
+            node = Node(step.call, site)
+            if change.code is not None and site in change.sites:
+                kept = None if is_other or is_stale else self.stages(node)
+                made[site] = self._coded(site, made[site], inputs | made, change.code, kept)
+                is_stale = True
+            elif is_stale:
+                made[site] = self._coded(site, made[site], inputs | made, lambda stage: stage.code, None)
+            if site in step.sites:
+                found[site] = made[site]
+            if node not in self.path.undumped and not np.array_equal(made[site], self.own(node)):
+                made[site], is_stale = self.own(node), True
+        return found
+
+    def _coded(
+        self, site: str, like: Array, values: Values, code: Rounding, known: Sequence[Stage | None] | None
+    ) -> Array:
+        """Codes of a tensor by a rule; what is not rounded stays. Codes outside the format are none of the tensor."""
+        found = self._rounded(site, like, values) if known is None else known
+        codes = [int(old) if stage is None else code(stage) for old, stage in zip(like.flat, found, strict=True)]
+        fmt = self.program.tensors[site].format
+        if any(one is None or not fmt.min <= one <= fmt.max for one in codes):
+            raise Inapplicable
+        return np.array(codes, np.int64).reshape(like.shape).astype(like.dtype)
