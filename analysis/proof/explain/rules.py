@@ -105,11 +105,14 @@ def _rules(different: Sequence[Rounded], equal: Sequence[Rounded]) -> Iterator[R
     yield from _accumulators([one.stage for one in (*different, *equal) if one.stage is not None])
 
 
-def upstream_rules(first: Stage, formats: str) -> Iterator[Rule]:
-    """Roundings, ties and saturations of a stage whose codes in B are not known; `formats` is what it clamps to."""
+def upstream_rules(first: Stage, formats: str, *, rounds_once: bool) -> Iterator[Rule]:
+    """Roundings, ties and saturations of a stage whose codes in B are not known.
+
+    `formats` is what it clamps to; a sum that A rounds once is not rounded once in other words.
+    """
     yield from _saturations(first, formats)
     yield from _roundings(first, "ties: {}")
-    yield from _sums(first)
+    yield from _sums(first, once=not rounds_once)
 
 
 def _saturations(first: Stage, formats: str) -> Iterator[Rule]:
@@ -170,12 +173,12 @@ def _scaled(name: str) -> Callable[[Stage], int | None]:
     return code
 
 
-def _sums(first: Stage) -> Iterator[Rule]:
+def _sums(first: Stage, *, once: bool = True) -> Iterator[Rule]:
     """Of two operands: one rounding, or one each."""
     if not first.terms:
         return
 
-    def once(name: str) -> Callable[[Stage], int]:
+    def together(name: str) -> Callable[[Stage], int]:
         def code(stage: Stage) -> int:
             total = sum(stage.terms)
             return stage.fit(ROUNDINGS[name](*total.as_integer_ratio()) + stage.zero_point)
@@ -191,7 +194,8 @@ def _sums(first: Stage) -> Iterator[Rule]:
 
     for name in STANDARD:
         yield Rule("order", f"B rounds each operand, {name}, and then adds", each(name))
-        yield Rule("order", f"B adds the operands exactly and rounds once, {name}", once(name))
+        if once:
+            yield Rule("order", f"B adds the operands exactly and rounds once, {name}", together(name))
 
 
 def _zero_points(first: Stage, different: Sequence[Rounded]) -> Iterator[Rule]:

@@ -13,7 +13,7 @@ from analysis.proof.explain.replay import Change, Replay
 from analysis.proof.explain.rules import upstream_rules
 from hwsim.formats import Overflow
 from hwsim.machine import operation_of
-from hwsim.program.operations import WRITTEN, MatMul, Operation, Requantize
+from hwsim.program.operations import WRITTEN, MatMul, Operation, Requantize, RescaledAdd
 
 MOST_CODES = 300_000
 """Codes of undumped stages that rules are tried on: of fewer sentences if all have more, at last of fewer stages."""
@@ -123,7 +123,9 @@ class Search:
             yield Hypothesis("accumulator", text, Change(frozenset(sites), operations=others))
             return
         formats = {str(self._first[site].format) for site in sites}
-        for rule in upstream_rules(self._first[sites[0]], formats.pop() if len(formats) == 1 else "the format"):
+        clamp = formats.pop() if len(formats) == 1 else "the format"
+        once = not isinstance(operations[0], RescaledAdd)
+        for rule in upstream_rules(self._first[sites[0]], clamp, rounds_once=once):
             yield Hypothesis(rule.kind, rule.text, Change(frozenset(sites), rule.code))
 
     def _said(self, sites: Sequence[str], stages: int) -> str:

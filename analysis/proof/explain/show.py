@@ -114,10 +114,11 @@ def _lines(site: SiteReport) -> Iterable[str]:
         for cause in site.causes:
             yield f"only partly: {cause.text} ({cause.reproduced:,} of {cause.checked:,} codes)"
     most = sum(cause.declared for cause in exact) + 1 if exact and exact[0].declared else ALTERNATIVES
-    for number, cause in enumerate(exact[:most]):
+    own = [cause for cause in exact if not cause.stages]
+    for number, cause in enumerate([*own[:most], *(cause for cause in exact if cause.stages)]):
         yield f"{'or: ' if number else ''}{cause.text} ({cause.reproduced:,} of {cause.checked:,} codes)"
-    if len(exact) > most and not exact[0].declared:
-        yield f"or {len(exact) - most} more that these codes do not tell apart"
+    if len(own) > most and not exact[0].declared:
+        yield f"or {len(own) - most} more that these codes do not tell apart"
     yield from site.observations
     yield _events(site)
 
