@@ -129,6 +129,10 @@ class Stage(NamedTuple):
         return Quotient(*binary32(n + self.zero_point * d, d), "half_even", 0)
 
     @property
+    def last_rule(self) -> str:
+        return self.quotient.rule
+
+    @property
     def encodable(self) -> bool:
         """Whether the scaling takes these numbers."""
         if self.scaling not in SCALINGS:
@@ -164,6 +168,33 @@ class Stage(NamedTuple):
     @property
     def code(self) -> int:
         return self.fit(self.unclamped)
+
+    def by(self, rule: str) -> int:
+        """The code by another last rounding."""
+        n, d, _, z = self.quotient
+        return self.fit(ROUNDINGS[rule](n, d) + z)
+
+    def scaled(self, scaling: str) -> int | None:
+        """The code by another scaling, None if that does not take the numbers."""
+        other = self._replace(scaling=scaling)
+        return other.code if other.encodable else None
+
+    def each(self, rule: str) -> int:
+        """The code of a sum whose operands are rounded before they are added."""
+        return self.fit(sum(ROUNDINGS[rule](*term.as_integer_ratio()) for term in self.terms) + self.zero_point)
+
+    def together(self, rule: str) -> int:
+        """The code of a sum whose operands are added exactly, and rounded once."""
+        return self.fit(ROUNDINGS[rule](*sum(self.terms).as_integer_ratio()) + self.zero_point)
+
+    @property
+    def wrapped(self) -> int:
+        """The low bits of the rounded value."""
+        return wrapped(self.unclamped, self.format.bits, signed=self.format.signed)
+
+    def between(self, low: int, high: int) -> int:
+        """The rounded value clamped to another range."""
+        return min(max(self.unclamped, low), high)
 
 
 def tie_distance(value: Fraction) -> Fraction:

@@ -1,26 +1,30 @@
 """Runs a path of stages that were not dumped once more, with the rule of some of them changed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from analysis.proof.divergence import Stage, stages
+from analysis.proof.divergence.columns import Columns, columns
 from analysis.proof.explain.bench import Array, Bench, Values
 from analysis.proof.explain.dump import Call
 from analysis.proof.explain.held import Held, Node
 from analysis.proof.explain.path import Path, Step
+from analysis.proof.explain.rules import Code
+from hwsim.machine import operation_of
 from hwsim.program import Program
 from hwsim.program.operations import Operation, written
 
-Rounding = Callable[[Stage], int | None]
+Last = Columns | Sequence[Stage | None]
+"""The last rounding of all elements of a tensor."""
 
 
 class Change(NamedTuple):
     """Another rule: of the last rounding of each of some tensors, or other operations that make them."""
 
     sites: frozenset[str]
-    code: Rounding | None = None
+    code: Code | None = None
     operations: Mapping[str, Operation] = {}
 
 
@@ -52,7 +56,7 @@ class Replay:
         self.program, self.path = program, path
         self._held, self._values, self._dumped = held, values, dumped
         self._bench = Bench(program)
-        self._kept: dict[Node, list[Stage | None]] = {}
+        self._kept: dict[Node, Last] = {}
         agreeing = {node: int((self.own(node) == codes).sum()) for node, codes in dumped.items()}
         self._agreeing = agreeing
         self.unchanged = Score(sum(codes.size for codes in dumped.values()), sum(agreeing.values()))
@@ -62,16 +66,17 @@ class Replay:
         """A's codes."""
         return self._values[node.call][node.site]
 
-    def stages(self, node: Node) -> list[Stage | None]:
-        """A's last rounding of every element of a tensor; those of the last tensors asked for are kept."""
+    def last(self, node: Node) -> Last:
+        """A's last rounding of a tensor; those of the last name asked for are kept."""
         if node not in self._kept:
             if any(kept.site != node.site for kept in self._kept):
                 self._kept.clear()
-            self._kept[node] = self._rounded(node.site, self.own(node), self._values[node.call])
+            self._kept[node] = self._last(node.site, self.own(node), self._values[node.call])
         return self._kept[node]
 
-    def _rounded(self, site: str, like: Array, values: Mapping[str, Array]) -> list[Stage | None]:
-        return stages(self.program, site, list(np.ndindex(like.shape)), values)
+    def _last(self, site: str, like: Array, values: Mapping[str, Array]) -> Last:
+        found = columns(self.program, operation_of(self.program, site), site, values)
+        return stages(self.program, site, list(np.ndindex(like.shape)), values) if found is None else found
 
     def run(self, change: Change) -> Score | None:
         """Dumped codes that come out as dumped under another rule; None if it changes nothing or cannot be run."""
@@ -117,24 +122,25 @@ class Replay:
         for site in written(step.operation):
             node = Node(step.call, site)
             if change.code is not None and site in change.sites:
-                kept = None if is_other or is_stale else self.stages(node)
-                made[site] = self._coded(site, made[site], inputs | made, change.code, kept)
-                is_stale = True
+                last = self._last(site, made[site], inputs | made) if is_other or is_stale else self.last(node)
+                made[site], is_stale = self._coded(site, made[site], last, change.code), True
             elif is_stale:
-                made[site] = self._coded(site, made[site], inputs | made, lambda stage: stage.code, None)
+                last = self._last(site, made[site], inputs | made)
+                made[site] = self._coded(site, made[site], last, lambda stage: stage.code)
             if site in step.sites:
                 found[site] = made[site]
             if node not in self.path.undumped and not np.array_equal(made[site], self.own(node)):
                 made[site], is_stale = self.own(node), True
         return found
 
-    def _coded(
-        self, site: str, like: Array, values: Values, code: Rounding, known: Sequence[Stage | None] | None
-    ) -> Array:
+    def _coded(self, site: str, like: Array, last: Last, code: Code) -> Array:
         """Codes of a tensor by a rule; what is not rounded stays. Codes outside the format are none of the tensor."""
-        found = self._rounded(site, like, values) if known is None else known
-        codes = [int(old) if stage is None else code(stage) for old, stage in zip(like.flat, found, strict=True)]
+        if isinstance(last, Columns):
+            codes = code(last)
+        else:
+            codes = [int(old) if stage is None else code(stage) for old, stage in zip(like.flat, last, strict=True)]
+            codes = None if None in codes else np.array(codes, np.int64).reshape(like.shape)
         fmt = self.program.tensors[site].format
-        if any(one is None or not fmt.min <= one <= fmt.max for one in codes):
+        if codes is None or (codes.size and not fmt.min <= codes.min() <= codes.max() <= fmt.max):
             raise Inapplicable
-        return np.array(codes, np.int64).reshape(like.shape).astype(like.dtype)
+        return np.ascontiguousarray(codes.astype(like.dtype))

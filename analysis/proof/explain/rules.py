@@ -1,9 +1,10 @@
 """Other rules for one rounding, tried on sampled codes: which of them would make B's codes of A's inputs."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from analysis.proof.divergence import Stage
+from analysis.proof.divergence.columns import Columns
 from analysis.proof.divergence.stage import NEAREST, ROUNDINGS, SCALINGS, wrapped
 from analysis.proof.explain.records import Cause
 from hwsim.formats import Rounding
@@ -13,6 +14,11 @@ FEW, SCREENED = 32, 512
 STANDARD = [rounding.value for rounding in Rounding]
 SHOWN = 3
 """Rules that reproduce only a part of the codes are no explanation; so many are told."""
+
+
+AnyStage = Stage | Columns
+Code = Callable[[Any], Any]
+"""Of a stage; for rules of upstream stages of columns too."""
 
 
 class Rounded(NamedTuple):
@@ -28,7 +34,7 @@ class Rule(NamedTuple):
 
     kind: str
     text: str
-    code: Callable[[Stage], int | None]
+    code: Code
 
 
 def explain_rounding(sample: Sequence[Rounded]) -> list[Cause]:
@@ -105,8 +111,8 @@ def _rules(different: Sequence[Rounded], equal: Sequence[Rounded]) -> Iterator[R
     yield from _accumulators([one.stage for one in (*different, *equal) if one.stage is not None])
 
 
-def upstream_rules(first: Stage, formats: str, *, rounds_once: bool) -> Iterator[Rule]:
-    """Roundings, ties and saturations of a stage whose codes in B are not known.
+def upstream_rules(first: AnyStage, formats: str, *, rounds_once: bool) -> Iterator[Rule]:
+    """Roundings, ties and saturations of a stage whose codes in B are not known; they take `Columns` too.
 
     `formats` is what it clamps to; a sum that A rounds once is not rounded once in other words.
     """
@@ -115,30 +121,31 @@ def upstream_rules(first: Stage, formats: str, *, rounds_once: bool) -> Iterator
     yield from _sums(first, once=not rounds_once)
 
 
-def _saturations(first: Stage, formats: str) -> Iterator[Rule]:
+def _saturations(first: AnyStage, formats: str) -> Iterator[Rule]:
     fmt = first.format
     low = f"low {fmt.bits} bits"
     yield Rule(
         "saturation",
         f"saturation missing: B keeps the {low} of what lies outside {formats} (wraps)",
-        lambda s: wrapped(s.unclamped, s.format.bits, signed=s.format.signed),
+        lambda s: s.wrapped,
     )
     yield Rule("saturation", f"saturation missing: B does not clamp to {formats}", lambda s: s.unclamped)
     if fmt.signed and formats == str(fmt):
         narrow = not fmt.narrow
-        other = f"{'narrow, ' if narrow else 'full, '}to {-(1 << (fmt.bits - 1)) + narrow}"
+        lowest = -(1 << (fmt.bits - 1)) + narrow
+        other = f"{'narrow, ' if narrow else 'full, '}to {lowest}"
         yield Rule(
             "saturation",
             f"B clamps to another range of {fmt.bits} bits: {other} instead of {fmt.min} at the bottom",
-            lambda s: min(max(s.unclamped, -(1 << (s.format.bits - 1)) + narrow), s.format.max),
+            lambda s: s.between(lowest, fmt.max),
         )
     if first.lowest is not None:
         yield Rule("saturation", "B does not raise 0 to 1", lambda s: s._replace(lowest=None).code)
 
 
-def _roundings(first: Stage, at_ties: str | None) -> Iterator[Rule]:
+def _roundings(first: AnyStage, at_ties: str | None) -> Iterator[Rule]:
     """`at_ties` is how to say that a rule is another at ties only, None if that is not what the codes show."""
-    rule = first.quotient.rule
+    rule = first.last_rule
     for name in ROUNDINGS:
         if name == rule:
             continue
@@ -157,40 +164,24 @@ def _roundings(first: Stage, at_ties: str | None) -> Iterator[Rule]:
             yield Rule("scaling", f"B scales by {name}, A by {first.scaling}", _scaled(name))
 
 
-def _last(name: str) -> Callable[[Stage], int]:
-    def code(stage: Stage) -> int:
-        n, d, _, z = stage.quotient
-        return stage.fit(ROUNDINGS[name](n, d) + z)
-
-    return code
+def _last(name: str) -> Code:
+    return lambda stage: stage.by(name)
 
 
-def _scaled(name: str) -> Callable[[Stage], int | None]:
-    def code(stage: Stage) -> int | None:
-        other = stage._replace(scaling=name)
-        return other.code if other.encodable else None
-
-    return code
+def _scaled(name: str) -> Code:
+    return lambda stage: stage.scaled(name)
 
 
-def _sums(first: Stage, *, once: bool = True) -> Iterator[Rule]:
+def _sums(first: AnyStage, *, once: bool = True) -> Iterator[Rule]:
     """Of two operands: one rounding, or one each."""
     if not first.terms:
         return
 
-    def together(name: str) -> Callable[[Stage], int]:
-        def code(stage: Stage) -> int:
-            total = sum(stage.terms)
-            return stage.fit(ROUNDINGS[name](*total.as_integer_ratio()) + stage.zero_point)
+    def together(name: str) -> Code:
+        return lambda stage: stage.together(name)
 
-        return code
-
-    def each(name: str) -> Callable[[Stage], int]:
-        def code(stage: Stage) -> int:
-            parts = (ROUNDINGS[name](*term.as_integer_ratio()) for term in stage.terms)
-            return stage.fit(sum(parts) + stage.zero_point)
-
-        return code
+    def each(name: str) -> Code:
+        return lambda stage: stage.each(name)
 
     for name in STANDARD:
         yield Rule("order", f"B rounds each operand, {name}, and then adds", each(name))

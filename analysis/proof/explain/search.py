@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from analysis.proof.divergence import Stage
+from analysis.proof.divergence.columns import Columns
 from analysis.proof.explain.held import Node
 from analysis.proof.explain.records import Cause
 from analysis.proof.explain.replay import Change, Replay
-from analysis.proof.explain.rules import upstream_rules
+from analysis.proof.explain.rules import AnyStage, upstream_rules
 from hwsim.formats import Overflow
 from hwsim.machine import operation_of
 from hwsim.program.operations import WRITTEN, MatMul, Operation, Requantize, RescaledAdd
@@ -61,7 +61,7 @@ class Search:
             for site in reversed(step.sites):
                 if Node(step.call, site) in self.path.undumped:
                     self._nodes.setdefault(site, []).append(Node(step.call, site))
-        self._first: dict[str, Stage] = {}
+        self._first: dict[str, AnyStage] = {}
 
     def run(self, of: str) -> LookBack:
         """What explains the dumped codes; `of` says of which sentences they are."""
@@ -92,12 +92,16 @@ class Search:
         if isinstance(operation, MatMul):
             overflow = operation.accumulator.overflow
             return Kind(MatMul, part, overflow.value) if overflow in OTHER else None
-        stages = (stage for node in self._nodes.get(site, [self.path.site]) for stage in self._replay.stages(node))
-        first = next((stage for stage in stages if stage is not None), None)
+        first = next(filter(None, map(self._any, self._nodes.get(site, [self.path.site]))), None)
         if first is None:
             return None
         self._first[site] = first
         return Kind(type(operation), part, first.scaling)
+
+    def _any(self, node: Node) -> AnyStage | None:
+        """What the last roundings of a tensor have in common."""
+        last = self._replay.last(node)
+        return last if isinstance(last, Columns) else next((stage for stage in last if stage is not None), None)
 
     def _tries(self, sites: Sequence[str], where: str) -> Iterator[Cause]:
         """Rules at some tensors that make more of the dumped codes than A's own."""
