@@ -36,9 +36,8 @@ def rounded(name: str, n: Array, d: Array | int) -> Int:
     below = n // d
     rest = n - below * d
     if name in _UP:
-        up = (rest > 0) & _UP[name](n)
-    else:
-        up = (2 * rest > d) | ((2 * rest == d) & _UP_AT_TIES[name](n, below))
+        return np.asarray(below + ((rest > 0) & _UP[name](n)), np.int64)
+    up = (2 * rest > d) | ((2 * rest == d) & _UP_AT_TIES[name](n, below))
     return np.asarray(below + up, np.int64)
 
 
@@ -63,14 +62,15 @@ class Columns(NamedTuple):
 
     @property
     def is_exact(self) -> bool:
-        """Whether int64 holds what is on the way, and one rule rounds all elements."""
-        shifts = int(self.shift.min()), int(self.shift.max())
+        """Whether int64 holds what is on the way, and the last rounding of all elements is by one rule."""
+        least, greatest_shift = int(self.shift.min()), int(self.shift.max())
         if self.scaling in SCALINGS:
-            return self.is_encodable and (shifts[0] > 31 or not self.scaling.startswith("q31"))
+            is_mixed = self.scaling.startswith("q31") and least <= 31 < greatest_shift
+            return self.is_encodable and not is_mixed
         if np.min(self.divisor) < 1:
             return False
         greatest = int(np.abs(self.integer).max(initial=0)) * int(self.multiplier.max())
-        return greatest < 1 << 63 and int(np.max(self.divisor)) << shifts[1] <= 1 << 62
+        return greatest < 1 << 63 and int(np.max(self.divisor)) << greatest_shift <= 1 << 62
 
     @property
     def is_encodable(self) -> bool:
@@ -90,8 +90,12 @@ class Columns(NamedTuple):
         if self.scaling not in SCALINGS:
             return x * m, self.divisor << e, self.scaling, self.zero_point
         if self.scaling.startswith("q31"):
-            high = np.minimum(rounded("half_up", x * m, 1 << 31), INT32_MAX)
-            return high, 1 << (e - 31), "half_away" if self.scaling == "q31_double" else "half_up", self.zero_point
+            product = (x << np.maximum(31 - e, 0)) * m
+            if (e <= 31).all():
+                return product, 1 << 31, "half_up", self.zero_point
+            high = np.minimum(rounded("half_up", product, 1 << 31), INT32_MAX)
+            rule = "half_away" if self.scaling == "q31_double" else "half_up"
+            return high, 1 << np.maximum(e - 31, 0), rule, self.zero_point
         value = _binary32(_binary32(x.astype(np.float64)) * m / 2.0**e)
         if self.scaling == "float32":
             return value, 1, "half_even", self.zero_point
@@ -124,7 +128,8 @@ class Columns(NamedTuple):
     def scaled(self, scaling: str) -> Int | None:
         """The code by another scaling, None if that does not take the numbers."""
         other = self._replace(scaling=scaling)
-        return other.code if other.is_exact and other.is_encodable else None
+        is_taken = other.is_encodable if scaling in SCALINGS else other.is_exact
+        return other.code if is_taken else None
 
     def each(self, rule: str) -> Int:
         """The code of a sum whose operands are rounded before they are added."""

@@ -92,7 +92,8 @@ class Search:
         if isinstance(operation, MatMul):
             overflow = operation.accumulator.overflow
             return Kind(MatMul, part, overflow.value) if overflow in OTHER else None
-        first = next(filter(None, map(self._any, self._nodes.get(site, [self.path.site]))), None)
+        found = (self._any(node) for node in self._nodes.get(site, [self.path.site]))
+        first = next((one for one in found if one is not None), None)
         if first is None:
             return None
         self._first[site] = first
