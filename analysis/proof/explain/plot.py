@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.plots.style import EMPTY, GREY, NORMAL, OKABE_ITO, SMALL
-from analysis.proof.explain.records import Explanation, Histogram, SiteReport
+from analysis.proof.explain.records import ASSUMED, Explanation, Histogram, SiteReport
 from analysis.proof.explain.tally import HISTOGRAM_REACH
 
 PANELS = 4
@@ -109,7 +109,8 @@ def _histogram(axes: Axes, site: SiteReport) -> None:
     """B - A on equal inputs; equal codes are left out, they would hide the others."""
     at, heights, labels = _bars(site.histogram_on_equal_inputs)
     axes.bar(at, heights, width=0.8, color=COLOURS["origin"])
-    axes.set_title(_folded(site.site), fontsize=SMALL, loc="left")
+    assumed = f"\n{ASSUMED}" if site.is_assumed else ""
+    axes.set_title(f"{_folded(site.site)}{assumed}", fontsize=SMALL, loc="left")
     axes.set_xlabel("B − A (LSB)", fontsize=NORMAL)
     step = -(-len(at) // TICKS)
     ends = [x for x, label in zip(at, labels, strict=True) if label[0] in "<>"]

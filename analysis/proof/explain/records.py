@@ -102,6 +102,11 @@ class SiteReport(msgspec.Struct, frozen=True, kw_only=True):
         """The best exact cause in words, or that there is none."""
         return next((cause.text for cause in self.causes if cause.exact), UNEXPLAINED)
 
+    @property
+    def is_assumed(self) -> bool:
+        """Whether an input was not dumped, and taken to be as in A."""
+        return any(ASSUMED in text for text in self.observations)
+
 
 class FirstDivergence(msgspec.Struct, frozen=True, kw_only=True):
     """The first code that differs in execution order: call, operation, then C order. `sentence` counts from 1."""

@@ -1,6 +1,6 @@
 """Runs a path of stages that were not dumped once more, with the rule of some of them changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,6 @@ from analysis.proof.explain.dump import Call
 from analysis.proof.explain.held import Held, Node
 from analysis.proof.explain.path import Path, Step
 from analysis.proof.explain.rules import Code
-from hwsim.machine import operation_of
 from hwsim.program import Program
 from hwsim.program.operations import Operation, written
 
@@ -54,8 +53,10 @@ class Replay:
         self, program: Program, held: Held, path: Path, values: Mapping[Call, Values], dumped: Mapping[Node, Array]
     ) -> None:
         self.program, self.path = program, path
-        self._held, self._values, self._dumped = held, values, dumped
+        self._values, self._dumped = values, dumped
+        self._read = [dict(_read(held, step)) for step in path.steps]
         self._bench = Bench(program)
+        self._maker = {name: step.operation for step in path.steps for name in written(step.operation)}
         self._kept: dict[Node, Last] = {}
         agreeing = {node: int((self.own(node) == codes).sum()) for node, codes in dumped.items()}
         self._agreeing = agreeing
@@ -75,7 +76,7 @@ class Replay:
         return self._kept[node]
 
     def _last(self, site: str, like: Array, values: Mapping[str, Array]) -> Last:
-        found = columns(self.program, operation_of(self.program, site), site, values)
+        found = columns(self.program, self._maker[site], site, values)
         return stages(self.program, site, list(np.ndindex(like.shape)), values) if found is None else found
 
     def run(self, change: Change) -> Score | None:
@@ -84,8 +85,11 @@ class Replay:
         reproduced = self.unchanged.reproduced
         touched = False
         try:
-            for step in self.path.steps:
-                for site, codes in self._step(step, change, changed).items():
+            for step, read in zip(self.path.steps, self._read, strict=True):
+                others = {name: changed[made] for name, made in read.items() if made in changed}
+                if not others and change.sites.isdisjoint(step.sites):
+                    continue
+                for site, codes in self._step(step, change, others).items():
                     node = Node(step.call, site)
                     if np.array_equal(codes, self.own(node)):
                         continue
@@ -98,16 +102,9 @@ class Replay:
             return None
         return self.unchanged._replace(reproduced=reproduced) if touched else None
 
-    def _step(self, step: Step, change: Change, changed: Mapping[Node, Array]) -> Values:
-        """The codes of a step that may be others than A's."""
+    def _step(self, step: Step, change: Change, others: Values) -> Values:
+        """What a step makes, by other rules or of inputs that are others than A's."""
         call, operation = step.call, step.operation
-        others: Values = {}
-        for name in self.program.inputs_of(operation):
-            origin = self._held.origin(call, name)
-            if origin is not None and origin in changed and self._held.own(call, operation, name) is None:
-                others[name] = changed[origin]
-        if not others and change.sites.isdisjoint(step.sites):
-            return {}
         inputs = self._values[call] | others
         given = change.operations.get(operation.output, operation)
         made = self._bench.run(given, inputs) if others or given is not operation else self._values[call]
@@ -144,3 +141,11 @@ class Replay:
         if codes is None or (codes.size and not fmt.min <= codes.min() <= codes.max() <= fmt.max):
             raise Inapplicable
         return np.ascontiguousarray(codes.astype(like.dtype))
+
+
+def _read(held: Held, step: Step) -> Iterator[tuple[str, Node]]:
+    """What a step reads that was made on the way; not what the dump has itself."""
+    for name in held.program.inputs_of(step.operation):
+        made = held.origin(step.call, name)
+        if made is not None and held.own(step.call, step.operation, name) is None:
+            yield name, made

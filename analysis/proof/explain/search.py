@@ -15,7 +15,7 @@ from hwsim.formats import Overflow
 from hwsim.machine import operation_of
 from hwsim.program.operations import WRITTEN, MatMul, Operation, Requantize, RescaledAdd
 
-MOST_CODES = 300_000
+MOST_CODES = 1_000_000
 """Codes of undumped stages that rules are tried on: of fewer sentences if all have more, at last of fewer stages."""
 OTHER = {Overflow.WRAP: Overflow.SATURATE, Overflow.SATURATE: Overflow.WRAP}
 
