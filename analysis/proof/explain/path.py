@@ -1,10 +1,11 @@
 """The stages between a site that differs and the last tensors before it that were dumped."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from typing import NamedTuple
 
 from analysis.proof.explain.dump import Call
 from analysis.proof.explain.held import Held, Node, reads
+from hwsim.program import Function
 from hwsim.program.operations import Operation, written
 
 
@@ -22,10 +23,10 @@ class Path(NamedTuple):
     Attributes
     ----------
     steps
-        In the order of execution: the stages that were not dumped, dumped tensors that are made of them, and last the
-        site itself.
+        In the order of execution: stages that were not dumped, what else is made of them and ends in dumped tensors,
+        and last the site itself.
     undumped
-        The tensors of these stages, but not the site's.
+        The tensors that were not dumped and that the site is made of.
     ends
         Names of the dumped tensors where the path begins; ids, where it goes back to the sentences.
     site
@@ -44,10 +45,44 @@ class Path(NamedTuple):
 
 def trace(held: Held, site: Node) -> Path:
     """Go back from a site of a call, and of the calls before it, to dumped tensors."""
+    run = list(_run(held, site))
+    undumped, ends = _back(held, [node for node in _earlier(site) if held.dump.codes(*node) is not None])
+    dumped = [
+        Node(step.call, name) for step in run for name in step.sites if held.dump.codes(step.call, name) is not None
+    ]
+    behind, _ = _back(held, dumped)
+    made = [name for function in held.program.manifest.functions for name in (*function.inputs, *_written(function))]
+    steps = list(_ahead(held, run, undumped, behind | set(dumped)))
+    return Path(steps, undumped, [name for name in dict.fromkeys(made) if name in ends], site)
+
+
+def _written(function: Function) -> list[str]:
+    return [name for operation in function.operations for name in written(operation)]
+
+
+def _earlier(site: Node) -> Iterator[Node]:
+    """The site in all calls up to this one."""
+    for step in range(site.call.step + 1):
+        yield Node(site.call._replace(step=step), site.site)
+
+
+def _run(held: Held, site: Node) -> Iterator[Step]:
+    """All that is run up to a site, and the site."""
+    steps = range(site.call.step + 1) if site.call.function != "encode" else ()
+    for call in (Call("encode", 0), *(site.call._replace(step=step) for step in steps)):
+        for operation in held.program.functions[call.function].operations:
+            names = written(operation)
+            if call == site.call and site.site in names:
+                yield Step(call, operation, tuple(names[: names.index(site.site) + 1]))
+                return
+            yield Step(call, operation, tuple(names))
+
+
+def _back(held: Held, sites: Sequence[Node]) -> tuple[frozenset[Node], set[str]]:
+    """What was not dumped of that which tensors are made of, and the names where that begins."""
     program = held.program
     maker = {name: operation for _, operation in program.operations() for name in written(operation)}
-    pending = [node for node in _earlier(site) if held.dump.codes(*node) is not None]
-    undumped: set[Node] = set()
+    pending, undumped = list(sites), set[Node]()
     ends: set[str] = set()
     while pending:
         call, name = pending.pop()
@@ -61,39 +96,27 @@ def trace(held: Held, site: Node) -> Path:
             elif made is not None and made not in undumped:
                 undumped.add(made)
                 pending.append(made)
-    steps = list(_steps(held, site, frozenset(undumped)))
-    order = [name for function in program.manifest.functions for name in function.inputs] + list(maker)
-    return Path(steps, frozenset(undumped), [name for name in order if name in ends], site)
+    return frozenset(undumped), ends
 
 
-def _earlier(site: Node) -> Iterator[Node]:
-    """The site in all calls up to this one."""
-    for step in range(site.call.step + 1):
-        yield Node(site.call._replace(step=step), site.site)
+def _ahead(held: Held, run: Sequence[Step], undumped: frozenset[Node], wanted: Container[Node]) -> Iterator[Step]:
+    """Undumped stages, and what is made of them, as far as it ends in dumped tensors."""
+    moving = set(undumped)
+    for step in run:
+        found = []
+        for name in step.sites:
+            node = Node(step.call, name)
+            if node in undumped or (node in wanted and _is_made_of(held, step, name, moving)):
+                found.append(name)
+                if held.dump.codes(*node) is None:
+                    moving.add(node)
+        if found:
+            yield step._replace(sites=tuple(found))
 
 
-def _steps(held: Held, site: Node, undumped: frozenset[Node]) -> Iterator[Step]:
-    steps = range(site.call.step + 1) if site.call.function != "encode" else ()
-    for call in (Call("encode", 0), *(site.call._replace(step=step) for step in steps)):
-        for operation in held.program.functions[call.function].operations:
-            names = written(operation)
-            is_last = call == site.call and site.site in names
-            if is_last:
-                names = names[: names.index(site.site) + 1]
-            sites = tuple(name for name in names if _is_on(held, Node(call, name), operation, undumped))
-            if sites:
-                yield Step(call, operation, sites)
-            if is_last:
-                return
-
-
-def _is_on(held: Held, node: Node, operation: Operation, undumped: frozenset[Node]) -> bool:
-    """Whether a tensor was not dumped, or was and is made of one that was not."""
-    if node in undumped:
-        return True
-    if held.dump.codes(*node) is None:
-        return False
-    names = reads(held.program, operation, node.site)
+def _is_made_of(held: Held, step: Step, name: str, moving: Container[Node]) -> bool:
+    """Whether a tensor reads one that another rule may change; not what the dump has itself."""
     return any(
-        held.origin(node.call, name) in undumped and held.own(node.call, operation, name) is None for name in names
+        held.origin(step.call, read) in moving and held.own(step.call, step.operation, read) is None
+        for read in reads(held.program, step.operation, name)
     )

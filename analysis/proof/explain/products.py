@@ -103,6 +103,8 @@ def _saturate_each(products: Products, bits: int) -> Int:
 
 def _gather(program: Program, operation: MatMul, samples: list[Sample]) -> Products:
     parts = [_gather_call(program, operation, sample) for sample in samples]
+    longest = max(part.terms.shape[1] for part in parts)  # a cache grows; products that are 0 change no sum
+    parts = [p._replace(terms=np.pad(p.terms, ((0, 0), (0, longest - p.terms.shape[1])))) for p in parts]
     return Products(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 

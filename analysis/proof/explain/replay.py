@@ -126,7 +126,7 @@ class Replay:
                 made[site] = self._coded(site, made[site], last, lambda stage: stage.code)
             if site in step.sites:
                 found[site] = made[site]
-            if node not in self.path.undumped and not np.array_equal(made[site], self.own(node)):
+            if node in self._dumped and not np.array_equal(made[site], self.own(node)):
                 made[site], is_stale = self.own(node), True
         return found
 
