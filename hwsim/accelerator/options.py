@@ -46,7 +46,7 @@ class Sparsity(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if self.kept >= self.group:
-            raise ValueError(f"sparsity {self.kept}:{self.group}; fewer must be kept than there are")
+            raise ValueError(f"sparsity {self}; fewer must be kept than there are")
 
     def __str__(self) -> str:
         return f"{self.kept}:{self.group}"
