@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from hwsim.accelerator.events import Component, Operand
+from hwsim.accelerator.options import Sparsity
 
 Size = Annotated[int, Meta(ge=1)]
 Bits = Annotated[int, Meta(ge=2, le=64)]
@@ -45,6 +46,8 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     a_heads, output_heads
         Of how many heads a row of a or of the output is made: each is packed by itself, as scores and context read
         and write it (section 9).
+    sparsity
+        N:M skipping that this weight has by itself, whatever the mapping says of others.
     fresh
         1 if the last row of the context's b, or column of the scores' b, is on chip already (section 8), else 0.
     fresh_along
@@ -69,6 +72,7 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     residual: Operand = Operand.ACTIVATION
     a_heads: Size = 1
     output_heads: Size = 1
+    sparsity: Sparsity | None = None
     fresh: Annotated[int, Meta(ge=0, le=1)] = 0
     fresh_along: str = "n"
     a_on_chip: bool = False
@@ -80,6 +84,8 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
         for what, heads, codes in (("a", self.a_heads, self.k), ("output", self.output_heads, self.n)):
             if codes % heads:
                 raise ValueError(f"{what}: rows of {codes} codes are not {heads} heads of one size")
+        if self.sparsity is not None and self.b is not Operand.WEIGHT:
+            raise ValueError(f"{self.sparsity} sparsity of {self.b.value}; only weights are skipped")
 
     @property
     def macs(self) -> int:

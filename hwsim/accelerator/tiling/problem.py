@@ -213,8 +213,18 @@ def _heads_bytes(codes: Ints, head: int, bits: int) -> Ints:
 
 
 def sparsity_of(product: Product, options: Options) -> Sparsity | None:
-    """The N:M skipping that a product has: only weights are skipped."""
-    return options.sparsity if product.b is Operand.WEIGHT else None
+    """The N:M skipping that a product has, its own or the mapping's: only weights are skipped.
+
+    Raises
+    ------
+    ValueError
+        If it has one, and the mapping another.
+    """
+    if product.b is not Operand.WEIGHT:
+        return None
+    if product.sparsity is not None and options.sparsity not in (None, product.sparsity):
+        raise ValueError(f"its weights are {product.sparsity} sparse, but the mapping skips {options.sparsity}")
+    return product.sparsity or options.sparsity
 
 
 def problem_of(product: Product, hardware: Hardware, options: Options, vector_cycles: int = 0) -> Problem:
@@ -223,7 +233,7 @@ def problem_of(product: Product, hardware: Hardware, options: Options, vector_cy
     Raises
     ------
     ValueError
-        If the array does not support the operands' widths.
+        If the array does not support the operands' widths, or the mapping another sparsity.
     """
     array, sram, dram = hardware.array, hardware.sram, hardware.dram
     sparsity = sparsity_of(product, options)
