@@ -51,6 +51,11 @@ class Sparsity(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         return f"{self.kept}:{self.group}"
 
+    @property
+    def index_bits(self) -> int:
+        """Beside a kept weight, its place in the group: ceil(log2 M)."""
+        return (self.group - 1).bit_length()
+
     def keeps(self, length: Any) -> Any:
         """The most that a row of `length` weights from the start of a group keeps, equation (14); ints or arrays.
 
