@@ -109,13 +109,17 @@ def _traffic(
     partial = counts.psum_writes - counts.result_writes if hardware.array.dataflow is not Dataflow.OS else 0
     sum_bits = p.output_bits if options.psum_bits is None else 8 * psum_bytes(p.accumulator_bits, options.psum_bits)
     written = p.m * row_bytes(p.n, p.output_bits, packing) + row_bytes(partial, sum_bits, packing)
-    kept, index_bits = (p.k, 0) if sparsity is None else (sparsity.keeps(p.k), sparsity.index_bits)
-    column = row_bytes(kept, stored_bits(p.b_bits, packing) + index_bits)
+    kept = p.k if sparsity is None else sparsity.keeps(p.k)
+    column = row_bytes(kept, stored_bits(p.b_bits, packing) + _index_bits(sparsity))
     return {
         "ifmap": {"read": p.m * row_bytes(p.k, p.a_bits, packing), "write": 0},
         "filter": {"read": p.n * column, "write": 0},
         "ofmap": {"read": 0, "write": written},
     }
+
+
+def _index_bits(sparsity: Sparsity | None) -> int:
+    return 0 if sparsity is None else sparsity.index_bits
 
 
 def _counts(
@@ -139,7 +143,8 @@ def _counts(
     add(found, Kind(Component.REGISTER, direction=Direction.READ, bits=1), bits.read)
     add(found, Kind(Component.HOP, bits=1), bits.hops)
     for operand, direction, width, elements in _accesses(p, counts, options):
-        words = round_up(row_bytes(elements, width), word)
+        index_bits = _index_bits(sparsity_of(p, options)) if operand is Operand.WEIGHT else 0
+        words = round_up(row_bytes(elements, width + index_bits), word)
         add(found, Kind(Component.SRAM_ACCESS, operand, direction, width), words)
     for operand, direction, width, size in _moves(p, traffic):
         near = Direction.WRITE if direction is Direction.READ else Direction.READ

@@ -97,7 +97,7 @@ def _rows(text: str, sparsity: Sparsity | None) -> Iterator[Line]:
                 _check_sparsity(row, sparsity, names)
                 found += 1
                 if found > MAX_LAYERS:
-                    raise ValueError(f": layer {row.name} is one too many; allowed are {MAX_LAYERS}")
+                    raise ValueError(f", column 1: layer {row.name} is one too many; allowed are {MAX_LAYERS}")
                 yield row
         except ValueError as error:
             raise ValueError(f"line {number}{error}") from None

@@ -12,7 +12,7 @@ from hwsim.accelerator.options import Sparsity
 from hwsim.accelerator.reading import nearest, short
 from hwsim.accelerator.storage import ceil_div
 
-MAX_SIZE = 1 << 30
+MAX_SIZE = 1 << 24
 MAX_LAYERS = 1 << 16
 """Of a table: a depthwise convolution is a layer a channel."""
 MAX_NAME = 200
@@ -93,13 +93,14 @@ def _hint(cells: list[str], place: int) -> str:
         return "the order is M, N, K"
     if place == 1:
         return f"a table of products has M, N, K, one of convolutions {', '.join(CONVOLUTION[1:])}, {STRIDES}"
-    return nearest(cells[place], CONVOLUTION if _KNOWN.get(cells[1].lower()) in IFMAP else GEMM)
+    kind = CONVOLUTION if _KNOWN.get(cells[1].lower()) in IFMAP else GEMM
+    return f"the header is {','.join(kind)}" if cells[place].lower() in _KNOWN else nearest(cells[place], kind)
 
 
 def _check_strides(names: list[str], kind: tuple[str, ...]) -> None:
     missing = [name for name in STRIDE if name not in names]
     if kind is CONVOLUTION and STRIDES not in names and missing:
-        raise ValueError(f": {missing[0] if len(missing) == 1 else STRIDES} is missing")
+        raise ValueError(f", column {len(names) + 1}: {missing[0] if len(missing) == 1 else STRIDES} is missing")
 
 
 def no_header(first: str) -> str:
