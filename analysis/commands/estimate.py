@@ -23,7 +23,7 @@ def estimate(
     program: Annotated[Path | None, typer.Argument(help="Program file.")] = None,
     workload: Annotated[str | None, typer.Option(metavar="NAME", help="A model by its shapes, as bert-base.")] = None,
     model_file: Annotated[Path | None, typer.Option(help="Your own layers or model, a TOML file.")] = None,
-    gemm: Annotated[Path | None, typer.Option(help="Products, a CSV file Layer,M,N,K.")] = None,
+    gemm: Annotated[Path | None, typer.Option(help="Products or convolutions, a CSV file of SCALE-Sim.")] = None,
     config: Annotated[str | None, typer.Option(help="Widths of shapes: int8 (default), int6, int4 or w4a8.")] = None,
     batch: Annotated[int | None, typer.Option(help="Inputs at once, of a workload.")] = None,
     source_length: Annotated[list[int] | None, typer.Option(help="Source tokens; of a program repeatable.")] = None,

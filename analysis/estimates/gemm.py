@@ -19,15 +19,16 @@ from hwsim.accelerator.array import ArrayCounts, Widths, padded_macs, registers,
 from hwsim.accelerator.cost.counts import Counts, Kind, add, events
 from hwsim.accelerator.cost.energy import Cost, price, summed
 from hwsim.accelerator.cost.estimate import Estimate, LayerCost
-from hwsim.accelerator.cost.products import datapath_counts
+from hwsim.accelerator.cost.products import datapath_counts, skipped_kind
 from hwsim.accelerator.cycles import Cycles
 from hwsim.accelerator.energy_tables import EnergyTable, energy_table
 from hwsim.accelerator.events import Component, Direction, Operand
 from hwsim.accelerator.hardware import Dataflow, Hardware
 from hwsim.accelerator.layers import Layer, Product, Workload
-from hwsim.accelerator.options import Options
+from hwsim.accelerator.options import Options, Sparsity
 from hwsim.accelerator.prices import Prices, prices_of
-from hwsim.accelerator.storage import psum_bytes, round_up, row_bytes
+from hwsim.accelerator.storage import psum_bytes, round_up, row_bytes, stored_bits
+from hwsim.accelerator.tiling.problem import sparsity_of
 
 STREAMS = {"a": "ifmap", "b": "filter", "constants": "filter", "partial": "ofmap", "output": "ofmap"}
 """Transfers of a plan by operand; partial sums belong to the ofmap."""
@@ -81,14 +82,17 @@ def price_untiled(workload: Workload, hardware: Hardware, options: Options) -> U
 def _untiled(layer: Layer, hardware: Hardware, options: Options, prices: Prices) -> Untiled:
     product = _product(layer)
     try:
-        cycles, counts = untiled(product, hardware.array)
+        sparsity = sparsity_of(product, options)
+        cycles, counts = untiled(product, hardware.array, sparsity)
     except ValueError as error:
         raise ValueError(f"layer {layer.name}: {error}") from None
+    streamed = product.k if sparsity is None else sparsity.keeps(product.k)
+    macs = product.m * streamed * product.n
     rate = hardware.array.rate(product.a_bits, product.b_bits)
     peak = float(hardware.array.rows * hardware.array.cols * rate)
-    traffic = _traffic(product, counts, hardware, options)
-    counted = events(_counts(layer, cycles, counts, traffic, hardware, options), layer.name, layer.operation)
-    utilization = product.macs / (peak * cycles.total) if cycles.total else 0.0
+    traffic = _traffic(product, counts, hardware, options, sparsity)
+    counted = events(_counts(layer, macs, cycles, counts, traffic, hardware, options), layer.name, layer.operation)
+    utilization = macs / (peak * cycles.total) if cycles.total else 0.0
     return Untiled(layer, cycles, counts, traffic, price(counted, prices), min(1.0, utilization))
 
 
@@ -97,34 +101,50 @@ def _product(layer: Layer) -> Product:
     return layer.product
 
 
-def _traffic(product: Product, counts: ArrayCounts, hardware: Hardware, options: Options) -> Traffic:
-    """DRAM bytes of each operand once, and of the ofmap as often as the array writes it."""
+def _traffic(
+    product: Product, counts: ArrayCounts, hardware: Hardware, options: Options, sparsity: Sparsity | None
+) -> Traffic:
+    """DRAM bytes of each operand once, kept weights with their indices, and of the ofmap as the array writes it."""
     p, packing = product, hardware.packing
     partial = counts.psum_writes - counts.result_writes if hardware.array.dataflow is not Dataflow.OS else 0
     sum_bits = p.output_bits if options.psum_bits is None else 8 * psum_bytes(p.accumulator_bits, options.psum_bits)
     written = p.m * row_bytes(p.n, p.output_bits, packing) + row_bytes(partial, sum_bits, packing)
+    kept = p.k if sparsity is None else sparsity.keeps(p.k)
+    column = row_bytes(kept, stored_bits(p.b_bits, packing) + _index_bits(sparsity))
     return {
         "ifmap": {"read": p.m * row_bytes(p.k, p.a_bits, packing), "write": 0},
-        "filter": {"read": p.n * row_bytes(p.k, p.b_bits, packing), "write": 0},
+        "filter": {"read": p.n * column, "write": 0},
         "ofmap": {"read": 0, "write": written},
     }
 
 
+def _index_bits(sparsity: Sparsity | None) -> int:
+    return 0 if sparsity is None else sparsity.index_bits
+
+
 def _counts(
-    layer: Layer, cycles: Cycles, counts: ArrayCounts, traffic: Traffic, hardware: Hardware, options: Options
+    layer: Layer,
+    macs: int,
+    cycles: Cycles,
+    counts: ArrayCounts,
+    traffic: Traffic,
+    hardware: Hardware,
+    options: Options,
 ) -> Counts:
-    """Datapath, registers, scratchpad, leakage and DRAM of one product."""
+    """Datapath, registers, scratchpad, leakage and DRAM of one product, so many of whose MACs are executed."""
     p, array, word = _product(layer), hardware.array, hardware.sram.word_bytes
     rate = array.rate(p.a_bits, p.b_bits)
-    padded = padded_macs(streaming_cycles(p.m, p.k, p.n, array, rate), p.macs, array, rate)
-    bits = registers(counts, p.macs, Widths(p.a_bits, p.b_bits, p.accumulator_bits), array)
-    found = datapath_counts(layer, 0, 0)
+    padded = padded_macs(streaming_cycles(p.m, macs // (p.m * p.n), p.n, array, rate), macs, array, rate)
+    bits = registers(counts, macs, Widths(p.a_bits, p.b_bits, p.accumulator_bits), array)
+    found = datapath_counts(layer, p.macs - macs, 0)
+    add(found, skipped_kind(p), p.macs - macs)
     add(found, Kind(Component.MAC_PADDED, bits=p.a_bits, second_bits=p.b_bits), padded)
     add(found, Kind(Component.REGISTER, direction=Direction.WRITE, bits=1), bits.written)
     add(found, Kind(Component.REGISTER, direction=Direction.READ, bits=1), bits.read)
     add(found, Kind(Component.HOP, bits=1), bits.hops)
     for operand, direction, width, elements in _accesses(p, counts, options):
-        words = round_up(row_bytes(elements, width), word)
+        index_bits = _index_bits(sparsity_of(p, options)) if operand is Operand.WEIGHT else 0
+        words = round_up(row_bytes(elements, width + index_bits), word)
         add(found, Kind(Component.SRAM_ACCESS, operand, direction, width), words)
     for operand, direction, width, size in _moves(p, traffic):
         near = Direction.WRITE if direction is Direction.READ else Direction.READ

@@ -2,10 +2,10 @@
 
 import msgspec
 
-from analysis.estimates.parsing import LARGEST, choice, pair, positive, size
+from analysis.estimates.parsing import choice, pair, positive, size, sparsity
 from analysis.estimates.request import Request
 from hwsim.accelerator.hardware import Array, Boundary, Dataflow, Dram, FoldMode, Hardware, Sram
-from hwsim.accelerator.options import Attention, Objective, Options, Sparsity, Tiles
+from hwsim.accelerator.options import Attention, Objective, Options, Tiles
 from hwsim.accelerator.presets import PRESETS, hardware
 
 COMMAND_LINE = "command line"
@@ -110,16 +110,11 @@ def options(request: Request) -> Options:
     """
     if request.psum_bits is not None and not 8 <= request.psum_bits <= 64:
         raise ValueError(f"--psum-bits is {request.psum_bits}; allowed are 8 to 64")
-    sparsity = None
-    if request.sparsity is not None:
-        sparsity = Sparsity(*pair(request.sparsity, "--sparsity", ":", "2:4"))
-        if sparsity.kept < 1 or sparsity.group > LARGEST:
-            raise ValueError(f"--sparsity {request.sparsity}; at least one weight of 2 to {LARGEST} is kept")
     return Options(
         objective=choice("--objective", request.objective, Objective) or Objective.DRAM,
         tiles=choice("--tiles", request.tiles, Tiles) or Tiles.ARRAY,
         attention=choice("--attention", request.attention, Attention) or Attention.UNFUSED,
         psum_bits=request.psum_bits,
         zero_gating=request.zero_gating is not None,
-        sparsity=sparsity,
+        sparsity=sparsity(request.sparsity),
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import TypeVar
 
+from hwsim.accelerator.options import Sparsity
 from hwsim.accelerator.reading import nearest, short
 
 LARGEST = 1 << 20
@@ -39,6 +40,16 @@ def positive(name: str, value: float) -> float:
     if not 1e-3 <= value <= 1e6:
         raise ValueError(f"{name} is {value:g}; allowed are 0.001 to 1000000")
     return value
+
+
+def sparsity(given: str | None) -> Sparsity | None:
+    """N:M as `--sparsity` has it."""
+    if given is None:
+        return None
+    found = Sparsity(*pair(given, "--sparsity", ":", "2:4"))
+    if found.kept < 1 or found.group > LARGEST:
+        raise ValueError(f"--sparsity {given}; at least one weight of 2 to {LARGEST} is kept")
+    return found
 
 
 def check_known(name: str, given: str, known: Iterable[str]) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from analysis.estimates.parsing import check_known
+from analysis.estimates.parsing import check_known, sparsity
 from hwsim.accelerator.layers import Workload
 from hwsim.accelerator.workloads import SCHEMES, WORKLOADS, read_gemm_csv, read_workload, workload
 from hwsim.program import Program
@@ -82,7 +82,7 @@ _ONLY = {
     "zero_gating": ("program",),
 }
 """Options, and the inputs that they apply to; the others apply to all."""
-_TILED = ("tiles", "sparsity", "bandwidth")
+_TILED = ("tiles", "bandwidth")
 """Options without a meaning where there is no scratchpad."""
 
 
@@ -156,7 +156,8 @@ def _of_shapes(request: Request) -> Workload:
 
 def _of_gemm(request: Request, path: Path) -> Workload:
     widths = SCHEMES[_scheme(request)]
-    return read_gemm_csv(path, widths.activation, widths.weight, output_bits=widths.activation)
+    asked = sparsity(request.sparsity)
+    return read_gemm_csv(path, widths.activation, widths.weight, output_bits=widths.activation, sparsity=asked)
 
 
 def _scheme(request: Request) -> str:

@@ -40,8 +40,9 @@ class Row(NamedTuple):
 
 
 def shape(product: Product) -> str:
-    """m by k by n."""
-    return f"{product.m}x{product.k}x{product.n}"
+    """m by k by n, and the sparsity that its table states: `3x16x5 2:4`."""
+    stated = "" if product.sparsity is None else f" {product.sparsity}"
+    return f"{product.m}x{product.k}x{product.n}{stated}"
 
 
 def _times(count: int) -> str:

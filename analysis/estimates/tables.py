@@ -126,7 +126,7 @@ def mapping_line(result: Estimate) -> str:
     parts += ["published-table mode (divisors)"] if o.tiles is Tiles.DIVISORS else []
     parts += [f"partial sums of {o.psum_bits} bits"] if o.psum_bits is not None else []
     parts += ["zero-gating"] if o.zero_gating else []
-    parts += [f"{o.sparsity.kept}:{o.sparsity.group} weights"] if o.sparsity is not None else []
+    parts += [f"{o.sparsity} weights"] if o.sparsity is not None else []
     return "; ".join(parts)
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from hwsim.accelerator.cycles import Cycles
 from hwsim.accelerator.hardware import Array, ArrayKind, Dataflow, FoldMode
 from hwsim.accelerator.layers import Product
+from hwsim.accelerator.options import Sparsity
 from hwsim.accelerator.storage import Ints, ceil_div, greater
 
 LEAST_STREAM = 4
@@ -176,16 +177,17 @@ def padded_macs(streaming: int, macs: int, array: ArrayShape, rate: Fraction) ->
     return array.rows * array.cols * streaming * rate.numerator // rate.denominator - macs
 
 
-def untiled(product: Product, array: Array) -> tuple[Cycles, ArrayCounts]:
-    """One (m, k, n) product as one tile without a scratchpad.
+def untiled(product: Product, array: Array, sparsity: Sparsity | None = None) -> tuple[Cycles, ArrayCounts]:
+    """One (m, k, n) product as one tile without a scratchpad; with N:M sparsity of b only what is kept is streamed.
 
     Serial cycles are the index of the last cycle, one less than their number, as SCALE-Sim states them.
     """
     rate = array.rate(product.a_bits, product.b_bits)
-    compute, fill_drain = array_cycles(product.m, product.k, product.n, array, rate)
+    size = product.m, product.k if sparsity is None else sparsity.keeps(product.k), product.n
+    compute, fill_drain = array_cycles(*size, array, rate)
     total = compute + fill_drain
     if array.kind is ArrayKind.SYSTOLIC and array.fold_mode is FoldMode.SERIAL:
         total -= 1
     compute = min(compute, total)
-    counts = array_counts(product.m, product.k, product.n, array, rate)
+    counts = array_counts(*size, array, rate)
     return Cycles(compute=compute, fill_drain=total - compute), counts

@@ -46,7 +46,23 @@ class Sparsity(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if self.kept >= self.group:
-            raise ValueError(f"sparsity {self.kept}:{self.group}; fewer must be kept than there are")
+            raise ValueError(f"sparsity {self}; fewer must be kept than there are")
+
+    def __str__(self) -> str:
+        return f"{self.kept}:{self.group}"
+
+    @property
+    def index_bits(self) -> int:
+        """Beside a kept weight, its place in the group: ceil(log2 M)."""
+        return (self.group - 1).bit_length()
+
+    def keeps(self, length: Any) -> Any:
+        """The most that a row of `length` weights from the start of a group keeps, equation (14); ints or arrays.
+
+        Whole groups keep `kept` each; the short group at the end keeps as many, or all that it has.
+        """
+        short = length % self.group
+        return length // self.group * self.kept + short - (short - self.kept) * (short > self.kept)
 
     def __str__(self) -> str:
         return f"{self.kept}:{self.group}"

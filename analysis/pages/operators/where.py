@@ -54,12 +54,14 @@ LIVES: dict[str, list[Place]] = {
             "`q31_double`",
             "R2",
             *_SCALE,
-            "tflite_micro, tosa-tools, IREE, ethos-u-vela",
+            "tflite_micro, tosa-tools, iree-base-compiler, ethos-u-vela",
             "requantization",
             "q31_double",
         ),
         Place("`q31_double_half_up`", "R3", *_SCALE, "ai-edge-litert"),
-        Place("`q31_single`", "R4", *_SCALE, "tosa-tools, IREE, apytypes", "requantization", "q31_single"),
+        Place(
+            "`q31_single`", "R4", *_SCALE, "tosa-tools, iree-base-compiler, apytypes", "requantization", "q31_single"
+        ),
         Place("`q15`", "R5", *_SCALE, "tflite_micro, apytypes"),
         Place("`dyadic`", "R6", *_SCALE, "transformers, apytypes", "requantization", "dyadic"),
         Place(

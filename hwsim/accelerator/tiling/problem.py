@@ -256,7 +256,7 @@ def problem_of(product: Product, hardware: Hardware, options: Options, vector_cy
         widths=Widths(product.a_bits, product.b_bits, product.accumulator_bits),
         a_row_bits=row_bits(product.a_bits),
         b_row_bits=row_bits(product.b_bits),
-        b_index_bits=(sparsity.group - 1).bit_length() if sparsity else 0,
+        b_index_bits=sparsity.index_bits if sparsity else 0,
         output_row_bits=row_bits(product.output_bits),
         residual_row_bits=row_bits(product.residual_bits) if residual else 0,
         a_head=head(product.k, product.a_heads, product.a_bits),

@@ -33,9 +33,9 @@ from hwsim.accelerator.reading import check_name, read_toml, short
 from hwsim.accelerator.workloads.bert import Bert
 from hwsim.accelerator.workloads.blocks import layernorm, product_layer, softmax
 from hwsim.accelerator.workloads.encoder_decoder import EncoderDecoder
-from hwsim.accelerator.workloads.gemm_csv import MAX_NAME
 from hwsim.accelerator.workloads.gpt2 import Gpt2
 from hwsim.accelerator.workloads.sizes import LIMITS, MAX_DIMENSION, Model, Widths, build, check_range, find_widths
+from hwsim.accelerator.workloads.topology import MAX_NAME
 
 
 class Kind(str, Enum):

@@ -49,7 +49,6 @@ WORKLOAD = ["--workload", "tiny11"]
         (["--gemm", "t.csv", "--attention", "fused"], ["--attention", "--gemm"]),
         (["--gemm", "t.csv", "--source-length", "2"], ["--source-length", "--gemm"]),
         (["--gemm", "t.csv", "--tiles", "array"], ["--tiles", "--sram-kib"]),
-        (["--gemm", "t.csv", "--sparsity", "2:4"], ["--sparsity", "--sram-kib"]),
         (["--gemm", "t.csv", "--trace", "t.json"], ["--trace", "--sram-kib"]),
         (["--gemm", "t.csv", "--plots", "plots"], ["--plots", "--sram-kib"]),
         (["--gemm", "t.csv", "--compare", "int8", "int4"], ["--compare", "--sram-kib"]),

@@ -146,6 +146,58 @@ def test_partial_sums_and_narrow_weights(run: Callable[..., str]) -> None:
     }  # fmt: skip
 
 
+SPARSE_PJ = {
+    "mac_multiply": 36,
+    "mac_add": 36 * 3.340352,
+    "register": (8 + 8 + 32) * 36 + 100 * ((8 + 32) * 36 + 8 * 12),
+    "hop": (8 + 32) * 36,
+    "sram_access": 18 + 15 + 4 * (12 + 12) + 100 * (4 * 24 + 12),  # 12 weights of 8 bits with 2 of index: 15 bytes
+    "sram_transfer": 24 + 100 * (15 + 16),
+    "sram_leakage": 2 * 21,
+    "dram_transfer": 55,
+}
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_sparse_weights(run: Callable[..., str], stated: bool) -> None:
+    """2:4 keeps 3 of 5 along k: 2 by 2 folds of 4 cycles, 3 to load and 2 to drain; a column of 30 bits is 4 bytes."""
+    if stated:
+        Path("layers.csv").write_text("Layer,M,N,K,Sparsity\nmix,3,4,5,2:4\none,1,1,1,\n")
+    mix, one = layers(() if stated else ("--sparsity", "2:4"), run)
+    assert mix["cycles_by_cause"] | {"compute": 16, "fill_drain": 5} == mix["cycles_by_cause"] and mix["cycles"] == 21
+    assert mix["sram_reads"] == {"ifmap": 18, "filter": 12, "psum": 12, "drain": 12}
+    assert mix["dram_traffic"] == {
+        "ifmap": {"read": 15, "write": 0}, "filter": {"read": 16, "write": 0}, "ofmap": {"read": 0, "write": 24}
+    }  # fmt: skip
+    assert (mix["macs"], mix["executed_macs"]) == (60, 36)
+    assert mix["utilization"] == 36 / (4 * 21)
+    assert mix["energy_pj_by_component"] == pytest.approx(SPARSE_PJ, abs=1e-9)
+    assert one["dram_traffic"]["filter"]["read"] == (1 if stated else 2)  # 8 bits, or 10 with an index
+    assert ("3x5x4 2:4" in run()) is stated
+
+
+def test_a_table_that_states_another_sparsity_is_refused(
+    run: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run()
+    Path("layers.csv").write_text("Layer,M,N,K,Sparsity\nmix,3,4,5,1:4\n")
+    for extra in ((), ("--sram-kib", 64)):
+        with pytest.raises(SystemExit) as stopped:
+            run("--sparsity", "2:4", *extra)
+        assert stopped.value.code == 2
+        assert capsys.readouterr().err == (
+            "hwsim: error: GEMM table layers.csv: line 2, column 5: layer mix:"
+            " its Sparsity is 1:4, but 2:4 is asked for\n"
+        )
+
+
+def test_a_table_with_a_scratchpad_has_its_sparsity(run: Callable[..., str]) -> None:
+    Path("layers.csv").write_text("Layer,M,N,K,Sparsity\nmix,3,4,5,2:4\none,1,1,1,1:1\n")
+    mix, one = layers(("--sram-kib", 64), run)
+    assert (mix["executed_macs"], mix["dram_traffic"]["filter"]["read"]) == (36, 16)
+    assert (one["executed_macs"], one["dram_traffic"]["filter"]["read"]) == (1, 1)
+
+
 def test_a_table_on_a_machine_has_csv(run: Callable[..., str]) -> None:
     """One flat row a layer: the keys of nested records are joined."""
     run("--csv", "out.csv")

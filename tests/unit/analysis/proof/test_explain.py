@@ -36,18 +36,6 @@ def int8() -> Program:
 
 
 @pytest.fixture(scope="module")
-def coarse() -> Program:
-    """Power-of-two scales: values that are ties."""
-    return tiny_program(Scheme(name="coarse", activation_bits=4, power_of_two=True, multiplier_bits=1))
-
-
-@pytest.fixture(scope="module")
-def four_bits() -> Program:
-    """Codes that saturate."""
-    return tiny_program(Scheme(name="four", activation_bits=4))
-
-
-@pytest.fixture(scope="module")
 def narrow() -> Program:
     return tiny_program(Scheme(name="narrow", weight_bits=6, accumulator=SATURATING))
 

@@ -6,7 +6,6 @@ import pytest
 
 from hwsim.accelerator.events import Component, Operand
 from hwsim.accelerator.layers import Vectors
-from hwsim.accelerator.workloads import gemm_csv
 from hwsim.accelerator.workloads.gemm_csv import MAX_BYTES, read_gemm_csv
 
 TABLE = "Layer,M,N,K,\nqkv,64,1536,512,\n\nffn , 64, 2048,512\n"
@@ -52,6 +51,13 @@ def test_a_layer_is_a_bare_product(tmp_path: Path) -> None:
         TABLE.replace("qkv", '"qkv"'),
         TABLE.replace("1536", "0" * 60 + "1536"),
         "\n,,,,\n" + TABLE,
+        TABLE.replace("512\n", "512,, \n"),
+        TABLE.replace("K,", "K,,,").replace("512,", "512,,  ,"),
+        TABLE.replace("Layer", "Layer Name"),
+        TABLE.replace("Layer", "L"),
+        TABLE.replace("\n", "  \r\n\r\n   \r\n"),
+        TABLE.replace("K,", "K,Sparsity,"),
+        TABLE.replace("512,", "512, # as published"),
     ],
 )
 def test_harmless_differences(tmp_path: Path, content: str) -> None:
@@ -67,26 +73,32 @@ def test_duplicate_names_get_free_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "no header: the first line must be Layer,M,N,K, got nothing"),
+        ("", "no header: the first line must be Layer,M,N,K or that of convolutions, got nothing"),
         ("Layer,M,N,K,\n\n", "no layers"),
-        ("a,1,2,3\n", "line 1: no header: the first line must be Layer,M,N,K, got a,1,2,3"),
+        ("a,1,2,3\n", "line 1: no header: the first line must be Layer,M,N,K or that of convolutions, got a,1,2,3"),
         ("Layer,M,K,N,\na,1,2,3\n", "line 1, column 3: 'K' instead of N; the order is M, N, K"),
         ("Layers,M,N,K\n", "line 1, column 1: 'Layers' instead of Layer; did you mean Layer?"),
         ("Layer,M,N\n", "line 1, column 4: K is missing"),
-        ("Layer,M,N,K,Sparsity\n", "line 1, column 5: 'Sparsity' is one cell too many"),
+        ("Layer,M,N,K,Sparse\n", "line 1, column 5: unknown column 'Sparse'; did you mean Sparsity?"),
+        ("Layer,M,N,K,,Sparsity\n", "line 1, column 5: unknown column ''; known: Sparsity"),
+        ("Layer,M,N,K,Sparsity,Sparsity\n", "line 1, column 6: Sparsity is there twice"),
+        ("Layer,M,N,N\n", "line 1, column 4: 'N' instead of K; the order is M, N, K"),
+        ("Layer,Rows,N,K\n", "line 1, column 2: 'Rows' instead of M; a table of products has M, N, K, one of conv"),
         ("Layer,M,N,K\na,1,2\n", "line 2, column 4: K is missing"),
         ("Layer,M,N,K\na,1,,3\n", "line 2, column 3: N is missing"),
         ("Layer,M,N,K\n,1,2,3\n", "line 2, column 1: Layer is missing"),
         ("Layer,M,N,K\na,1,2,3,4\n", "line 2, column 5: '4' is one cell too many; a line has 4"),
-        ("Layer,M,N,K\na,1,2,3,,\n", "line 2, column 5: '' is one cell too many"),
+        ("Layer,M,N,K\na,1,2,3,,4\n", "line 2, column 5: '' is one cell too many; a line has 4"),
+        ("Layer,M,N,K\na,nan,2,3\n", "line 2, column 2: M is 'nan'; it must be a whole number"),
+        ("Layer,M,N,K\na,1e3,2,3\n", "line 2, column 2: M is '1e3'; it must be a whole number"),
         ("Layer,M,N,K\n\na,1,two,3\n", "line 3, column 3: N is 'two'; it must be a whole number"),
         ("Layer,M,N,K\na,1,2.0,3\n", "line 2, column 3: N is '2.0'"),
         ("Layer,M,N,K\na,1_0,2,3\n", "line 2, column 2: M is '1_0'"),
         ("Layer,M,N,K\na,٣,2,3\n", "line 2, column 2: M is '٣'"),
         ("Layer,M,N,K\na,+1,2,3\n", "line 2, column 2: M is '+1'"),
-        ("Layer,M,N,K\na,0,2,3\n", "line 2, column 2: M is 0; allowed are 1 to 1048576"),
-        ("Layer,M,N,K\na,1,2,-3\n", "line 2, column 4: K is -3; allowed are 1 to 1048576"),
-        ("Layer,M,N,K\na,1,2,1048577\n", "line 2, column 4: K is 1048577; allowed are"),
+        ("Layer,M,N,K\na,0,2,3\n", "line 2, column 2: M is 0; allowed are 1 to 16777216"),
+        ("Layer,M,N,K\na,1,2,-3\n", "line 2, column 4: K is -3; allowed are 1 to 16777216"),
+        ("Layer,M,N,K\na,1,2,16777217\n", "line 2, column 4: K is 16777217; allowed are"),
         ("Layer,M,N,K\na," + "0" * 39 + "5000000000,2,3\n", "line 2, column 2: M is"),
         ("Layer,M,N,K\na," + "9" * 5000 + ",2,3\n", "line 2, column 2: M is 9999"),
         ("Layer,M,N,K\n" + "a" * 201 + ",1,2,3\n", "line 2, column 1: name"),
@@ -107,7 +119,7 @@ def test_faults_name_their_place(tmp_path: Path, content: str | bytes, message: 
 
 
 def test_the_greatest_size_is_allowed(tmp_path: Path) -> None:
-    assert sizes(written(tmp_path, f"Layer,M,N,K\na,1,{gemm_csv.MAX_SIZE},1\n")) == [("a", 1, 1 << 20, 1)]
+    assert sizes(written(tmp_path, "Layer,M,N,K\na,1,16777216,1\n")) == [("a", 1, 1 << 24, 1)]
 
 
 def test_no_file_and_no_regular_file(tmp_path: Path) -> None:

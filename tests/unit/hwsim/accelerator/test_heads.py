@@ -7,7 +7,7 @@ from hwsim.accelerator.cost.products import resident
 from hwsim.accelerator.events import Direction, Level, Operand
 from hwsim.accelerator.hardware import Hardware, Packing
 from hwsim.accelerator.layers import Layer, Phase, Product, Workload
-from hwsim.accelerator.options import Options, Tiles
+from hwsim.accelerator.options import Options, Sparsity, Tiles
 from hwsim.accelerator.presets import hardware
 from hwsim.accelerator.tiling import Tiling, plan
 from hwsim.accelerator.tiling.candidates import axes
@@ -127,6 +127,15 @@ def test_bytes_of_tiles_of_heads() -> None:
         read = {(move.stream, move.direction): move.bytes for move in found.moves}
         assert read["output", "write"] == 2 * row
         assert read["a", "read"] == 2 * row * (36 // size)  # once for each tile along n
+
+
+def test_room_and_reads_of_rows_of_heads() -> None:
+    """2 rows of 20 bytes, read for each of 12 folds along n; at 1:3 12 codes of a row, 6 bytes without gaps."""
+    of, tile = machine(array(3, 3, "ws")), Tiling(tm=2, tk=36, tn=36, order="mnk")
+    found, sparse = (plan(HEADS, of, Options(sparsity=one), tile) for one in (None, Sparsity(1, 3)))
+    assert found.room_bytes == sparse.room_bytes == 2 * (2 * 20 + 36 * 36) + 4 * 2 * 36 + 2 * 20
+    assert (found.array_words.a_read, sparse.array_words.a_read) == (12 * 2 * 20, 12 * 2 * 6)
+    assert found.array_words.result_write == sparse.array_words.result_write == 2 * 20
 
 
 @pytest.mark.parametrize(

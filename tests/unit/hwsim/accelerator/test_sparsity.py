@@ -70,6 +70,20 @@ def test_a_layer_streams_and_fetches_what_is_kept() -> None:
     assert fetched == 28 * 3
 
 
+def test_a_weight_has_its_own_sparsity_or_the_mappings() -> None:
+    of, tile = machine(array(2, 2)), Tiling(tm=3, tk=8, tn=4, order="mkn")
+    own = gemm(3, 8, 4, sparsity=Sparsity(1, 4))
+    for weight, options, kept in (
+        (own, Options(), 2), (own, Options(sparsity=Sparsity(1, 4)), 2), (gemm(3, 8, 4), Options(), 8),
+        (gemm(3, 8, 4), Options(sparsity=Sparsity(2, 4)), 4),
+    ):  # fmt: skip
+        assert plan(weight, of, options, tile).macs == 3 * kept * 4
+    with pytest.raises(ValueError, match=r"^its weights are 1:4 sparse, but the mapping skips 2:4$"):
+        plan(own, of, Options(sparsity=Sparsity(2, 4)), tile)
+    with pytest.raises(ValueError, match=r"^1:4 sparsity of kv_cache; only weights are skipped$"):
+        gemm(3, 8, 4, sparsity=Sparsity(1, 4), b=Operand.KV_CACHE)
+
+
 @pytest.mark.parametrize(
     ("dataflow", "tiles", "sizes"),
     [  # of k = 24 with groups of 3: array rows of 4 are in step at 12; any multiple of 3; divisors that 3 divides
