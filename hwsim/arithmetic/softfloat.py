@@ -63,8 +63,6 @@ LEAST_POWER = -149
 """Of two: the step of subnormal numbers."""
 FINITE_BITS = 0x7F7FFFFF
 """The 32 bits of the greatest number."""
-WHOLE_BITS = MANTISSA_BITS + 2
-"""Quotients keep so many bits at least, and one that says whether anything is left, before they are rounded."""
 
 Number = tuple[np.int64, np.int64]
 
@@ -97,27 +95,3 @@ def add(a: Number, b: Number) -> Number:
     if gap > 62 - MANTISSA_BITS:
         return a
     return rounded((a[0] << gap) + b[0], b[1])
-
-
-@njit(cache=True)
-def multiply_by(a: Number, factor: Integer) -> Number:
-    """fl32(a * factor), 1 <= factor < 2^31."""
-    return rounded(a[0] * np.int64(factor), a[1])
-
-
-@njit(cache=True)
-def divide(a: Number, b: Number) -> Number:
-    """fl32(a / b), b > 0: the whole part of a shifted quotient, and a last bit that is set if anything is left."""
-    shift = max(WHOLE_BITS + bit_length(b[0]) - bit_length(a[0]), np.int64(0))
-    scaled = a[0] << shift
-    quotient = scaled // b[0]
-    left = np.int64(quotient * b[0] != scaled)
-    return rounded((quotient << 1) | left, a[1] - b[1] - shift - 1)
-
-
-@njit(cache=True)
-def to_integer(a: Number) -> np.int64:
-    """HALF_EVEN(a), a < 2^38."""
-    if a[1] >= 0:
-        return a[0] << a[1]
-    return half_even_shift(a[0], -a[1]) if a[1] >= -62 else np.int64(0)

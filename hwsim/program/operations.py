@@ -188,7 +188,7 @@ class Int16Softmax(Struct, tag="int16_softmax", frozen=True, kw_only=True):
 
 
 class QLinearSoftmax(Struct, tag="qlinear_softmax", frozen=True, kw_only=True):
-    """(S30) to (S33); `table` holds the 32 bits of binary32 numbers."""
+    """(S30) to (S32); `table` holds the 32 bits of binary32 numbers."""
 
     output: str
     input: str

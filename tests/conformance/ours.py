@@ -132,6 +132,13 @@ def ibert_softmax(scores: Array, *, bits: int, **constants: int) -> Array:
     return softmax.ibert_softmax(codes(scores), _all(scores), **constants, output=form, counters=counters())
 
 
+def qlinear_softmax(scores: Array, table: list[int], *, multiplier: int, signed: bool) -> Array:
+    """(S30) to (S32) to 8 bits; the 32 bits of the table's numbers."""
+    form = IntFormat(bits=8, signed=signed)
+    rest = {"multiplier": multiplier, "output": form, "counters": counters()}
+    return softmax.qlinear_softmax(codes(scores), _all(scores), codes(np.array(table)), **rest)
+
+
 def ibert_gelu(x: Array, *, b: int, c: int, offset: int) -> Array:
     """(G1) and (G2)."""
     return activation.ibert_gelu(codes(x), zero=0, b=b, c=c, offset=offset)

@@ -4,13 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from tests.conformance import ours, tables
 from tests.conformance.cases import CODES, generator, quantize_multiplier
 from tests.conformance.comparison import Comparison, Results
-from tests.conformance.oracles import ibert, litert, tflm
+from tests.conformance.oracles import ibert, litert, ort, tflm
 from tests.oracle.constants import ibert_constants
+from tests.oracle.exp_table import qlinear_table
 from tests.oracle.interpolation import softmax_tables
 
 Rows = NDArray[Any]
@@ -115,6 +117,89 @@ def test_int16_with_tables_that_are_rounded_exactly(results: Results) -> None:
         want = tflm_softmax(np.int16)(scores, scale)
         comparison.add(got, want, explained=(got != theirs) & (np.abs(got - want) <= 1), case=f"scale {scale}")
     comparison.finish(CODES)
+
+
+QLINEAR_SCALES = [0.0039, 0.02, 0.0625, 0.1, 0.3, 0.7, 1.3]
+"""At the last two, exponentials of the furthest keys are subnormal or 0."""
+
+
+def qlinear_kernel(multiplier: int, signed: bool) -> Softmax:
+    """The kernel with the table of a row's length."""
+
+    def run(scores: Rows, scale: float) -> Rows:
+        table = qlinear_table(float(np.float32(scale)), 8, scores.shape[1])
+        return ours.qlinear_softmax(scores, table, multiplier=multiplier, signed=signed)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("dtype", "step", "multiplier"),
+    [(np.int8, 1 / 256, 256), (np.uint8, 1 / 256, 256), (np.uint8, 1 / 10.9, 10), (np.int8, 1 / 255, 254)],
+)
+def test_onnxruntime_qlinear_softmax(results: Results, dtype: type, step: float, multiplier: int) -> None:
+    """The zero point is the lowest code; the inverse of a scale is rounded down, 1 / 255 in binary32 too."""
+    case = f"{np.dtype(dtype).name}, scale 1/{round(1 / step, 1):g}"
+    comparison = results.start("qlinear_softmax", "onnxruntime", "ONNX Runtime", case=case)
+    low = int(np.iinfo(dtype).min)
+
+    def theirs(scores: Rows, scale: float) -> Rows:
+        return ort.qlinear_softmax(scores, scales=(scale, step), zero_points=(3, low))
+
+    compare_rows(comparison, qlinear_kernel(multiplier, low < 0), theirs, dtype, QLINEAR_SCALES)
+
+
+def equal_keys(rng: np.random.Generator, count: int, length: int) -> Rows:
+    """Some greatest keys of one score, the others at one score below: quotients that are ties, or nearly."""
+    scores = np.full((count, length), 127 - rng.integers(1, 256, (count, 1)))
+    scores[:, 0] = 127
+    scores[rng.random((count, length)) < rng.random((count, 1))] = 127
+    return scores.astype(np.int8)
+
+
+def test_onnxruntime_qlinear_softmax_at_ties(results: Results) -> None:
+    """Multipliers of few and of many halves: the sum is rounded key by key in binary32, the quotient is exact."""
+    comparison = results.start("qlinear_softmax", "onnxruntime", "ONNX Runtime", case="equal keys")
+    multipliers = [3, 5, 7, 9, 15, 21, 35, 63, 105, 147, 255]
+    each = -(-CODES // (len(multipliers) * len(QLINEAR_SCALES) * 4))
+    for multiplier in multipliers:
+        for scale in QLINEAR_SCALES:
+            for length in (6, 24, 130, 402):
+                rng = generator(f"equal keys {multiplier} {scale} {length}")
+                scores = equal_keys(rng, max(8, -(-each // length)), length)
+                want = ort.qlinear_softmax(scores, scales=(scale, 1 / (multiplier + 0.5)), zero_points=(3, -128))
+                comparison.add(qlinear_kernel(multiplier, True)(scores, scale), want, case=f"{multiplier}, {scale}")
+    comparison.finish(CODES)
+
+
+def test_onnxruntime_qlinear_softmax_sums_in_order(results: Results) -> None:
+    """400 far keys, 2^-25 of a near one or so, before, among and behind two near ones: 3/2 or below it."""
+    comparison = results.start("qlinear_softmax", "onnxruntime", "ONNX Runtime", case="order of the keys")
+    far, found = np.full(400, -128), set()
+    for top in range(40, 64):
+        near = np.full(2, top)
+        rows = [np.insert(far, place, near) for place in (0, 100, 200, 399, 400)]
+        scores = np.array([*rows, np.r_[near[:1], far, near[:1]]]).astype(np.int8)
+        want = ort.qlinear_softmax(scores, scales=(0.1, 1 / 3.5), zero_points=(3, -128))
+        comparison.add(qlinear_kernel(3, True)(scores, 0.1), want, case=f"greatest {top}")
+        found |= set(want.max(axis=1).tolist())
+    assert found == {-127, -126}
+    comparison.finish(24 * 6 * 402)
+
+
+def test_onnxruntime_qlinear_softmax_of_shorter_rows(results: Results) -> None:
+    """A program has the table of its longest row, here 256 keys: the same numbers but for a factor, rounded anew."""
+    deviation = "a table for each length of a row; at most 1 code"
+    comparison = results.start("qlinear_softmax", "onnxruntime", "ONNX Runtime", deviation, case="table of 256 keys")
+    second, third = (127 - x.reshape(-1) for x in np.meshgrid(np.arange(256), np.arange(256)))
+    scores = np.stack([np.full(second.shape, 127), second, third], axis=1).astype(np.int8)
+    for scale in QLINEAR_SCALES:
+        table = qlinear_table(float(np.float32(scale)), 8, 256)
+        got = ours.qlinear_softmax(scores, table, multiplier=256, signed=True)
+        want = ort.qlinear_softmax(scores, scales=(scale, 1 / 256), zero_points=(3, -128))
+        comparison.add(got, want, explained=np.abs(got - want) == 1, case=f"scale {scale}")
+    assert comparison.different < 50
+    comparison.finish(len(QLINEAR_SCALES) * scores.size)
 
 
 def test_ibert_exponential_and_quotient(results: Results) -> None:

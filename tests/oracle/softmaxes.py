@@ -193,11 +193,11 @@ def number_of(bits: int) -> Fraction:
 def qlinear_softmax(
     scores: list[int], allowed: list[bool], table: list[int], multiplier: int, bits: int, signed: bool = True
 ) -> ShortSoftmaxRow:
-    """(S30) to (S33)."""
+    """(S30) to (S32)."""
     lo, hi = limits(bits, signed=signed, narrow=False)
     exponentials = {j: number_of(table[d]) for j, d in distances(scores, allowed).items()}
     total = Fraction(0)
     for j in sorted(exponentials):
         total = fl32(total + exponentials[j])
-    quotients = {j: fl32(fl32(value * multiplier) / total) for j, value in exponentials.items()}
-    return row_of(len(scores), {j: half_even(q) + lo for j, q in quotients.items()}, lo, hi, lo)
+    codes = {j: half_even(value * multiplier / total) + lo for j, value in exponentials.items()}
+    return row_of(len(scores), codes, lo, hi, lo)

@@ -102,7 +102,7 @@ LIVES: dict[str, list[Place]] = {
         _softmax("ITAMax", "S15-S17", "itamax", NONE, "itamax"),
         _softmax("Gemmini", "S18, S19", "gemmini_softmax", NONE, "gemmini"),
         Place(
-            *("ONNX Runtime", "S30-S33", "softmax.qlinear_softmax", "qlinear.qlinear_softmax"),
+            *("ONNX Runtime", "S30-S32", "softmax.qlinear_softmax", "qlinear.qlinear_softmax"),
             *("softmaxes.qlinear_softmax", "test_qlinear_softmax.py", "onnxruntime", "softmax", "qlinear"),
         ),
     ],

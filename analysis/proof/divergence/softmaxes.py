@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from analysis.proof.divergence.element import Element
-from analysis.proof.divergence.stage import Stage, binary32, half_even
+from analysis.proof.divergence.stage import MANTISSA, Stage, binary32, half_even
 from hwsim.arithmetic.gemmlowp import (
     count_leading_zeros32,
     doubling_high_multiply,
@@ -193,7 +193,7 @@ def int16(operation: Int16Softmax, at: Element) -> Stage | None:
 
 
 def qlinear(operation: QLinearSoftmax, at: Element) -> Stage | None:
-    """(S30) to (S33); exponentials are integers in steps of 2^-149, of which the quotient is free."""
+    """(S30) to (S32); exponentials are integers in steps of 2^-149, and their mantissas what is divided."""
     table = at.program.constants[operation.table]
 
     def power(d: int) -> int:
@@ -211,6 +211,5 @@ def qlinear(operation: QLinearSoftmax, at: Element) -> Stage | None:
     mine = powers[at.index[-1]]
     if mine is None:
         return None
-    product, _ = binary32(mine * operation.multiplier, 1)
-    quotient, unit = binary32(product, total) if product else (0, 1)
-    return at.stage(quotient, 1, unit.bit_length() - 1, "half_even")
+    low, lost = (max(number.bit_length() - MANTISSA, 0) for number in (mine, total))
+    return at.stage(mine >> low, operation.multiplier, lost - low, "half_even", divisor=total >> lost)

@@ -155,15 +155,14 @@ def int16_softmax(op: Int16Softmax, call: Call) -> Iterator[Term]:
 
 
 def qlinear_softmax(op: QLinearSoftmax, call: Call) -> Iterator[Term]:
-    """(S30) to (S33)."""
+    """(S30) to (S32)."""
     _, count = _size(op, call)
     yield from _distance(op, count, call)
     yield Term(Component.TABLE_READ, call.bits(op.table), 0, count)  # (S30)
     yield Term(Component.VECTOR_ADD, MANTISSA_BITS, 0, count)  # (S31)
     yield Term(Component.VECTOR_MULTIPLY, MANTISSA_BITS, call.bits(op.output), count)  # (S32)
     yield Term(Component.DIVIDE, MANTISSA_BITS, 0, count)  # (S32)
-    yield from shift_terms(count, MANTISSA_BITS)  # (S33)
-    yield from finish(SUM_BITS, op.output, count, call)  # (S33)
+    yield from finish(SUM_BITS, op.output, count, call)  # (S32)
 
 
 def _moments(op: AnyLayerNorm, count: int, rows: int, call: Call) -> Iterator[Term]:

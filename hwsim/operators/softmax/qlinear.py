@@ -1,4 +1,4 @@
-"""ONNX Runtime's quantized softmax: docs/operators/softmax.md, section 6b. Binary32 in integers."""
+"""ONNX Runtime's quantized softmax: docs/operators/softmax.md, section 6b. Sums of binary32 in integers."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from hwsim.arithmetic import softfloat
-from hwsim.arithmetic.fixedpoint import Counters
+from hwsim.arithmetic.fixedpoint import Counters, Integer, half_even_divide
 from hwsim.formats import IntFormat
 from hwsim.operators.arguments import Codes, check_array, check_code_format, check_elements, check_range
 from hwsim.operators.softmax.rows import Mask, check_distances, check_rows, distances, store
@@ -15,12 +15,12 @@ OUTPUT_BITS = 8
 GREATEST_MULTIPLIER = 1 << OUTPUT_BITS
 SUM_LIMIT = 1 << (127 - softfloat.LEAST_POWER)
 """2^127 in steps of 2^-149: a sum that stays below does not overflow, however it was rounded."""
-PRODUCT_MAX = ((1 << softfloat.MANTISSA_BITS) - 1) << (104 - softfloat.LEAST_POWER)
-"""The greatest binary32 in steps of 2^-149."""
+FURTHEST = 62 - softfloat.MANTISSA_BITS
+"""A power of two so far above that of an exponential leaves a quotient of 0: 2^33 / 2^(23 + 38)."""
 
 
 class Division(NamedTuple):
-    """What the kernel needs to know of (S32) and (S33)."""
+    """What the kernel needs to know of (S32)."""
 
     multiplier: int
     lo: int
@@ -30,7 +30,7 @@ class Division(NamedTuple):
 def qlinear_softmax(
     scores: Codes, allowed: Mask, table: Codes, *, multiplier: int, output: IntFormat, counters: Counters
 ) -> Codes:
-    """Softmax with exponentials, sum and quotient in binary32, equations (S30) to (S33).
+    """Softmax with exponentials and sum in binary32, equations (S30) to (S32).
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def qlinear_softmax(
     ------
     ValueError
         For other dtypes, shapes, tables, multipliers or formats, if a distance between allowed scores lies beyond the
-        table, or if a sum or a product could overflow.
+        table, or if a sum could overflow.
     """
     check_rows(scores, allowed, counters)
     check_array("table", table, (np.int32,), 1)
@@ -72,23 +72,31 @@ def qlinear_softmax(
         mantissa, power = softfloat.from_bits(greatest)
         peak = int(mantissa) << (int(power) - softfloat.LEAST_POWER)
         check_range("keys", scores.shape[1], 0, (SUM_LIMIT - 1) // peak)
-        check_range("multiplier of this table", multiplier, 1, PRODUCT_MAX // peak)
     codes = np.full_like(scores, output.min)
     _qlinear_softmax(scores, allowed, table, Division(int(multiplier), output.min, output.max), codes, counters)
     return codes
 
 
 @njit(cache=True)
+def _quotient(entry: softfloat.Number, total: softfloat.Number, multiplier: Integer) -> np.int64:
+    """HALF_EVEN(entry * multiplier / total), entry <= total."""
+    product, gap = entry[0] * np.int64(multiplier), total[1] - entry[1]
+    if gap < 0:
+        return half_even_divide(product << -gap, total[0])
+    return half_even_divide(product, total[0] << gap) if gap <= FURTHEST else np.int64(0)
+
+
+@njit(cache=True)
 def _qlinear_softmax(
     scores: Codes, allowed: Mask, table: Codes, division: Division, codes: Codes, counters: Counters
 ) -> None:
-    """Equations (S30) to (S33), row by row."""
+    """Equations (S30) to (S32), row by row."""
     for i in range(scores.shape[0]):
         keys, values = distances(scores[i], allowed[i])
         total = softfloat.from_bits(0)
         for j in range(keys.size):
             total = softfloat.add(total, softfloat.from_bits(table[values[j]]))
         for j in range(keys.size):
-            product = softfloat.multiply_by(softfloat.from_bits(table[values[j]]), division.multiplier)
-            values[j] = softfloat.to_integer(softfloat.divide(product, total)) + division.lo
+            entry = softfloat.from_bits(table[values[j]])
+            values[j] = _quotient(entry, total, division.multiplier) + division.lo
         store(codes[i], keys, values, division.lo, division.hi, counters)

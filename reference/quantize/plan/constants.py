@@ -143,7 +143,7 @@ class Int16SoftmaxConstants:
 
 @dataclass(frozen=True, kw_only=True)
 class QLinearSoftmaxConstants:
-    """(S30) to (S33); the table is that of `keys` keys."""
+    """(S30) to (S32); the table is that of `keys` keys."""
 
     table_scale: float
     keys: int

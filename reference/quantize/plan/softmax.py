@@ -167,7 +167,7 @@ def qlinear(planner: Planner, node: Node) -> None:
     scale, bits = _s_in(planner, node), _output_bits(planner, node)
     if not LEAST_BINARY32 <= scale < 1 / LEAST_BINARY32:
         raise ValueError(f"site {node.inputs[0].site}: a score scale of {scale:.3g}; needed: 2^-126 to below 2^126")
-    keys = max(2, planner.model.config.max_positions)
+    keys = planner.model.config.max_positions
     planner.plan.softmax[node.site] = QLinearSoftmaxConstants(table_scale=scale, keys=keys, multiplier=1 << bits)
     planner.scale[f"{node.site}.output"] = math.ldexp(1.0, -bits)
 

@@ -1,6 +1,7 @@
 """Strict fake-quant of ONNX Runtime's quantized softmax: docs/operators/softmax.md, section 6b.
 
-torch's float32 is the binary32 that the equations ask for: one operation at a time, the sum key by key.
+torch's float32 is the binary32 that the equations ask for, the sum key by key. A quotient of 33 by 24 bits is a tie or
+lies further from one than float64 rounds, so that its rounding is that of the rational.
 """
 
 import functools
@@ -52,7 +53,7 @@ def qlinear_table(scale: float, score_bits: int, keys: int) -> Tensor:
     """
     if not 2 <= score_bits <= MAX_SCORE_BITS:
         raise ValueError(f"a table of {score_bits} bits; allowed are 2-{MAX_SCORE_BITS}")
-    check_range("keys of a table", keys, 2, 1 << 24)
+    check_range("keys of a table", keys, 1, 1 << 24)
     step = float(_binary32(Fraction(scale)))
     room = _binary32(Fraction(_DECIMAL.ln(_exact(_binary32(GREATEST / keys)))))
     top = (float(room) - RESERVED) / step
@@ -63,7 +64,7 @@ def qlinear_table(scale: float, score_bits: int, keys: int) -> Tensor:
 def qlinear_softmax(
     scores: Tensor, allowed: Tensor | None, table: Tensor, *, multiplier: int, fmt: IntFormat, slope: float
 ) -> Tensor:
-    """ONNX Runtime's softmax over the last axis: (S30) to (S33).
+    """ONNX Runtime's softmax over the last axis: (S30) to (S32).
 
     Parameters
     ----------
@@ -97,8 +98,7 @@ def qlinear_softmax(
     for key in range(exponential.shape[-1]):
         total = total + exponential[..., key]
     total = total.masked_fill(total == 0, 1.0)[..., None]  # where nothing is allowed
-    product = exponential * multiplier
-    if not math.isfinite(max(float(product.max()), float(total.max()))):
-        raise ValueError(f"qlinear_softmax: {scores.shape[-1]} keys or the multiplier {multiplier} leave binary32")
-    output = (product / total).round() + fmt.min
+    if not math.isfinite(float(total.max())):
+        raise ValueError(f"qlinear_softmax: the sum of {scores.shape[-1]} keys leaves binary32")
+    output = (exponential.double() * multiplier / total).round() + fmt.min
     return codes(scores, allowed, output, slope, multiplier, fmt)

@@ -67,14 +67,32 @@ def qgemm(
     return _run("QGemm", "com.microsoft", inputs, TensorProto.UINT8)
 
 
-def _run(operator: str, domain: str, inputs: dict[str, Any], output: int) -> NDArray[Any]:
+def qlinear_softmax(
+    x: NDArray[Any], *, scales: tuple[float, float], zero_points: tuple[int, int], opset: int = 13
+) -> NDArray[Any]:
+    """com.microsoft.QLinearSoftmax of int8 or uint8 rows; scales and zero points of x and the result.
+
+    The table is that of the length of a row.
+    """
+    inputs = {
+        "x": x,
+        "xs": np.float32(scales[0]),
+        "xz": x.dtype.type(zero_points[0]),
+        "ys": np.float32(scales[1]),
+        "yz": x.dtype.type(zero_points[1]),
+    }
+    output = helper.np_dtype_to_tensor_dtype(x.dtype)
+    return _run("QLinearSoftmax", "com.microsoft", inputs, output, opset=opset, axis=-1)
+
+
+def _run(operator: str, domain: str, inputs: dict[str, Any], output: int, **attributes: int) -> NDArray[Any]:
     """The operator with all of its inputs as arguments of the graph."""
     arrays = {name: np.asarray(value) for name, value in inputs.items()}
     values = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
         for name, array in arrays.items()
     ]
-    node = helper.make_node(operator, list(arrays), ["y"], domain=domain)
+    node = helper.make_node(operator, list(arrays), ["y"], domain=domain, **attributes)
     result = helper.make_tensor_value_info("y", output, None)
     model = helper.make_model(helper.make_graph([node], "one", values, [result]), opset_imports=_OPSET, ir_version=10)
     options = onnxruntime.SessionOptions()

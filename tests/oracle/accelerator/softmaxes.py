@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from .unit import INT32_MAX, Format, Ratio, Unit, binary32, half_away
+from .unit import INT32_MAX, Format, Ratio, Unit, binary32, half_away, half_even
 
 EXP_FACTORS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
 
@@ -160,7 +160,7 @@ def gemmini_softmax(
 def qlinear_softmax(
     unit: Unit, scores: list[int], allowed: list[bool], bits: int, table: list[int], multiplier: int, output_bits: int
 ) -> list[int]:
-    """(S30) to (S33), to signed codes; mantissas have 24 bits, and numbers here are fractions."""
+    """(S30) to (S32), to signed codes; mantissas have 24 bits, and numbers here are fractions."""
     lowest, total, numbers = -(2 ** (output_bits - 1)), Fraction(0), []
     for d, keep in zip(distances(unit, scores, allowed, bits), allowed, strict=True):
         unit.tick("table_read", 32)
@@ -173,6 +173,6 @@ def qlinear_softmax(
     for number in numbers:
         unit.tick("vector_multiply", 24, output_bits)
         unit.tick("divide", 24)
-        quotient = binary32(binary32(number * multiplier) / total) if total else Fraction(0)
-        codes.append(unit.finish(unit.rounded(quotient, bits=24), Format(lowest, lowest, -lowest - 1)))
+        quotient = half_even(number * multiplier / total) if total else 0
+        codes.append(unit.finish(quotient, Format(lowest, lowest, -lowest - 1)))
     return codes

@@ -165,9 +165,8 @@ def test_qlinear() -> None:
     """2^23 + 2^23 + 1 + 1 is 2^24, each 1 being a tie; 1 + 1 first is not lost, and 3 * 2^23 / (2^24 + 2) below 3/2."""
     tiny = F(3, 2**24)
     assert quotients([0, 0, -1, -1]) == [(F(3, 2), 2), (F(3, 2), 2), (tiny, 0), (tiny, 0)]
-    after = F(3, 2) - F(1, 2**22) + F(1, 2**23)
-    assert [pair and pair[1] for pair in quotients([-1, -1, 0, 0])] == [0, 0, 1, 1]
-    assert quotients([-1, -1, 0, 0])[2] == (after, 1)
+    below, less = F(3 * 2**23, 2**24 + 2), F(3, 2**24 + 2)
+    assert quotients([-1, -1, 0, 0]) == [(less, 0), (less, 0), (below, 1), (below, 1)]
 
 
 def test_qlinear_leaves_masked_keys_out_and_has_no_quotient_of_0() -> None:

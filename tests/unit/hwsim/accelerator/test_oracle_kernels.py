@@ -236,7 +236,7 @@ SOFTMAXES: dict[str, tuple[Callable[[Unit | None, list[int], list[bool]], list[i
     "qlinear": (
         qlinear,
         {"compare": 1, "vector_add": 2, "table_read": 1, "vector_multiply": 1, "divide": 1}
-        | {"requantize_shift": 1, "requantize_add": 2, "clamp": 1},
+        | {"requantize_add": 1, "clamp": 1},
         {},
         {("vector_add", 8, 0): 1, ("vector_add", 24, 0): 1, ("vector_multiply", 24, 8): 1, ("divide", 24, 0): 1},
     ),

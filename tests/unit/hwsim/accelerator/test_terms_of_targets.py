@@ -109,8 +109,7 @@ HAND: dict[str, tuple[Program, dict[Component, int], dict[Component, int]]] = {
             C.TABLE_READ: 1,
             C.VECTOR_MULTIPLY: 1,  # by Y
             C.DIVIDE: 1,
-            C.REQUANTIZE_SHIFT: 1,
-            C.REQUANTIZE_ADD: 2,  # of the rounding, and lo
+            C.REQUANTIZE_ADD: 1,  # lo
             C.CLAMP: 1,
         },
         {},

@@ -130,14 +130,18 @@ def test_the_sum_has_an_order() -> None:
     assert one([ONE, ONE, half, half], 3) == [0, 0, 1, 1]
 
 
-def test_the_product_is_rounded() -> None:
-    """7 * 9586981 = 2^26 + 3 becomes 2^26, and the quotient 7/2 - 2^-22; 7/2 itself would go to 4."""
-    assert one([single(9586981)] * 2, 7) == [3, 3]
+def test_product_and_quotient_are_exact() -> None:
+    """What binary32 would make ties of or move off them: 7 * 9586981 = 2^26 + 3, and 6291458 / 8388611 below 3/4."""
+    assert one([single(9586981)] * 2, 7) == [4, 4]  # 7/2; 2^26 in place of the product lies below it
+    assert one([single(6291458), single(2097153)], 2) == [1, 1]  # 3/2 - 1/16777222, 1/2 + 1/16777222
 
 
-def test_the_quotient_is_rounded_before_the_code() -> None:
-    """2 * 6291458 / 8388611 lies 2^-24.0000005 below 3/2, where numbers are 2^-23 apart: it becomes 3/2, and that 2."""
-    assert one([single(6291458), single(2097153)], 2) == [2, 1]
+def test_far_keys_have_nothing() -> None:
+    """Around the distances at which the kernel stops dividing: 2^-36 to 2^-40, and subnormal numbers beside 1."""
+    for exponent in range(0x57, 0x70):
+        assert one([ONE, exponent << 23], 256)[1] == round(256 * 2.0 ** (exponent - 127))
+    assert one([ONE, 0x7FFFFF, 1, 0], 256) == [255, 0, 0, 0]
+    assert one([2, 1], 255) == [170, 85]
 
 
 def test_laws() -> None:
@@ -162,7 +166,6 @@ WRONG: list[tuple[dict[str, object], str]] = [
     ({"table": [GREATEST + 1, ONE, ONE]}, "^an element of table is 2139095040; allowed: 0 to 2139095039$"),
     ({"table": [ONE, ONE]}, "^a score lies 2 below its row's greatest; allowed: 0 to 1, the table$"),
     ({"table": [0x7E800000] * 3}, "^keys is 3; allowed: 0 to 1$"),  # 2^126
-    ({"table": [0x7C000000] * 3}, "^multiplier of this table is 128; allowed: 1 to 127$"),  # 2^121, 2^128 with 128
 ]
 
 
@@ -176,7 +179,6 @@ def test_refuses_and_says_what_is_allowed(changes: dict[str, object], message: s
 
 
 def test_numbers_at_the_limits_are_taken() -> None:
-    """Sums to 2^127 less a step, products to the greatest binary32."""
-    below = 0x7DFFFFFF
-    assert run(int32([[0, 0]]), [below], 1, UINT8)[0].tolist() == [[0, 0]]
-    assert run(int32([[0]]), [GREATEST - (7 << 23)], 128, UINT8)[0].tolist() == [[128]]
+    """Sums to 2^127 less a step."""
+    assert run(int32([[0, 0]]), [0x7E7FFFFF], 256, UINT8)[0].tolist() == [[128, 128]]
+    assert run(int32([[0]]), [0x7EFFFFFF], 100, UINT8)[0].tolist() == [[100]]
