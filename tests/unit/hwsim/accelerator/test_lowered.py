@@ -14,7 +14,17 @@ from hwsim.accelerator.lowered.residence import Addressing, Call, Residence
 from hwsim.formats import IntFormat
 from hwsim.program import ConstantInfo, Dimension, Function, Manifest, Program, TensorInfo
 from hwsim.program.catalogue import Dyadic
-from hwsim.program.operations import Add, Embed, MatMul, Operation, Relu, Requantize, ShiftRight, Softmax
+from hwsim.program.operations import (
+    Add,
+    Embed,
+    MatMul,
+    Operation,
+    QLinearSoftmax,
+    Relu,
+    Requantize,
+    ShiftRight,
+    Softmax,
+)
 from hwsim.program.packing import row_bytes
 from hwsim.program.targets import TARGETS
 from tests.property.equality import RefusedError, prepare
@@ -58,7 +68,7 @@ def assert_conserved(program: Program, function: str, sizes: dict[str, int]) -> 
 
 def fetched(program: Program, op: Operation, call: Call) -> int:
     """Bytes of constants that an operation needs; a softmax's table is the datapath's."""
-    names = set(program.constants_of(op)) - ({op.table} if isinstance(op, Softmax) else set())
+    names = set(program.constants_of(op)) - ({op.table} if isinstance(op, Softmax | QLinearSoftmax) else set())
     if isinstance(op, Embed):
         tokens = call.sizes["batch"] * call.sizes.get("target", call.sizes["source"])
         return sum(tokens * call.bytes(name) // call.shape(name)[0] for name in names)
