@@ -137,9 +137,10 @@ def test_product_and_quotient_are_exact() -> None:
 
 
 def test_far_keys_have_nothing() -> None:
-    """Around the distances at which the kernel stops dividing: 2^-36 to 2^-40, and subnormal numbers beside 1."""
-    for exponent in range(0x57, 0x70):
-        assert one([ONE, exponent << 23], 256)[1] == round(256 * 2.0 ** (exponent - 127))
+    """Around the distances at which the kernel stops dividing: 1 to 2^-40, and subnormal numbers beside 1."""
+    for halvings in range(41):
+        far = Fraction(1, 2**halvings)
+        assert one([ONE, ONE - (halvings << 23)], 256)[1] == round(256 * far / (1 + far))
     assert one([ONE, 0x7FFFFF, 1, 0], 256) == [255, 0, 0, 0]
     assert one([2, 1], 255) == [170, 85]
 
