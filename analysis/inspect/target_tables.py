@@ -77,6 +77,7 @@ def details(name: str) -> list[RenderableType]:
         "residual sum": f"{one.residual}, {one.residual_bits} bits",
         "weights": f"{_widths(one.weight_bits)} bits, scales {one.granularity}",
         "activations": f"{_widths(one.activation_bits)} bits, zero points {_zero_points(one)}",
+        "heads": one.heads,
         "sqrt(d_head)": one.sqrt_mode,
         "accumulator": f"{accumulator.bits} bits, {accumulator.overflow.value}",
     }

@@ -103,7 +103,8 @@ def users(place: Place | None = None, *, one_scheme: str = "") -> dict[str, str]
     found: dict[str, list[str]] = {"native": [], "borrowed": []}
     for one in TARGETS.values():
         for operator in _operators(one, place, one_scheme):
-            found["native" if one.operators[operator].native else "borrowed"].append(one.name)
+            record = one.operators.get(operator)  # what a target does with heads is its own
+            found["native" if record is None or record.native else "borrowed"].append(one.name)
     return {kind: ", ".join(names) for kind, names in found.items()}
 
 

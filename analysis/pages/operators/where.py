@@ -89,6 +89,10 @@ LIVES: dict[str, list[Place]] = {
             *("test_kernels_exhausted.py", "ai-edge-litert, but for its ties", "residual", "one_rounding"),
         ),
         Place("residual sum, L = 20 or 15", "R10", *_ADD, "tflite_micro, ai-edge-litert", "residual", "tflite"),
+        Place(
+            *("sum of projected heads", "R14", "gemm.project_heads", "", "heads.project_heads"),
+            *("test_heads_kernel.py", "its arithmetic apytypes; of ITA itself none", "heads", "projected"),
+        ),
         Place("residual sum, each operand", "R10", *_ADD, "transformers for `dyadic`", "residual", "round_each"),
     ],
     "softmax": [

@@ -63,6 +63,7 @@ def facts(shown: Any) -> dict[str, str]:
                 "residual sum": "round_each, 8 bits",
                 "weights": "8 bits, scales per_tensor",
                 "activations": "8 bits, zero points none",
+                "heads": "projected",
                 "sqrt(d_head)": "merged",
                 "accumulator": "26 bits, proven",
             },
@@ -72,6 +73,7 @@ def facts(shown: Any) -> dict[str, str]:
             {
                 "target": "tflm",
                 "multipliers": "31 bits",
+                "heads": "merged",
                 "weights": "8, 4 bits, scales per_channel",
                 "activations": "8, 16 bits, zero points to 8 bits",
                 "accumulator": "32 bits, proven",

@@ -65,6 +65,8 @@ def test_owners_of_an_operator() -> None:
     itamax = next(place for place in PLACES if place.method == "itamax")
     assert pages.users(itamax) == {"native": "ita, pulp", "borrowed": ""}
     assert pages.users(next(place for place in PLACES if place.method == "pulp"))["borrowed"] == "ita"
+    heads = next(place for place in PLACES if place.equations == "R14")
+    assert pages.users(heads) == {"native": "ita", "borrowed": ""}
 
 
 # Errors

@@ -19,6 +19,7 @@ CODES = {
     "ibert": "8e249b2fd4cc83d93dfbb6ee4c00f43f4f8c24d5f4afdc9c544f93396959129f",
     "ita": "867310879d2d373843b337fc7b482f6d48e21eac606bd065d8d8e97db1673b42",
     "onnxruntime": "4660dc088ee9010465cf20ef7bef860b5e4967f49623b65f3c544f4301aea9fa",
+    "ita_heads": "71852a5ee233259ddec3fc9049cb946819a722aa984f9eca2e9aabdee5cd2cca",
     "tflm": "249829856917839d3b631743d4527031688cea0e0ec0431fe3fd52211c6ab224",
 }
 """SHA-256 of all tensors of a short translation, written down with the files (tests/golden/README.md)."""
