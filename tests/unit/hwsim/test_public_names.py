@@ -22,6 +22,7 @@ KERNELS = (
     "itamax layernorm matmul project_heads pulp_layernorm relu requantize rescaled_add shift_right softmax softmax_int16 "
     "table_interpolate table_lookup tflite_layernorm"
     "itamax layernorm matmul pulp_layernorm qlinear_softmax relu requantize rescaled_add shift_right softmax "
+    "itamax layernorm matmul project_heads pulp_layernorm relu requantize rescaled_add shift_right softmax "
     "softmax_int16 table_interpolate table_lookup tflite_layernorm"
 ).split()
 

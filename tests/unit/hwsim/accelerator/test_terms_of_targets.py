@@ -186,7 +186,7 @@ def test_counts_are_those_of_the_equations(case: str) -> None:
 
 def test_every_operation_that_only_targets_have_was_counted() -> None:
     kinds = {type(op).__name__ for program, _, _ in HAND.values() for _, op in program.operations()}
-    assert kinds == TARGET_OPERATIONS
+    assert kinds == TARGET_OPERATIONS - {"ProjectHeads"}  # test_projected_heads
 
 
 @pytest.mark.parametrize("case", HAND)
