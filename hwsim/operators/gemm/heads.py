@@ -15,9 +15,7 @@ from hwsim.operators.arguments import (
     Multipliers,
     check_array,
     check_code_format,
-    check_counters,
     check_multipliers,
-    check_range,
     multiplier_max,
 )
 from hwsim.operators.gemm.product import Prepared, matmul
@@ -77,10 +75,10 @@ def project_heads(
         leave the accumulator.
     """
     check_array("context", context, (np.int32,), 4)
-    check_counters(counters)
     check_code_format("output", output, signed=True)
     _, heads, _, _ = context.shape
-    check_range("the number of weights", len(weights), max(heads, 1), max(heads, 1))
+    if len(weights) != heads or not heads:
+        raise ValueError(f"{len(weights)} weights of {heads} heads; allowed: one of each, of at least one head")
     check_multipliers("multiplier", multiplier, (1, heads), 1, multiplier_max(scaling))
     check_multipliers("shift", shift, (1, heads), 0, SHIFT_MAX)
     if heads * output.min < accumulator.min:

@@ -72,6 +72,14 @@ def test_sums_of_a_narrow_accumulator(overflow: Overflow, granularity: Granulari
     assert stage.integer == integer
 
 
+def test_a_bias_is_brought_into_range_first() -> None:
+    """200 is 127 in 8 bits, less 100."""
+    accumulator = Accumulator(bits=8, overflow=Overflow.SATURATE)
+    constants = {"w": [[-100, 0, 0, 0]], "b": [200], "m": [1], "e": [0]}
+    stage = only(staged(heads(accumulator), "c", [(0, 0, 0, 0)], LONG, {"c": INT8, "t": WIDE}, **constants))
+    assert stage.integer == 27
+
+
 @pytest.mark.parametrize(("weight", "integer"), [(-100, 56), (108, -128), (107, 127)])
 def test_a_wrapped_sum(weight: int, integer: int) -> None:
     """20 - 2 * 100 + 256 - 20 is 56; 20 + 108 is -128, 20 + 107 just fits."""

@@ -191,8 +191,12 @@ def call(**changes: Any) -> Heads:
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "dtype": ({"context": np.ones((1, 2, 1, 3), np.int64)}, "context is of int64; allowed: int32"),
     "rank": ({"context": np.ones((2, 1, 3), np.int32)}, r"context has shape \(2, 1, 3\); allowed: 4 dimensions"),
-    "a weight too few": ({"weights": [np.ones((4, 3), np.int32)]}, "number of weights is 1; allowed: 2 to 2"),
-    "a weight too many": ({"weights": [np.ones((4, 3), np.int32)] * 3}, "number of weights is 3; allowed: 2 to 2"),
+    "a weight too few": (
+        {"weights": [np.ones((4, 3), np.int32)]},
+        "1 weights of 2 heads; allowed: one of each, of at least one head",
+    ),
+    "a weight too many": ({"weights": [np.ones((4, 3), np.int32)] * 3}, "3 weights of 2 heads; allowed: one of each"),
+    "no head": ({"context": np.ones((1, 0, 1, 3), np.int32), "weights": []}, "0 weights of 0 heads; allowed: one of"),
     "multipliers": ({"multiplier": int64([1, 1, 1])}, "multiplier has 3 elements; allowed: 1 or 2"),
     "multiplier": ({"multiplier": int64([0])}, "an element of multiplier is 0; allowed: 1 to 2147483647"),
     "shifts": ({"shift": int64([1, 1, 1])}, "shift has 3 elements; allowed: 1 or 2"),
