@@ -48,6 +48,8 @@ def test_deviations_round_to_even_and_the_mean_toward_zero():
     assert codes([1, -1, 3, -3]) == [0, 0, 2, -2]
     # mean -7/2, toward zero -3: y = -1, 0 and V = 0
     assert codes([-4, -3]) == [-1, 0]
+    # V = 18/6 = 3: sigma = 1
+    assert codes([3, -3, 0, 0, 0, 0]) == [3, -3, 0, 0, 0, 0]
 
 
 def test_a_deviation_has_8_bits():
@@ -122,6 +124,9 @@ def test_sums_have_32_bits():
         codes([2**31 - 1, 1])
     with pytest.raises(ValueError, match="gemmini_layernorm sum -2147483649; allowed"):
         codes([-(2**31), -1])
+    assert codes([2**31], zero=1) == [0]
+    with pytest.raises(ValueError, match="gemmini_layernorm sum 2147483648; allowed"):
+        codes([2**31 - 1], zero=-1)
 
 
 def test_sums_of_squares_have_32_bits():

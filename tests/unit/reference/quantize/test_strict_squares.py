@@ -28,6 +28,8 @@ def test_gemmini_divides_once_in_binary32(b, c, half):
 def test_gemmini_rounds_the_sum_and_the_exponential_to_24_bits():
     # E = 5793^2 + 5 = 33558854 is even but not a multiple of 4 above 2^25: binary32 takes 33558856.
     assert codes(gemmini_softmax, [0] * 3, INT16, 4095, 5793, 5) == [10922] * 3
+    # E = 18335527 and 2E = 36671054 are not in binary32; with the sum unrounded the product is just above 63.5.
+    assert codes(gemmini_softmax, [0, 0], INT8, 4095, 4282, 3) == [63, 63]
 
 
 def test_pulp_by_hand():
