@@ -64,17 +64,6 @@ class Sparsity(msgspec.Struct, frozen=True):
         short = length % self.group
         return length // self.group * self.kept + short - (short - self.kept) * (short > self.kept)
 
-    def __str__(self) -> str:
-        return f"{self.kept}:{self.group}"
-
-    def keeps(self, length: Any) -> Any:
-        """The most that a row of `length` weights from the start of a group keeps, equation (14); ints or arrays.
-
-        Whole groups keep `kept` each; the short group at the end keeps as many, or all that it has.
-        """
-        short = length % self.group
-        return length // self.group * self.kept + short - (short - self.kept) * (short > self.kept)
-
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All choices of a mapping.

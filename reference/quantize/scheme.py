@@ -360,28 +360,15 @@ def _refuse_softmax(site: Site, settings: SiteSettings, scheme: Scheme) -> None:
     if site.name.endswith(".scores"):
         method = scheme.softmax_at(softmax_of(site.name))
         if bits > SCORE_BITS and method not in ("itamax", "int16"):
-            table = "an exp table" if method == "table" else "a table of fake-quant's (the kernel has none)"
+            table = (
+                "an exp table" if method in ("table", "qlinear") else "a table of fake-quant's (the kernel has none)"
+            )
             raise ValueError(
                 wants + f"scores of {bits} bits need {table} of 2^{bits} entries under target "
                 f"{scheme.target}; allowed are 2 to {SCORE_BITS}"
             )
         if method == "int16" and bits != INT16_BITS:
             raise ValueError(wants + f"the int16 table softmax reads {INT16_BITS} bits, not {bits}; remove the rule")
-    if _is_sign(site, target) and (settings.bits, settings.narrow) != (2, True):
-        raise ValueError(wants + f"gamma is a sign under target {target.name}, 2 bits and narrow; remove the rule")
-    if site.name.endswith("softmax.output") and target.softmax in BYTES and settings.bits > 8:
-        made = f"{BYTES[target.softmax]} makes at most 8 bits, not {settings.bits}"
-        raise ValueError(wants + made + "; use a rule with bits = 8")
-    if site.name.endswith(".scores") and settings.bits > SCORE_BITS and target.softmax != "itamax":
-        table = (
-            "an exp table"
-            if target.softmax in ("table", "qlinear")
-            else "a table of fake-quant's (the kernel has none)"
-        )
-        raise ValueError(
-            wants + f"scores of {settings.bits} bits need {table} of 2^{settings.bits} entries under target "
-            f"{target.name}; allowed are 2 to {SCORE_BITS}"
-        )
 
 
 PRESETS = {

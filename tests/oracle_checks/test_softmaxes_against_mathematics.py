@@ -143,6 +143,8 @@ def test_pulp(scale: float, bound: float) -> None:
         return oracle.pulp_softmax(row, all_of(row), polynomial, 8).output
 
     assert_tight(greatest_error(softmax, scale, 255, 255), bound)
+
+
 @pytest.mark.parametrize("scale", [0.002, 0.01, 0.05, 0.1, 0.3, 1.0])
 def test_qlinear(scale: float) -> None:
     """The nearest code but beside a tie: 64 additions in 24 bits, and a scale in binary32."""

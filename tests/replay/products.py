@@ -1,5 +1,7 @@
 """Embeddings, matrix products, and what is done to accumulators and caches."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,16 +31,36 @@ def embed(context: Context, op: Embed, values: Values) -> None:
 
 
 def matmul(context: Context, op: MatMul, values: Values) -> None:
-    """(2), in the accumulator of the hardware unless the program asks for one that overflows."""
+    """(2)."""
     a = values[op.a].astype(np.int64) - context.zero(op.a)
     b = (values[op.b] if op.b in values else context.constant(op.b)).astype(np.int64) - context.zero(op.b)
     columns = b if op.transpose_b else b.swapaxes(-1, -2)
     bias = np.zeros(columns.shape[-1], np.int64) if op.bias is None else context.constant(op.bias)
     held = context.widths.bias.hold_all(bias)
-    register = context.widths.accumulator
-    if op.accumulator.overflow.value != "proven":
-        register = Register(op.accumulator.bits, op.accumulator.overflow.value)
-    values[op.output] = product(a, columns, held, register, op.accumulator)
+    values[op.output] = product(a, columns, held, register_of(context, op.accumulator), op.accumulator)
+
+
+def project_heads(context: Context, op: Any, values: Values) -> None:
+    """(R14): each head's product with its columns of the weight, its code, and the sum of the codes."""
+    codes = values[op.input].astype(np.int64) - context.zero(op.input)
+    weight, inner = context.constant(op.weight), codes.shape[-1]
+    bias = np.zeros(len(weight), np.int64) if op.bias is None else context.constant(op.bias)
+    of_heads = context.requantizers(op.requantization, context.widths.converter, op.heads)
+    projected = []
+    for head in range(codes.shape[1]):
+        columns = weight[:, head * inner : (head + 1) * inner].T
+        held = context.widths.bias.hold_all(bias if head == 0 else np.zeros_like(bias))
+        acc = product(codes[:, head], columns, held, register_of(context, op.accumulator), op.accumulator)
+        projected.append(by_value(acc, [of_heads[head % len(of_heads)]]))
+    values[op.heads] = np.stack(projected, axis=1)
+    values[op.output] = context.widths.accumulator.hold_all(values[op.heads].sum(1))
+
+
+def register_of(context: Context, accumulator: Accumulator) -> Register:
+    """The accumulator of the hardware, unless the program asks for one that overflows."""
+    if accumulator.overflow.value == "proven":
+        return context.widths.accumulator
+    return Register(accumulator.bits, accumulator.overflow.value)
 
 
 def product(

@@ -23,6 +23,7 @@ STEPS: dict[str, Step] = {
     "requantize": products.requantize,
     "split_heads": products.split_heads,
     "merge_heads": products.merge_heads,
+    "project_heads": products.project_heads,
     "append": products.append,
     "softmax": softmaxes.table_step,
     "gemmlowp_softmax": softmaxes.gemmlowp_step,

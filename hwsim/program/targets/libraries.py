@@ -165,7 +165,7 @@ ONNXRUNTIME = Target(
     | {
         "requantization": Operator("QLinearMatMul, QGemm", None, _ONNXRUNTIME),
         "residual": Operator("QLinearAdd is float and 8 bit; one rounding of a 16-bit sum", "fullyqt"),
-        "softmax": Operator("QLinearSoftmax, binary32", None, _ONNXRUNTIME),
+        "softmax": Operator("QLinearSoftmax, sums in binary32", None, _ONNXRUNTIME),
         "layernorm": FULLYQT_LAYERNORM,
     },
 )

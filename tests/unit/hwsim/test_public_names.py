@@ -18,12 +18,10 @@ NAMES = (
     "kernels load program_workload workload"
 ).split()
 KERNELS = (
-    "LayerNormConstants add embed gemmini_softmax gemmlowp_softmax ibert_gelu ibert_layernorm ibert_softmax ita_gelu "
-    "itamax layernorm matmul project_heads pulp_layernorm relu requantize rescaled_add shift_right softmax softmax_int16 "
-    "table_interpolate table_lookup tflite_layernorm"
-    "itamax layernorm matmul pulp_layernorm qlinear_softmax relu requantize rescaled_add shift_right softmax "
-    "itamax layernorm matmul project_heads pulp_layernorm relu requantize rescaled_add shift_right softmax "
-    "softmax_int16 table_interpolate table_lookup tflite_layernorm"
+    "LayerNormConstants add embed gemmini_gelu gemmini_layernorm gemmini_softmax gemmlowp_softmax ibert_gelu "
+    "ibert_layernorm ibert_softmax ita_gelu itamax layernorm matmul nvdla_convert project_heads pulp_gelu "
+    "pulp_layernorm pulp_mean pulp_softmax qlinear_softmax relu requant_shift requantize rescaled_add shift_right "
+    "softmax softmax_int16 table_interpolate table_lookup tflite_layernorm"
 ).split()
 
 README = (ROOT / "README.md").read_text()

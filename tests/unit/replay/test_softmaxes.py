@@ -109,7 +109,7 @@ def test_a_single_key_of_an_int16_softmax_wraps_where_there_is_no_clamp() -> Non
 
 
 def test_gemmini_divides_in_binary32() -> None:
-    """Two equal keys of E = 133^2 + 9406 = 27095: fl32(127/54190) * 27095 lies below 63.5, which itself would go to 64."""
+    """Two equal keys of E = 133^2 + 9406 = 27095: fl32(127/54190) * 27095 lies below 63.5, which would go to 64."""
     assert gemmini_softmax(equal(2), Polynomial(68, 133, 9406), 8, ROWS["gemmini_softmax"]) == [63, 63]
 
 
@@ -126,7 +126,7 @@ def test_gemmini_wraps_a_sum_beyond_an_int32() -> None:
 
 
 def test_pulp_by_hand() -> None:
-    """d = 0, 10, 30, 20 with ln2 = 20: z = 0, 0, 1, 1; p = 0, -10, -10, 0; E = 2000, 1300, 650, 1000, their sum 4950."""
+    """d = 0, 10, 30, 20 with ln2 = 20: z = 0, 0, 1, 1; p = 0, -10, -10, 0; E = 2000, 1300, 650, 1000, sum 4950."""
     row = Row([100, 90, 70, 80, 101], [True, True, True, True, False])
     assert pulp_softmax(row, Polynomial(20, 40, 400), 8, ROWS["pulp_softmax"]) == [103, 66, 33, 51, 0]
 

@@ -65,7 +65,9 @@ def test_a_wrong_scale_of_a_target_is_noticed() -> None:
 
 def in_scheme(plan: Plan) -> list[tuple[int, int]]:
     """Every multiplier and shift that the target's requantization scheme must encode."""
-    found = [tuple(s.requantization) for s in plan.scores.values()] + [tuple(s.requantization) for s in plan.context.values()]
+    found = [tuple(s.requantization) for s in plan.scores.values()] + [
+        tuple(s.requantization) for s in plan.context.values()
+    ]
     for linear in plan.linear.values():
         found += zip(linear.multipliers.tolist(), linear.shifts.tolist(), strict=True)
     for add in plan.add.values():
