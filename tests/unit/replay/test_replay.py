@@ -95,10 +95,8 @@ def test_a_multiplier_whose_product_leaves_an_int32_is_seen(pulp: Program) -> No
 
 def test_rows_of_2049_equal_keys_are_seen_under_ita() -> None:
     """The machine's sum is 2049 * 256, its inverse 0; ITA's 19 bits keep 256, and every key gets 255."""
-    op = SimpleNamespace(
-        **{"input": "scores", "output": "output", "mask": None, "shift": 5, "group": 16},
-        __struct_config__=SimpleNamespace(tag="itamax"),
-    )
+    tag = SimpleNamespace(tag="itamax")
+    op = SimpleNamespace(input="scores", output="output", mask=None, shift=5, group=16, __struct_config__=tag)
     formats = {"scores": IntFormat(bits=8), "output": IntFormat(bits=8, signed=False)}
     codes = {}
     for target in ("ita", "deeploy"):

@@ -52,13 +52,11 @@ def test_embeddings(multiplier: int | str) -> None:
         multiplier=multiplier, position_multiplier=5, shift=2,
     )  # fmt: skip
     context = context_of("fullyqt", {"output": INT8}, constants, {"output": 1})
-    if multiplier == "m":
-        # rows 1 and 2 at positions 1 and 2: (24 + 20, -16 + 5) / 4 and (32 + 40, 12 - 5) / 4
-        expected = [[[12, -2], [19, 3]]]
-    else:
-        # (36 + 20, -24 + 5) / 4 and (24 + 40, 9 - 5) / 4
-        expected = [[[15, -4], [17, 2]]]
-    assert run(context, op, ids=[[1, 2]], at=1) == expected
+    expected = {
+        "m": [[[12, -2], [19, 3]]],  # rows 1, 2 at positions 1, 2: (24 + 20, -16 + 5) / 4 and (32 + 40, 12 - 5) / 4
+        3: [[[15, -4], [17, 2]]],  # (36 + 20, -24 + 5) / 4 and (24 + 40, 9 - 5) / 4
+    }
+    assert run(context, op, ids=[[1, 2]], at=1) == expected[multiplier]
 
 
 def test_products_take_zero_points_off_and_turn_activations() -> None:

@@ -94,8 +94,6 @@ def check_heads(program: Program, operation: ProjectHeads, proven: tuple[int, in
         for part, bias in zip(parts.tolist(), biases, strict=True)
         for row, start in zip(part, bias, strict=False)
     ]
-    rows = list(zip(parts.reshape(-1, parts.shape[-1]).tolist(), np.ravel(biases).tolist(), strict=True))
-    rows = list(zip(parts.reshape(-1, parts.shape[-1]).tolist(), sum(biases, []), strict=True))
     bounds = [oracle.partial_sum_bounds(row, 0, start, a.min, a.max) for row, start in rows]
     assert proven == (min(low for low, _ in bounds), max(high for _, high in bounds))
     assert a2q == max(oracle.a2q_bits(row, a.bits, a.signed) for row, _ in rows)
