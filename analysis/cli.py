@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from analysis.commands.centre import centre
 from analysis.commands.estimate import estimate
 from analysis.commands.explain import explain
 from analysis.commands.quantize import quantize
@@ -26,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (run, train, quantize, verify, estimate, sensitivity, show, explain, vectors, targets):
+for command in (run, train, centre, quantize, verify, estimate, sensitivity, show, explain, vectors, targets):
     app.command()(command)
 
 

@@ -93,8 +93,8 @@ def is_of_corpus(model: Model) -> bool:
     return model.tokenizer.hash == Tokenizer(assets() / "model" / "vocabulary.model").hash
 
 
-def calibrate_model(model: Model, text: ParallelText | None = None) -> dict[str, Range]:
-    """Ranges of all sites on a text; by default on training sentences of the shipped corpus.
+def calibration_batches(model: Model, text: ParallelText | None = None) -> list[Batch]:
+    """Teacher-forced batches of a text; by default of training sentences of the shipped corpus.
 
     Raises
     ------
@@ -103,12 +103,12 @@ def calibrate_model(model: Model, text: ParallelText | None = None) -> dict[str,
     """
     if text is None and not is_of_corpus(model):
         raise ValueError(f"{model.folder} has a vocabulary of its own; calibrate it on its own text (--calibrate)")
-    return calibrate(model.network, model.batches(text or calibration_text(), "calibration"))
+    return model.batches(text or calibration_text(), "calibration")
 
 
-def calibrate_on_ids(model: Model, pairs: list[tuple[list[int], list[int]]]) -> dict[str, Range]:
-    """Ranges of all sites on source and target ids, each ended by EOS."""
-    return calibrate(model.network, bucketed(pairs, TOKENS_PER_BATCH))
+def calibrate_model(model: Model, text: ParallelText | None = None) -> dict[str, Range]:
+    """Ranges of all sites on `calibration_batches`."""
+    return calibrate(model.network, calibration_batches(model, text))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from reference.data import ParallelText
     from reference.quantize.calibrate import Range
     from reference.quantize.scheme import Scheme
+    from reference.train import Batch
 
 
 def choose_schemes(configs: Sequence[str] | None, scheme: Path | None, targets: Sequence[str] | None) -> "list[Scheme]":
@@ -63,19 +64,26 @@ def read_source(source: Path | None) -> tuple[str, ...]:
     return corpus("test").source if source is None else read_lines(source)
 
 
-def calibrated(model: "Model", source: Path | None, reference: Path | None) -> "dict[str, Range]":
-    """Calibrated ranges: on the user's text, with its translations or the float model's own, or on training text."""
-    from analysis.translation.translate import calibrate_on_own_translations
-    from analysis.workload import calibrate_model
+def calibration(model: "Model", source: Path | None, reference: Path | None) -> "list[Batch]":
+    """Batches to calibrate on: the user's text, with its translations or the float model's own, or training text."""
+    from analysis.translation.translate import batches_of_own_translations
+    from analysis.workload import calibration_batches
     from reference.data import read_lines, read_parallel
 
     if source is None and reference is not None:
         raise ValueError("--calibrate-reference needs --calibrate")
+    if source is not None and reference is None:
+        return batches_of_own_translations(model, read_lines(source), str(source))
+    text = None if source is None or reference is None else read_parallel(source, reference)
+    return calibration_batches(model, text)
+
+
+def calibrated(model: "Model", source: Path | None, reference: Path | None) -> "dict[str, Range]":
+    """Ranges of all sites on that text."""
+    from reference.quantize.calibrate import calibrate
+
     with progress("calibrating", None):
-        if source is not None and reference is None:
-            return calibrate_on_own_translations(model, read_lines(source), str(source))
-        text = None if source is None or reference is None else read_parallel(source, reference)
-        return calibrate_model(model, text)
+        return calibrate(model.network, calibration(model, source, reference))
 
 
 def show(*renderables: Any) -> None:

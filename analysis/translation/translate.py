@@ -7,11 +7,11 @@ from functools import partial
 import torch
 
 from analysis.translation.steppers import MachineStepper, float_stepper
-from analysis.workload import ROWS_PER_BATCH, Model, by_length, calibrate_on_ids
+from analysis.workload import ROWS_PER_BATCH, TOKENS_PER_BATCH, Model, by_length
 from hwsim.machine import Machine
 from reference.decoding import Stepper, beam, greedy, length_limit
-from reference.quantize.calibrate import Range
 from reference.tokenizer import EOS
+from reference.train import Batch, bucketed
 
 Advance = Callable[[int], None]
 
@@ -81,9 +81,9 @@ def _translate(
     return decoded(model, ids)
 
 
-def calibrate_on_own_translations(model: Model, sentences: Sequence[str], what: str) -> dict[str, Range]:
-    """Ranges on text without translations: the decoder reads what the float model makes of it, greedily."""
+def batches_of_own_translations(model: Model, sentences: Sequence[str], what: str) -> list[Batch]:
+    """Teacher-forced batches of text without translations: the decoder reads what the float model makes of it."""
     rows = model.encode(sentences, what)
     targets = translate_float(model, rows).ids
     pairs = [(row, [*target[:-1], EOS]) for row, target in zip(rows, targets, strict=True)]
-    return calibrate_on_ids(model, pairs)
+    return list(bucketed(pairs, TOKENS_PER_BATCH))

@@ -215,7 +215,18 @@ def test_a_full_disk_leaves_the_old_program(run: Run, tmp_path: Path, monkeypatc
 def test_every_command_has_help_with_an_example(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for command in ("run", "train", "quantize", "verify", "estimate", "sensitivity", "show", "vectors", "targets"):
+    for command in (
+        "run",
+        "train",
+        "centre",
+        "quantize",
+        "verify",
+        "estimate",
+        "sensitivity",
+        "show",
+        "vectors",
+        "targets",
+    ):
         monkeypatch.setattr("sys.argv", ["hwsim", command, "--help"])
         cli.main()
         assert f"hwsim {command}" in capsys.readouterr().out

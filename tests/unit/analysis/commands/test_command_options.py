@@ -196,7 +196,7 @@ def test_sensitivity_of_the_users_text_and_model(call: Call, calls: Calls, monke
         ((), "int8", "fullyqt"),
         (("--config", "w4a8"), "w4a8", "fullyqt"),
         (("--target", "ita"), "ita-native", "ita"),
-        (("--target", "pulp", "--config", "int4"), "pulp-int4", "pulp"),
+        (("--target", "deeploy", "--config", "int4"), "deeploy-int4", "deeploy"),
         (("--scheme", "own.toml"), "own", "ita"),
     ],
 )
