@@ -19,6 +19,8 @@ CODE_MIN, CODE_MAX = -(1 << (CODE_BITS - 1)), (1 << CODE_BITS) - 1
 MULTIPLIER_MAX = (1 << 31) - 1
 SHIFT_MAX = 62
 EXACT_LIMIT = 1 << 63
+INT64_MIN, INT64_MAX = -EXACT_LIMIT, EXACT_LIMIT - 1
+"""The ends of a clamp that changes nothing."""
 
 
 def check_array(name: str, array: NDArray[Any], dtypes: tuple[type[np.generic], ...], ndim: int | None = None) -> None:

@@ -11,8 +11,10 @@ from hwsim.arithmetic.fixedpoint import (
     round_shift_by_rule,
     saturate,
 )
-from hwsim.formats import MAX_BITS, IntFormat, Rounding, Scaling
+from hwsim.formats import IntFormat, Rounding, Scaling
 from hwsim.operators.arguments import (
+    INT64_MAX,
+    INT64_MIN,
     SHIFT_MAX,
     Accumulators,
     Codes,
@@ -120,7 +122,7 @@ def shift_right(
     if output is not None and not output.signed:
         raise ValueError(f"output has format {output}; allowed: signed formats")
     dtype = acc.dtype if output is None else np.dtype(np.int32 if output.bits <= MAX_OUTPUT_BITS else np.int64)
-    limits = (output or IntFormat(bits=MAX_BITS)).min, (output or IntFormat(bits=MAX_BITS)).max
+    limits = (INT64_MIN, INT64_MAX) if output is None else (output.min, output.max)
     shifted, rule = np.empty(acc.shape, dtype), int(Scaling[rounding.name])
     _shift_right(acc.reshape(-1), int(shift), limits, shifted.reshape(-1), counters, rule)
     return shifted

@@ -7,8 +7,10 @@ from numba import njit
 
 from hwsim.arithmetic.fixedpoint import Counters, bounds, clamp, round_shift, saturate
 from hwsim.arithmetic.scaling import scale, scale_counted
-from hwsim.formats import MAX_BITS, IntFormat, Scaling
+from hwsim.formats import IntFormat, Scaling
 from hwsim.operators.arguments import (
+    INT64_MAX,
+    INT64_MIN,
     Codes,
     check_array,
     check_code_format,
@@ -160,12 +162,12 @@ def rescaled_add(
         raise ValueError("scaling is FLOAT32_INSIDE; allowed in a rescaled sum: the other rules")
     if operand is not None and not operand.signed:
         raise ValueError(f"operand has format {operand}; allowed: signed formats")
-    held = operand or IntFormat(bits=MAX_BITS)
+    held = (INT64_MIN, INT64_MAX) if operand is None else (operand.min, operand.max)
     terms = RescaledSum(
         Rescaling(int(a_zero), int(a_multiplier), int(a_shift)),
         Rescaling(int(b_zero), int(b_multiplier), int(b_shift)),
         Rescaling(int(zero_point), int(output_multiplier or 0), int(output_shift)),
-        *(int(left_shift), output.min, output.max, held.min, held.max),
+        *(int(left_shift), output.min, output.max, *held),
     )
     _check_reach(a, b, terms, scaling)
     codes = np.empty_like(a)
