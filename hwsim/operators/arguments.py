@@ -79,9 +79,14 @@ def multiplier_max(scaling: Scaling) -> int:
     return FLOAT32_MULTIPLIER_MAX if scaling in (Scaling.FLOAT32, Scaling.FLOAT32_INSIDE) else MULTIPLIER_MAX
 
 
+def multiplier_min(scaling: Scaling) -> int:
+    """The least multiplier of a rule: HALF_UP is ITA's too, which encodes 0."""
+    return 0 if scaling is Scaling.HALF_UP else 1
+
+
 def check_scaled(name: str, scaling: Scaling, multiplier: int, shift: int, magnitude: int) -> None:
     """Refuse a multiplier, a shift or a magnitude of the scaled integer that a rule does not take."""
-    check_range(f"{name} multiplier", multiplier, 1, multiplier_max(scaling))
+    check_range(f"{name} multiplier", multiplier, multiplier_min(scaling), multiplier_max(scaling))
     check_range(f"{name} shift", shift, 0, SHIFT_MAX)
     limit = int(greatest_input(int(scaling), int(multiplier), int(shift)))
     if magnitude > limit:

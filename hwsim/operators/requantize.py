@@ -27,6 +27,7 @@ from hwsim.operators.arguments import (
     check_shape,
     check_zero_point,
     multiplier_max,
+    multiplier_min,
 )
 from hwsim.operators.rescale import rescale
 
@@ -78,8 +79,8 @@ def requantize(
     check_zero_point("zero_point", zero_point)
     if output.bits > MAX_OUTPUT_BITS - int(not output.signed):
         raise ValueError(f"output has format {output}; allowed: signed to {MAX_OUTPUT_BITS} bits, unsigned to 31")
-    channels, least = acc.shape[-1], int(scaling is not Scaling.HALF_UP)
-    check_multipliers("multiplier", multiplier, (1, channels), least, multiplier_max(scaling))
+    channels = acc.shape[-1]
+    check_multipliers("multiplier", multiplier, (1, channels), multiplier_min(scaling), multiplier_max(scaling))
     check_multipliers("shift", shift, (1, channels), 0, SHIFT_MAX)
     flat = acc.reshape(acc.size // max(channels, 1), channels)
     return rescale(flat, multiplier, shift, zero_point, output, counters, scaling).reshape(acc.shape)

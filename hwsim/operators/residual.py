@@ -24,6 +24,7 @@ from hwsim.operators.arguments import (
 )
 
 MAX_LEFT_SHIFT = 20
+IDENTITY = -1
 
 
 class Sum(NamedTuple):
@@ -40,7 +41,7 @@ class Sum(NamedTuple):
 
 
 class Rescaling(NamedTuple):
-    """A zero point and a ratio multiplier / 2^shift; a multiplier of 0 stands for the identity."""
+    """A zero point and a ratio multiplier / 2^shift; a multiplier of IDENTITY stands for no ratio."""
 
     zero_point: int
     multiplier: int
@@ -163,13 +164,14 @@ def rescaled_add(
     if operand is not None and not operand.signed:
         raise ValueError(f"operand has format {operand}; allowed: signed formats")
     held = (INT64_MIN, INT64_MAX) if operand is None else (operand.min, operand.max)
+    last = IDENTITY if output_multiplier is None else int(output_multiplier)
     terms = RescaledSum(
         Rescaling(int(a_zero), int(a_multiplier), int(a_shift)),
         Rescaling(int(b_zero), int(b_multiplier), int(b_shift)),
-        Rescaling(int(zero_point), int(output_multiplier or 0), int(output_shift)),
+        Rescaling(int(zero_point), last, int(output_shift)),
         *(int(left_shift), output.min, output.max, *held),
     )
-    _check_reach(a, b, terms, scaling)
+    _check_reach(a, b, terms, scaling, rescaled=output_multiplier is not None)
     codes = np.empty_like(a)
     _rescaled_add(a.reshape(-1), b.reshape(-1), terms, int(scaling), codes.reshape(-1), counters)
     return codes
@@ -185,14 +187,14 @@ def _check_operands(a: Codes, b: Codes, zeros: tuple[int, int, int], output: Int
     check_counters(counters)
 
 
-def _check_reach(a: Codes, b: Codes, terms: RescaledSum, scaling: Scaling) -> None:
+def _check_reach(a: Codes, b: Codes, terms: RescaledSum, scaling: Scaling, *, rescaled: bool) -> None:
     """Refuse operands, and a sum, that could be greater than the rule takes."""
     (low_a, high_a), (low_b, high_b) = (
         _reach(name, codes, by, terms, scaling) for name, codes, by in (("a", a, terms.a), ("b", b, terms.b))
     )
     reach = max(abs(low_a + low_b), abs(high_a + high_b))
     check_exact("the sum", reach)
-    if terms.output.multiplier:
+    if rescaled:
         check_scaled("the sum", scaling, terms.output.multiplier, terms.output.shift, reach)
 
 
@@ -225,7 +227,7 @@ def _rescaled_add(a: Codes, b: Codes, terms: RescaledSum, rule: int, result: Cod
         right = scale_counted(rule, right, terms.b.multiplier, terms.b.shift, counters)
         total = saturate(left, terms.operand_lo, terms.operand_hi, counters)
         total += saturate(right, terms.operand_lo, terms.operand_hi, counters)
-        if out.multiplier > 0:
+        if out.multiplier != IDENTITY:
             total = scale_counted(rule, total, out.multiplier, out.shift, counters)
         code = saturate(total, terms.lo - out.zero_point, terms.hi - out.zero_point, counters)
         result[i] = np.int32(code + out.zero_point)

@@ -17,6 +17,7 @@ from hwsim.operators.arguments import (
     check_code_format,
     check_multipliers,
     multiplier_max,
+    multiplier_min,
 )
 from hwsim.operators.gemm.product import Prepared, matmul
 from hwsim.operators.rescale import rescale
@@ -79,7 +80,7 @@ def project_heads(
     _, heads, _, _ = context.shape
     if len(weights) != heads or not heads:
         raise ValueError(f"{len(weights)} weights of {heads} heads; allowed: one of each, of at least one head")
-    check_multipliers("multiplier", multiplier, (1, heads), 1, multiplier_max(scaling))
+    check_multipliers("multiplier", multiplier, (1, heads), multiplier_min(scaling), multiplier_max(scaling))
     check_multipliers("shift", shift, (1, heads), 0, SHIFT_MAX)
     if heads * output.min < accumulator.min:
         raise ValueError(f"a sum of {heads} codes of {output} in {accumulator.bits} bits; allowed: sums that fit")
