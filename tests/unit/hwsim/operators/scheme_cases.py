@@ -34,13 +34,15 @@ MULTIPLIERS = {
     "q31_single": (2**30, 2**31 - 1),
     "q15": (2**14, 2**15 - 1),
     "dyadic": (1, 2**31 - 1),
-    "narrow_after": (1, 2**8 - 1),
-    "narrow_before": (1, 2**16 - 1),
+    "narrow_after": (0, 2**8 - 1),
+    "narrow_before": (1, 2**31 - 1),
     "nvdla": (1, 2**15 - 1),
     "float32": (1, 2**24 - 1),
     "float32_inside": (1, 2**24 - 1),
 }
 """The table of docs/operators/requantization.md."""
+SHIFTS = {"q31_single": (1, 62), "narrow_after": (0, 34), "narrow_before": (0, 31)}
+"""Those of the table that are not 0 to 62; kernels take them all."""
 SCHEMES = [(scheme, "half_even") for scheme in MULTIPLIERS] + [("shift", rounding) for rounding in ROUNDINGS]
 DOUBLE = ("q31_double", "q31_double_half_up")
 
@@ -61,8 +63,9 @@ def greatest(scheme: str, m: int, e: int) -> int:
     """The greatest x of the page."""
     if scheme in DOUBLE:
         return int((2**31 - 1) // 2 ** max(31 - e, 0))
-    exact = (2**63 - 1 - 2**e // 2) // m
-    return min(exact, {"q31_single": 2**31, "q15": 2**47, "float32": 2**31, "float32_inside": 2**31}.get(scheme, exact))
+    exact = (2**63 - 1 - 2**e // 2) // max(m, 1)
+    int32 = dict.fromkeys(("q31_single", "narrow_before", "float32", "float32_inside"), 2**31)
+    return min(exact, (int32 | {"q15": 2**47}).get(scheme, exact))
 
 
 def least(scheme: str, m: int, e: int) -> int:
@@ -145,6 +148,7 @@ class RescaledAdd(NamedTuple):
     output_ratio: tuple[int, int] | None
     zero: int
     output: IntFormat
+    operand: IntFormat | None = None
 
 
 def check_rescaled_add(*arguments: Any) -> Events:
@@ -154,8 +158,9 @@ def check_rescaled_add(*arguments: Any) -> Events:
     operands = case.a.reshape(-1).tolist(), case.b.reshape(-1).tolist()
     last = None if case.output_ratio is None else of_scheme[2]
     limits = case.output.min, case.output.max
+    held = None if case.operand is None else (case.operand.min, case.operand.max)
     want, ties, saturated = oracle.rescaled_add(
-        *operands, case.zeros, (of_scheme[0], of_scheme[1]), case.left_shift, last, case.zero, *limits
+        *operands, case.zeros, (of_scheme[0], of_scheme[1]), case.left_shift, last, case.zero, *limits, held
     )
     assert_same(f"rescaled_add {case.scheme}", add_by(case, counters), want)
     return assert_counted(counters, tallied(ties, saturated))
@@ -166,6 +171,7 @@ def add_by(case: RescaledAdd, counters: Events) -> Integers:
     output_m, output_e = case.output_ratio or (None, 0)
     ratios = {"a_multiplier": a_m, "a_shift": a_e, "b_multiplier": b_m, "b_shift": b_e}
     last = {"output_multiplier": output_m, "output_shift": output_e, "zero_point": case.zero, "output": case.output}
+    last |= {} if case.operand is None else {"operand": case.operand}
     first = {"a_zero": case.zeros[0], "b_zero": case.zeros[1], "left_shift": case.left_shift}
     rule = scaling_of(case.scheme, case.rounding)
     return rescaled_add(case.a, case.b, **first, **ratios, **last, scaling=rule, counters=counters)
@@ -187,6 +193,5 @@ def rescaled_sums(draw: Draw, scheme: str, rounding: str, bits: int) -> Rescaled
     last = near(draw(ratios_of(scheme))[0], bits - 11 - gain) if back else None
     zeros = draw(zero_points(a)), draw(zero_points(b))
     operands = draw(arrays(shape, a.min, a.max)), draw(arrays(shape, b.min, b.max))
-    return RescaledAdd(
-        scheme, rounding, *operands, zeros, left, (first, second), last, draw(zero_points(output)), output
-    )
+    zero, operand = draw(zero_points(output)), draw(st.none() | formats(most=10, signed=True))
+    return RescaledAdd(scheme, rounding, *operands, zeros, left, (first, second), last, zero, output, operand)

@@ -46,25 +46,30 @@ def beyond(acc: int, multiplier: int, shift: int, allowed: str) -> str:
 
 EXACT = "|acc|*multiplier + floor(2^shift / 2) below 2^63"
 DOUBLE = "acc * 2^max(31 - shift, 0) from -2^31 to 2^31 - 1"
+LEAST = [("HALF_UP", 0)] + [
+    (scaling.name, 1) for scaling in Scaling if scaling.name not in ("HALF_UP", "FLOAT32", "FLOAT32_INSIDE")
+]
+"""The least multiplier of a rule of 31 bits: ITA's, HALF_UP, may be 0."""
 REQUANTIZE: list[Edge] = [
-    *both_ends("multiplier", "an element of multiplier", 1, LARGEST),
+    *[
+        (
+            {"by": by, "shift": 31, "multiplier": good},
+            {"by": by, "shift": 31, "multiplier": bad},
+            f"an element of multiplier is {bad}; allowed: {least} to {LARGEST}",
+        )
+        for by, least in LEAST
+        for good, bad in ((least, least - 1), (LARGEST, LARGEST + 1))
+    ],
     *both_ends("shift", "an element of shift", 0, 62),
     *zero_points("zero_point"),
     *[
         (
-            {"by": by, "multiplier": MANTISSA},
-            {"by": by, "multiplier": 2**24},
-            f"an element of multiplier is {2**24}; allowed: 1 to {MANTISSA}",
+            {"by": by, "multiplier": good},
+            {"by": by, "multiplier": bad},
+            f"an element of multiplier is {bad}; allowed: 1 to {MANTISSA}",
         )
         for by in ("FLOAT32", "FLOAT32_INSIDE")
-    ],
-    *[
-        (
-            {"by": by, "multiplier": LARGEST, "shift": 31},
-            {"by": by, "multiplier": 2**31, "shift": 31},
-            f"an element of multiplier is {2**31}; allowed: 1 to {LARGEST}",
-        )
-        for by in ("HALF_UP", "HALF_AWAY", "HALF_EVEN", "FLOOR", "TOWARD_ZERO", "Q31_DOUBLE", "Q31_DOUBLE_HALF_UP")
+        for good, bad in ((1, 0), (MANTISSA, 2**24))
     ],
     *[
         (
@@ -227,11 +232,26 @@ RESCALED: list[Edge] = [
         )
         for good, bad in ((0, -1), (62, 63))
     ],
-    (
-        {"output_multiplier": LARGEST},
-        {"output_multiplier": 2**31},
-        f"the sum multiplier is {2**31}; allowed: 1 to {LARGEST}",
-    ),
+    *[
+        (
+            {"output_multiplier": good},
+            {"output_multiplier": bad},
+            f"the sum multiplier is {bad}; allowed: 1 to {LARGEST}",
+        )
+        for good, bad in ((LARGEST, 2**31), (1, 0), (None, -1))
+    ],
+    *[
+        (
+            {"by": "HALF_UP", f"{name}_multiplier": 0},
+            {"by": "HALF_UP", f"{name}_multiplier": -1},
+            f"{words} multiplier is -1; allowed: 0 to {LARGEST}",
+        )
+        for name, words in (("a", "a"), ("b", "b"), ("output", "the sum"))
+    ],
+    *[
+        ({"operand": good}, {"operand": bad}, f"operand has format {bad}; allowed: signed formats")
+        for good, bad in ((None, UINT16), (IntFormat(bits=63), UINT17))
+    ],
     (
         {"by": "FLOAT32"},
         {"by": "FLOAT32_INSIDE"},

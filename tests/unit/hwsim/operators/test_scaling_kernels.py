@@ -28,6 +28,7 @@ from tests.unit.hwsim.operators.kernel_checks import (
 from tests.unit.hwsim.operators.scheme_cases import (
     MULTIPLIERS,
     SCHEMES,
+    SHIFTS,
     RescaledAdd,
     add_by,
     check_rescaled_add,
@@ -151,6 +152,24 @@ def test_scales_are_monotone(data: st.DataObject) -> None:
     assert (np.diff(run(scheme, acc, m, e, IntFormat(bits=32)).astype(np.int64)) >= 0).all()
 
 
+def test_a_multiplier_of_0_leaves_the_zero_point() -> None:
+    """ITA encodes it: HALF_UP(x * 0 / 2^e) = 0, no tie, and nothing of a sum but its zero point either."""
+    counters, codes = no_events(), int32([[-128, -1, 0, 127]])
+    assert requantize(codes, int64([0]), int64([1]), 5, INT8, counters, Scaling.HALF_UP).tolist() == [[5] * 4]
+    case = RescaledAdd("narrow_after", "half_even", codes, codes, (0, 0), 0, ((128, 7), (0, 1)), (0, 1), -7, INT8)
+    assert add_by(case, counters).tolist() == [[-7] * 4]
+    assert add_by(case._replace(output_ratio=None), counters).tolist() == [[-128, -8, -7, 120]]
+    assert counters.tolist() == [0, 1, 0, 0, 0]
+
+
+def test_operands_saturate_before_they_are_added() -> None:
+    """127 * 2 = 254 is held at 127, and 127 - 100 = 27; without c it is 154, which only the last clamp holds at 127."""
+    counters, (a, b) = no_events(), int32([[[127]], [[-100]]])
+    case = RescaledAdd("narrow_before", "half_even", a, b, (0, 0), 0, ((2, 0), (1, 0)), None, 0, INT8, INT8)
+    assert add_by(case, counters).tolist() == [[27]] and counters.tolist() == [0, 1, 0, 0, 0]
+    assert add_by(case._replace(operand=None), counters).tolist() == [[127]] and counters.tolist() == [0, 2, 0, 0, 0]
+
+
 def test_two_roundings_are_not_one() -> None:
     """The example of docs/operators/requantization.md: 3/8 becomes 1."""
     three = int32([[3, -3]])
@@ -164,14 +183,20 @@ def test_the_catalogue_is_the_table_of_the_page() -> None:
     for name, limits in MULTIPLIERS.items():
         record = CATALOGUE[name].limits
         assert (record.low, record.high) == limits
-        assert (record.least_shift, record.greatest_shift) == (int(name == "q31_single"), 62)
+        assert (record.least_shift, record.greatest_shift) == SHIFTS.get(name, (0, 62))
+        for m, e in ((limits[0], record.least_shift), (limits[1], record.greatest_shift)):
+            assert scheme_type(name)(multiplier=m, shift=e).multiplier == m
 
 
 OUTSIDE = [(name, value, 1) for name, limits in MULTIPLIERS.items() for value in (limits[0] - 1, limits[1] + 1)]
-OUTSIDE += [(name, limits[0], shift) for name, limits in MULTIPLIERS.items() for shift in (-1, 63)]
+OUTSIDE += [
+    (name, limits[0], shift)
+    for name, limits in MULTIPLIERS.items()
+    for shift in (SHIFTS.get(name, (0, 62))[0] - 1, SHIFTS.get(name, (0, 62))[1] + 1)
+]
 
 
-@pytest.mark.parametrize(("scheme", "m", "e"), [*OUTSIDE, ("q31_single", 2**30, 0), ("shift", 2, 1), ("shift", 1, 63)])
+@pytest.mark.parametrize(("scheme", "m", "e"), [*OUTSIDE, ("shift", 2, 1), ("shift", 1, 63)])
 def test_a_record_refuses_what_its_hardware_does_not_encode(scheme: str, m: int, e: int) -> None:
     limits = CATALOGUE[scheme].limits
     allowed = f"{limits.least_shift} to {limits.greatest_shift}"
@@ -208,7 +233,8 @@ def test_the_kernel_takes_the_greatest_accumulator_and_no_more(scheme: str, m: i
 @pytest.mark.parametrize(
     ("m", "e", "scaling", "message"),
     [
-        (0, 1, Scaling.HALF_UP, "an element of multiplier is 0; allowed: 1 to 2147483647"),
+        (-1, 1, Scaling.HALF_UP, "an element of multiplier is -1; allowed: 0 to 2147483647"),
+        (0, 1, Scaling.HALF_AWAY, "an element of multiplier is 0; allowed: 1 to 2147483647"),
         (2**31, 1, Scaling.HALF_EVEN, "multiplier is 2147483648; allowed: 1 to 2147483647"),
         (2**24, 1, Scaling.FLOAT32, "multiplier is 16777216; allowed: 1 to 16777215"),
         (2**24, 1, Scaling.FLOAT32_INSIDE, "multiplier is 16777216; allowed: 1 to 16777215"),
