@@ -1,11 +1,13 @@
 """Reads a program file: decoded by type, unpacked, and validated before anyone sees it."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
+from numpy.typing import NDArray
 
 from hwsim.program.packing import open_arrays, unpack
-from hwsim.program.program import ANEW, FILE_VERSION, Manifest, Program
+from hwsim.program.program import ANEW, EARLIER, FILE_VERSION, Manifest, Program
 from hwsim.program.validate import validate
 
 
@@ -26,16 +28,16 @@ def load(path: Path | str) -> Program:
         raise ValueError(f"cannot read program {path}: {error.strerror}") from error
     try:
         program = _decode(content)
-        validate(program)
     except (ValueError, msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not a valid program: {' '.join(str(error).splitlines())}") from error
     return program
 
 
 class _Head(msgspec.Struct):
-    """The field of a manifest that decides how to read the others."""
+    """The fields of a manifest that decide how to read the others, or how to refuse them."""
 
     version: object = None
+    arithmetic: object = None
 
 
 def _decode(content: bytes) -> Program:
@@ -43,12 +45,23 @@ def _decode(content: bytes) -> Program:
     if "hwsim" not in metadata:
         raise ValueError("its metadata has no field 'hwsim'; it is some other safetensors file")
     try:
-        version = msgspec.json.decode(metadata["hwsim"], type=_Head).version
+        head = msgspec.json.decode(metadata["hwsim"], type=_Head)
     except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"its manifest is not a JSON object ({error})") from error
-    if version != FILE_VERSION:
-        raise ValueError(f"file version {version!r}; this hwsim reads version {FILE_VERSION}; {ANEW}")
-    manifest = msgspec.json.decode(metadata["hwsim"], type=Manifest)
+    if head.version != FILE_VERSION:
+        raise ValueError(f"file version {head.version!r}; this hwsim reads version {FILE_VERSION}; {ANEW}")
+    try:
+        program = _unpacked(metadata["hwsim"], arrays)
+        validate(program)
+    except (ValueError, msgspec.DecodeError, RecursionError) as error:
+        if head.arithmetic not in list(EARLIER) or ANEW in str(error):
+            raise
+        raise ValueError(f"{error}; its arithmetic is {head.arithmetic!r}; {ANEW}") from error
+    return program
+
+
+def _unpacked(text: str, arrays: dict[str, NDArray[Any]]) -> Program:
+    manifest = msgspec.json.decode(text, type=Manifest)
     constants = {}
     for info in manifest.constants:
         packed = arrays.get(info.name)
