@@ -8,13 +8,16 @@ from torch import nn
 from reference.quantize.graph import Kind, Node
 from reference.quantize.plan import Plan
 from reference.quantize.plan.constants import (
+    GemminiLayerNormConstants,
     GemminiSoftmaxConstants,
     GemmlowpConstants,
     IBertLayerNormConstants,
     IBertSoftmaxConstants,
+    Int16SoftmaxConstants,
     ItaMaxConstants,
     LayerNormConstants,
     PulpLayerNormConstants,
+    PulpSoftmaxConstants,
     QLinearSoftmaxConstants,
     RescaledAddConstants,
     SoftmaxConstants,
@@ -22,13 +25,23 @@ from reference.quantize.plan.constants import (
 )
 from reference.quantize.sites import POSITIONS_WEIGHT, weight_site
 from tests.small.models import TINY
+from tests.unit.reference.quantize.page_arithmetic import fl32
 
 CLOSE = Fraction(1, 10**12)
 """Scales are float64: products of a few of them err by some 1e-16."""
+WIRED = {"ita": 5, "ita-head": 0, "deeploy": 5}
+"""B of the ITAMax that each has."""
 
 
 def close(got: float | Fraction, wanted: float | Fraction, what: str = "") -> None:
     assert abs(Fraction(got) / Fraction(wanted) - 1) <= CLOSE, f"{what}: {float(got)}, wanted {float(wanted)}"
+
+
+def in_binary32(real: float) -> tuple[int, int, int]:
+    """ln2, b and c of Gemmini's exponential, of section 7 of the softmax page: all but ln2 in binary32."""
+    one, two, three = (fl32(Fraction(value)) for value in (1.353, 0.344, 0.3585))
+    s = fl32(Fraction(real))
+    return math.trunc(0.693147 / float(s)), math.trunc(fl32(one / s)), math.trunc(fl32(two / fl32(fl32(three * s) * s)))
 
 
 class Relations:
@@ -57,11 +70,11 @@ class Relations:
 
     def _linear(self, node: Node) -> None:
         constants, s_in, s_out = self.plan.linear[node.site], self.scale(node.inputs[0].site), self.scale(node.site)
-        scales = self.weight(weight_site(node))
+        scales, unit = self.weight(weight_site(node)), 2 ** (constants.truncate or 0)
         rows = zip(constants.multipliers.tolist(), constants.shifts.tolist(), scales, strict=True)
         for (m, e, s_w), bias_scale in zip(rows, constants.bias_scale.tolist(), strict=True):
-            self.equal(node, s_in * s_w / s_out, m, e)
-            assert abs(Fraction(bias_scale) / (s_in * s_w) - 1) <= CLOSE
+            self.equal(node, s_in * s_w * unit / s_out, m, e)
+            close(bias_scale, s_in * s_w * unit, "bias")
 
     _linear_relu = _linear
 
@@ -91,11 +104,14 @@ class Relations:
         elif mode == "shift":
             assert k == math.floor(math.log2(math.sqrt(d_head)))
             divisor = Fraction(math.sqrt(d_head)) / 2**k
-        self.equal(node, product / (divisor * self.scale(node.site)), *constants.requantization)
+        unit = 2 ** (constants.truncate or 0)
+        self.equal(node, product * unit / (divisor * self.scale(node.site)), *constants.requantization)
 
     def _context(self, node: Node) -> None:
         product = math.prod(self.scale(symbol.site) for symbol in node.inputs)
-        self.equal(node, product / self.scale(node.site), *self.plan.context[node.site].requantization)
+        constants = self.plan.context[node.site]
+        unit = 2 ** (constants.truncate or 0)
+        self.equal(node, product * unit / self.scale(node.site), *constants.requantization)
 
     def _softmax(self, node: Node) -> None:
         constants = self.plan.softmax[node.site]
@@ -168,22 +184,37 @@ class TargetRelations(Relations):
                 assert (output.scale, output.zero_point) == (2.0**-bits, 0)
                 return None
             case ItaMaxConstants(shift=shift, group=group):
-                assert group == self.plan.target.itamax_group
-                assert abs(s * 2**shift / Fraction(math.log(2)) - 1) < Fraction(
-                    1, 2 ** (self.plan.scheme.multiplier_bits - 1)
-                )
+                assert group == (0 if self.plan.target.name == "deeploy" else 16)
+                assert shift == WIRED[self.plan.target.name]
+                self._is_just_above(node, s / Fraction(math.log(2)) * 2**shift)
                 close(output.scale, Fraction(1, 2**bits - 1))
             case QLinearSoftmaxConstants(table_scale=scale, keys=keys, multiplier=multiplier):
                 assert (Fraction(scale), keys, multiplier) == (s, TINY.max_positions, 2**bits)
                 assert (output.scale, output.zero_point) == (2.0**-bits, output.format.min)
                 return None
-            case GemminiSoftmaxConstants(ln2=ln2, b=b, c=c):
+            case Int16SoftmaxConstants(requantization=(m, e), clamped=clamped):
+                assert Fraction(m, 2**e) <= s * 65535 / 10 < Fraction(m + 1, 2**e)
+                assert 1 << 30 <= m < 1 << 31
+                assert clamped == (self.plan.target.name != "cmsis-nn")
+                assert output.scale == 2.0**-15
+            case PulpSoftmaxConstants(ln2=ln2, b=b, c=c):
                 real = float(s)
                 wanted = (math.trunc(0.693147 / real), math.trunc(1.353 / real), math.trunc(0.344 / (0.3585 * real**2)))
                 assert (ln2, b, c) == wanted
                 close(output.scale, Fraction(1, top))
+            case GemminiSoftmaxConstants(ln2=ln2, b=b, c=c):
+                assert (ln2, b, c) == in_binary32(float(s))
+                close(output.scale, Fraction(1, top))
+            case _:
+                raise AssertionError(f"no relations of {constants}")
         assert output.zero_point == 0
         return None
+
+    def _is_just_above(self, node: Node, ratio: Fraction) -> None:
+        """A wanted scale grew by less than one step of the multiplier that its codes are made with."""
+        m = self.plan.scores[node.inputs[0].site].requantization.multiplier
+        step = 1 << max(0, m.bit_length() - self.plan.scheme.multiplier_bits)
+        assert 1 - CLOSE <= ratio < (1 + Fraction(step, m)) * (1 + CLOSE)
 
     def _layernorm(self, node: Node) -> None:
         constants = self.plan.layernorm[node.site]
@@ -197,13 +228,19 @@ class TargetRelations(Relations):
                 for multiplier, shift, s_g, s_b in zip(m.tolist(), e.tolist(), s_gamma, s_beta.tolist(), strict=True):
                     self.equal(node, s_g * unit / s_out, multiplier, shift)
                     close(s_b, s_g * unit, "beta")
-            case PulpLayerNormConstants(shift=shift, beta_scale=s_beta):
+            case PulpLayerNormConstants(shift=shift, half=half, beta_scale=s_beta, overflow=overflow):
                 assert s_gamma == [s_out / 2**shift]
                 assert s_beta.tolist() == [float(s_gamma[0])]
+                assert (half, overflow.value) == (2**shift // 2, "wrap")
+            case GemminiLayerNormConstants(requantization=snapped, beta_scale=s_beta):
+                self.equal(node, s_gamma[0] / s_out, *snapped)
+                assert [Fraction(scale) for scale in s_beta.tolist()] == s_gamma
             case TfliteLayerNormConstants(requantization=snapped, beta_scale=s_beta, variance_limit=limit):
                 self.equal(node, s_gamma[0] / s_out, *snapped)
                 assert [Fraction(scale) for scale in s_beta.tolist()] == [s_gamma[0] / 1024]
                 assert limit == 1
+            case _:
+                raise AssertionError(f"no relations of {constants}")
         return None
 
     def _add(self, node: Node) -> None:
@@ -214,11 +251,24 @@ class TargetRelations(Relations):
         s_a, s_b = (self.scale(symbol.site) for symbol in node.inputs)
         left, t = constants.left_shift, s_out
         if constants.output is not None:
-            wide = max(self.plan.settings[site].bits for site in (node.site, *(symbol.site for symbol in node.inputs)))
-            assert left == (0 if constants.operand else 20 if wide <= 8 else 15)
             t = s_out * 2**left * Fraction(constants.output.multiplier, 2**constants.output.shift)
-            assert 2 * max(s_a, s_b) / t < 1 + Fraction(1, 2**20)  # t is twice the greater operand's, as nearly
+            self._greatest(node, max(s_a, s_b) / t)
         else:
-            assert left == 0
+            assert (left, constants.operand) == (0, None)
         self.equal(node, s_a / t, *constants.a)
         self.equal(node, s_b / t, *constants.b)
+
+    def _greatest(self, node: Node, ratio: Fraction) -> None:
+        """How the greater operand's scale lies to t: at most a half of TFLite's, a whole of those that clip."""
+        constants, sites = self.plan.add[node.site], [node.site, *(symbol.site for symbol in node.inputs)]
+        if self.plan.target.residual == "tflite":
+            wide = max(self.plan.settings[site].bits for site in sites)
+            assert (constants.left_shift, constants.operand) == (20 if wide <= 8 else 15, None)
+            assert 2 * ratio < 1 + Fraction(1, 2**20)
+            return
+        assert constants.left_shift == 0
+        if "operand_bits" not in self.plan.scheme.beyond:
+            assert (constants.operand.min, constants.operand.max) == (-128, 127)
+        for m, e in (constants.a, constants.b):
+            assert m <= 1 << e, "an operand leaves what it saturates to"
+        assert ratio > 1 - Fraction(2, 2**self.plan.scheme.multiplier_bits)
