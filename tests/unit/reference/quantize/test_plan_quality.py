@@ -1,11 +1,12 @@
 """What plans are good for: signal to noise by width and by target, and training."""
 
+import msgspec
 import pytest
 import torch
 from torch import Tensor
 
 from hwsim.program.targets import TARGETS
-from reference.quantize.scheme import preset
+from reference.quantize.scheme import Rule, preset
 from reference.quantize.strict import StrictArithmetic
 from reference.train import loss_per_token, teacher_forced
 from tests.small.models import small_model
@@ -21,10 +22,30 @@ def test_signal_to_noise_follows_the_widths() -> None:
     assert at8 > at6 + 6.0 > at4 + 12.0
 
 
+COARSE = {"ita": 10.5, "ita-head": 10.5, "pulp": 10.5, "deeploy": 10.5, "gemmini": 6.5}
+"""Decibels of targets whose LayerNorm is coarse. PULP's takes mean and deviation in whole codes, of sums that span half
+their range so that there are some codes to a deviation: a small random model, which has no outliers, loses what lies
+beyond. Gemmini's rounds x - mean to whole deviations.
+"""
+FINE = {"ita": 24.5, "ita-head": 24.5, "pulp": 30.0, "deeploy": 24.5, "gemmini": 31.0}
+"""With another LayerNorm and the whole range of a sum. ITAMax rounds exponents of 2, which PULP's own softmax does not.
+"""
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_signal_to_noise_of_a_target(target: str) -> None:
-    """Every target computes the model: its native configuration is far above noise."""
-    assert signal_to_noise(small_model(ONE), preset("native", target)) > 18.0
+    """Every target computes the model: its native configuration is above noise, far above unless its code is coarse."""
+    assert signal_to_noise(small_model(ONE), preset("native", target)) > COARSE.get(target, 32.0)
+
+
+@pytest.mark.parametrize("target", FINE)
+def test_it_is_the_layernorm_that_is_coarse(target: str) -> None:
+    rules = [
+        Rule(pattern="*.layernorm.output", layernorm="fullyqt"),
+        Rule(pattern="*.residual", range=1.0),
+    ]
+    scheme = msgspec.structs.replace(preset("native", target), rules=rules)
+    assert signal_to_noise(small_model(ONE), scheme) > FINE[target]
 
 
 def train(steps: int) -> tuple[list[float], dict[str, Tensor]]:
