@@ -36,9 +36,12 @@ TARGET_OPERATIONS = {
     "ItaMax",
     "ProjectHeads",
     "GemminiSoftmax",
+    "PulpSoftmax",
+    "Int16Softmax",
     "QLinearSoftmax",
     "IBertLayerNorm",
     "PulpLayerNorm",
+    "GemminiLayerNorm",
     "TfliteLayerNorm",
     "RescaledAdd",
 }

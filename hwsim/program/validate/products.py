@@ -60,13 +60,13 @@ def _as_accumulator(c: Checker, op: AnyProduct) -> None:
 
 
 def _accumulated(c: Checker, op: AnyProduct, site: str) -> tuple[Interval, list[Interval]]:
-    """What a product leaves in its accumulator, proven or brought into range; row by row where it is proven."""
+    """What a product leaves in its accumulator, proven or brought into range; and each of its rows."""
     rows = product_rows(c.program, op)
     reach = union(rows)
     if op.accumulator.overflow is not Overflow.PROVEN and reach.magnitude >= PRODUCT_LIMIT:
         raise ValueError(f"products reach {reach.magnitude}, beyond 64-bit simulation")
     held = check_accumulator(site, reach, op.accumulator)
-    return held, rows if held == reach else []
+    return held, [check_accumulator(site, row, op.accumulator) for row in rows]
 
 
 def project_heads(c: Checker, op: ProjectHeads) -> None:
