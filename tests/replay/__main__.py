@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from analysis.output.context import context
-from analysis.workload import Model, calibrate_model, configure, load_model
+from analysis.workload import calibrate_model, configure, load_model
 from hwsim.files import write_whole
 from hwsim.machine import Machine
-from hwsim.program import Program
 from hwsim.program.targets import TARGETS, target
 from reference.data import corpus
-from reference.quantize.calibrate import Range
-from reference.quantize.scheme import NATIVE, preset
+from reference.quantize.scheme import NATIVE, Scheme, preset, scheme_for
 from tests.replay.comparison import Tally, compare
 from tests.replay.misfits import misfits
 from tests.replay.replay import Replay
@@ -71,8 +69,9 @@ def append(path: Path, entry: dict[str, Any]) -> None:
     write_whole(path, (json.dumps([*entries, entry], indent=2) + "\n").encode())
 
 
-def programs(model: Model, names: Sequence[str], ranges: dict[str, Range]) -> "list[tuple[str, Program]]":
-    return [(name, configure(model, preset(NATIVE, name), ranges).program) for name in names]
+def scheme_of(name: str, bits: int | None) -> Scheme:
+    """The native configuration, or that of activations of so many bits."""
+    return preset(NATIVE, name) if bits is None else scheme_for(name, name=f"{name}-a{bits}", activation_bits=bits)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.replay", description=__doc__)
     parser.add_argument("--target", action="append", metavar="NAME", help=f"of {', '.join(TARGETS)}; default: all")
     parser.add_argument("--sentences", type=int, default=20, help="of the shipped test set, default 20")
+    parser.add_argument("--bits", type=int, help="of activations, default those of the native configuration")
     parser.add_argument("--each", action="store_true", help="each operation on the machine's tensors, not on its own")
     parser.add_argument("--model", type=Path, help="a model folder, default the shipped model")
     parser.add_argument("--json", type=Path, metavar="FILE", help="append a record for each target")
@@ -88,8 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model = load_model(options.model)
     rows = model.encode(corpus("test").head(options.sentences).source, "source text")
     different = 0
-    for name, program in programs(model, names, calibrate_model(model)):
-        began = time.process_time()
+    ranges = calibrate_model(model)
+    for scheme in [scheme_of(name, options.bits) for name in names]:
+        name, program, began = scheme.name, configure(model, scheme, ranges).program, time.process_time()
         tally = replayed(Machine(program), rows, options.each)
         unfit, seconds = misfits(Replay(program).context), time.process_time() - began
         print("\n".join(lines(name, len(rows), tally, unfit, seconds)), flush=True)

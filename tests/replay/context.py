@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -70,6 +71,12 @@ class Context:
             result = self.result(output)
             self._functions[output, scheme] = [requantizer(ratio, converter, *result) for ratio in self.ratios(scheme)]
         return self._functions[output, scheme]
+
+
+def given(record: Any, field: str) -> Any:
+    """A field that a record may lack, or leave unset: None then."""
+    value = getattr(record, field, None)
+    return None if value is msgspec.UNSET else value
 
 
 def tag_of(record: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.replay.context import Context, Values, tag_of
+from tests.replay.context import Context, Values, given, tag_of
 from tests.replay.layernorms import (
     Affine,
     PartsConstants,
@@ -17,7 +17,6 @@ from tests.replay.layernorms import (
     pulp_layernorm,
     tflite_layernorm,
 )
-from tests.replay.scaling import Function, Ratio, requantizer
 from tests.replay.widths import LayerNorm
 
 Kernel = Callable[[list[int], Affine], list[int]]
@@ -67,8 +66,9 @@ def _ibert(context: Context, op: Any, held: LayerNorm) -> Kernel:
 
 
 def _pulp(context: Context, op: Any, held: LayerNorm) -> Kernel:
-    wraps = getattr(getattr(op, "overflow", None), "value", "saturate") == "wrap"
-    constants = PulpConstants(context.zero(op.input), op.shift, getattr(op, "centred", True), wraps)
+    overflow = given(op, "overflow")
+    wraps = overflow is not None and overflow.value == "wrap"
+    constants = PulpConstants(context.zero(op.input), op.shift, wraps=wraps)
     result, bits = context.result(op.output), context.bits(op.output)
     return partial(pulp_layernorm, constants=constants, result=result, bits=bits, held=held)
 
@@ -80,15 +80,8 @@ def _tflite(context: Context, op: Any, held: LayerNorm) -> Kernel:
 
 
 def _gemmini(context: Context, op: Any, held: LayerNorm) -> Kernel:
-    return partial(gemmini_layernorm, zero=context.zero(op.input), code=_ratio_of(context, op, held), held=held)
-
-
-def _ratio_of(context: Context, op: Any, held: LayerNorm) -> Function:
-    """The binary32 ratio of an operation that has one, as a record or as two numbers."""
-    if hasattr(op, "requantization"):
-        (code,) = context.requantizers(op.requantization, held.converter, op.output)
-        return code
-    return requantizer(Ratio("float32", op.multiplier, op.shift), held.converter, *context.result(op.output))
+    (code,) = context.requantizers(op.requantization, held.converter, op.output)
+    return partial(gemmini_layernorm, zero=context.zero(op.input), code=code, held=held)
 
 
 ibert_step, pulp_step, tflite_step, gemmini_step = step(_ibert), step(_pulp), step(_tflite), step(_gemmini)

@@ -9,9 +9,10 @@ from hwsim.formats import Accumulator
 from hwsim.formats import Granularity as When
 from hwsim.program.operations import Append, Embed, MatMul, MergeHeads, Relu, Requantize, ShiftRight, SplitHeads
 from tests.replay.arrays import Codes, by_value
-from tests.replay.context import Context, Values
+from tests.replay.context import Context, Values, given
 from tests.replay.registers import Register
 from tests.replay.scaling import Ratio, requantizer
+from tests.replay.widths import Converter
 
 
 def embed(context: Context, op: Embed, values: Values) -> None:
@@ -81,10 +82,15 @@ def product(
 
 
 def shift_right(context: Context, op: ShiftRight, values: Values) -> None:
-    """(3), (R8) and, where the operation's result has a format of its own, (R13)."""
+    """(3), (R8) and, into a narrower format, (R13); a bias after it is added in the converter's own register."""
     ratio = Ratio("shift", 1, op.shift, op.rounding.value)
     _, low, high = context.result(op.output)
-    values[op.output] = by_value(values[op.input], [requantizer(ratio, context.widths.converter, 0, low, high)])
+    hardware, bias = context.widths, given(op, "bias")
+    stage = Converter("what the accumulator holds", *[hardware.accumulator] * 4)
+    shifted = by_value(values[op.input], [requantizer(ratio, stage, 0, low, high)])
+    if bias is not None:
+        shifted = hardware.converter.accumulator.hold_all(shifted + hardware.bias.hold_all(context.constant(bias)))
+    values[op.output] = shifted
 
 
 def relu(context: Context, op: Relu, values: Values) -> None:

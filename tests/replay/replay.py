@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.program import Operation, Program
+from hwsim.program.operations import MatMul
 from tests.replay import layernorm_steps as norms
 from tests.replay import products, sums
 from tests.replay import softmax_steps as softmaxes
@@ -32,6 +33,7 @@ STEPS: dict[str, Step] = {
     "itamax": softmaxes.itamax_step,
     "gemmini_softmax": softmaxes.gemmini_step,
     "pulp_softmax": softmaxes.pulp_step,
+    "qlinear_softmax": softmaxes.qlinear_step,
     "layernorm": norms.four_parts_step,
     "ibert_layernorm": norms.ibert_step,
     "pulp_layernorm": norms.pulp_step,
@@ -41,6 +43,13 @@ STEPS: dict[str, Step] = {
     "rescaled_add": sums.rescaled_add,
 }
 """What computes each operation, by its tag in the program file."""
+
+
+def activation_bits(program: Program) -> int:
+    """The widest activation that a matrix product reads."""
+    return max(
+        (program.tensors[op.a].format.bits for _, op in program.operations() if isinstance(op, MatMul)), default=0
+    )
 
 
 class Replay:
@@ -55,7 +64,7 @@ class Replay:
     """
 
     def __init__(self, program: Program, widths: Widths | None = None) -> None:
-        self.context = Context(program, widths or widths_of(program.manifest.target))
+        self.context = Context(program, widths or widths_of(program.manifest.target, activation_bits(program)))
 
     def run(self, function: str, inputs: Mapping[str, NDArray[Any]]) -> Values:
         """Every tensor of one call by name, the inputs among them; errors as `walk`."""

@@ -85,6 +85,24 @@ def binary32_quotient(a: int, b: int) -> Binary:
     return Binary(half_even_ratio(a << shift, b), -shift)
 
 
+def of_bits(bits: int) -> Binary:
+    """The binary32 of 32 bits without a sign: 8 of exponent, 23 of fraction, a hidden one if the exponent is not 0."""
+    exponent, fraction = bits >> 23, bits & 0x7FFFFF
+    return Binary(fraction | (1 << 23), exponent - 150) if exponent else Binary(fraction, -149)
+
+
+def binary32_sum(a: Binary, b: Binary) -> Binary:
+    """The binary32 nearest to a + b; a sum of binary32 is never between two subnormals."""
+    common = min(a.exponent, b.exponent)
+    return binary32((a.mantissa << (a.exponent - common)) + (b.mantissa << (b.exponent - common)), common)
+
+
+def nearest_integer_quotient(a: Binary, b: Binary) -> int:
+    """HALF_EVEN(a / b), b positive."""
+    shift = a.exponent - b.exponent
+    return half_even_ratio(a.mantissa << max(shift, 0), b.mantissa << max(-shift, 0))
+
+
 def nearest_integer(value: Binary) -> int:
     """HALF_EVEN of a binary number."""
     mantissa, exponent = value

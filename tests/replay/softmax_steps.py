@@ -16,6 +16,7 @@ from tests.replay.softmaxes import (
     int16_softmax,
     itamax,
     pulp_softmax,
+    qlinear_softmax,
     table_softmax,
 )
 from tests.replay.widths import Softmax
@@ -89,9 +90,14 @@ def _pulp(context: Context, op: Any, bits: int, held: Softmax) -> Kernel:
 
 def _int16(context: Context, op: Any, bits: int, held: Softmax) -> Kernel:
     tables = context.listed(op.exp_table), context.listed(op.reciprocal_table)
-    clamped, ratio = getattr(op, "clamped", True), (op.multiplier, op.shift)
-    return partial(int16_softmax, ratio=ratio, tables=tables, clamped=clamped, held=held)
+    (ratio,) = context.ratios(op.requantization)
+    return partial(int16_softmax, ratio=ratio, tables=tables, clamped=op.clamped, held=held)
+
+
+def _qlinear(context: Context, op: Any, bits: int, held: Softmax) -> Kernel:
+    result = context.result(op.output)
+    return partial(qlinear_softmax, table=context.listed(op.table), multiplier=op.multiplier, result=result, held=held)
 
 
 gemmlowp_step, int16_step, ibert_step = step(_gemmlowp), step(_int16), step(_ibert)
-itamax_step, gemmini_step, pulp_step = step(_itamax), step(_gemmini), step(_pulp)
+itamax_step, gemmini_step, pulp_step, qlinear_step = step(_itamax), step(_gemmini), step(_pulp), step(_qlinear)

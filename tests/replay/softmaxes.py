@@ -1,4 +1,4 @@
-"""Softmax of one row of score codes, (4) and (S1) to (S22), every intermediate in its register."""
+"""Softmax of one row of score codes, (4), (S1) to (S22) and (S30) to (S32), every intermediate in its register."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -6,14 +6,19 @@ from typing import NamedTuple
 from tests.oracle.formats import clamp, limits
 from tests.oracle.gemmlowp import exp_q, leading_zeros, recip
 from tests.oracle.interpolation import INT16, lookup
+from tests.replay.context import Result
 from tests.replay.rounding import (
+    Binary,
     binary32,
     binary32_product,
     binary32_quotient,
+    binary32_sum,
     half_away,
     half_even,
     half_even_ratio,
     nearest_integer,
+    nearest_integer_quotient,
+    of_bits,
 )
 from tests.replay.scaling import Ratio, doubling_high, scaler
 from tests.replay.widths import GEMMLOWP, Softmax
@@ -90,10 +95,10 @@ def gemmlowp_softmax(row: Row, multiplier: int, left_shift: int, bits: int, held
 
 
 def int16_softmax(
-    row: Row, ratio: tuple[int, int], tables: tuple[list[int], list[int]], clamped: bool, held: Softmax
+    row: Row, ratio: Ratio, tables: tuple[list[int], list[int]], clamped: bool, held: Softmax
 ) -> list[int]:
     """(S6) to (S9); tables of exp and of the reciprocal."""
-    index = scaler(Ratio("q31_double", *ratio), GEMMLOWP)
+    index = scaler(ratio, GEMMLOWP)
     near = {j: held.exponential.hold(lookup(tables[0], clamp(index(-d) + 32767, *INT16))) for j, d in row.kept.items()}
     if not near:
         return row.spread({})
@@ -195,3 +200,18 @@ def pulp_softmax(row: Row, polynomial: Polynomial, bits: int, held: Softmax) -> 
     total = max(1, held.total.hold(sum(near.values())))
     codes = {j: held.product.hold((2**bits - 1) * value) // total for j, value in near.items()}
     return row.spread({j: clamp(code, 0, 2**bits - 1) for j, code in codes.items()})
+
+
+def qlinear_softmax(row: Row, table: list[int], multiplier: int, result: Result, held: Softmax) -> list[int]:
+    """(S30) to (S32); the table holds the 32 bits of binary32 numbers, which are added one key after another."""
+    near = {j: of_bits(table[d]) for j, d in row.kept.items()}
+    total = Binary(0, 0)
+    for value in near.values():
+        total = binary32_sum(total, value)
+
+    def quotient(value: Binary) -> int:
+        scaled = Binary(held.product.hold(value.mantissa * multiplier), value.exponent)
+        return nearest_integer_quotient(scaled, total) + result.zero
+
+    codes = {j: clamp(quotient(value), result.low, result.high) for j, value in near.items()}
+    return row.spread(codes, result.zero)

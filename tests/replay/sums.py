@@ -5,7 +5,7 @@ from typing import Any
 from hwsim.program.operations import Add, RescaledAdd
 from tests.oracle.formats import clamp
 from tests.replay.arrays import Codes, by_pair, by_value
-from tests.replay.context import Context, Values
+from tests.replay.context import Context, Values, given
 from tests.replay.scaling import Ratio, requantizer, scaler
 
 
@@ -23,7 +23,7 @@ def operand(context: Context, op: Any, name: str, values: Values) -> Codes:
     hardware, tensor = context.widths.residual, getattr(op, name)
     (ratio,) = context.ratios(getattr(op, f"{name}_requantization"))
     scale, keep, zero = scaler(ratio, hardware.converter), hardware.operand.keeper(), context.zero(tensor)
-    own = getattr(op, "operand", None)
+    own = given(op, "operand")
 
     def held(x: int) -> int:
         value = scale((x - zero) << op.left_shift)

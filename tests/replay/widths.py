@@ -98,6 +98,12 @@ GEMMLOWP = Converter(
     "gemmlowp fixedpoint.h (16e8662), MultiplyByQuantizedMultiplier: int32 but for one int64 product",
     *(INT32, INT32, INT64, INT32),
 )
+_REDUCED = Converter(
+    "tflite-micro MultiplyByQuantizedMultiplier of int64 (90b983c), CMSIS-NN arm_nn_requantize_s64 (99f736a): sums "
+    "in int64 below 2^47, a multiplier of 16 bits, int64 product, shifts of 15 less -31 to 7, int32 result",
+    *(INT64, Register(16), INT64, INT32),
+    greatest_shift=46,
+)
 _RESCALE = Converter(
     "TOSA specification, apply_scale_32: int32 value and multiplier, int64 product, int32 result",
     *(INT32, INT32, INT64, INT32),
@@ -126,8 +132,9 @@ _IBERT = Converter(
     *(INT32, INT32, INT64, INT64),
 )
 _SDP = Converter(
-    "nvdla/hw (8e06b1b): CACC saturated to 32 bits; SDP: int16 operand, product, 32 bits by saturation, one shift",
-    *(Register(32, "saturate"), Register(16), Register(49), Register(32, "saturate")),
+    "nvdla/hw (8e06b1b): 32 bits of CACC and of the bias sum to 33, unclamped (NV_NVDLA_SDP_HLS_X_int_alu.v); times an "
+    "int16, shifted into 32 by saturation, one shift",
+    *(Register(33), Register(16), Register(49), Register(32, "saturate")),
     greatest_shift=63,
     one_shift=True,
 )
@@ -165,6 +172,10 @@ ROWS: dict[str, Softmax | LayerNorm] = {
     "gemmini_softmax": Softmax(
         "gemmini-rocc-tests (180c468), tiled_norm in C: int32 exponentials and sums, quotient and product in binary32",
         *(INT32, INT32, INT64),
+    ),
+    "qlinear_softmax": Softmax(
+        "ONNX Runtime qlinear_softmax.cc (07d59c0): table and sum in binary32; E * Y has 24 + 9 bits of a binary64",
+        *(unsigned(24), unsigned(24), unsigned(53)),
     ),
     "layernorm": LayerNorm(_64, *[INT64] * 5, _DYADIC),
     "ibert_layernorm": LayerNorm(
@@ -222,9 +233,17 @@ WIDTHS: dict[str, Widths] = {
 }
 """Every target's hardware by name."""
 
+_TFLITE_INT16 = _TFLITE._replace(accumulator=INT64, bias=INT64, converter=_REDUCED)
+WIDE: dict[str, Widths] = {
+    "tflm": _TFLITE_INT16,
+    "cmsis-nn": _TFLITE_INT16,
+    "nvdla": WIDTHS["nvdla"]._replace(accumulator=Register(48, "saturate")),
+}
+"""Where products of activations of more than 8 bits have another hardware."""
 
-def widths_of(target: str) -> Widths:
-    """The hardware of a target; the error lists the known ones."""
+
+def widths_of(target: str, activation_bits: int = 8) -> Widths:
+    """The hardware of a target for products of activations of this width; the error lists the known ones."""
     if target not in WIDTHS:
         raise ValueError(f"no widths of target {target!r}; known: {', '.join(WIDTHS)}")
-    return WIDTHS[target]
+    return WIDE.get(target, WIDTHS[target]) if activation_bits > 8 else WIDTHS[target]
