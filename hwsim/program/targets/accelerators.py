@@ -69,6 +69,7 @@ _PULP_LIMITS = Limits(
     product_bits=Bound(high=32, where="RequantShift: acc * mul + add is an int32", source=_DEEPLOY),
     multiplier=Bound(low=-_INT32 - 1, high=_INT32, where="RequantShift, int32", source=_DEEPLOY),
     shift=Bound(high=31, where="RequantShift", source=_DEEPLOY),
+    shifts=Bound(low=1, high=1, where="RequantShift: one log2D a layer; mul and add are per channel", source=_DEEPLOY),
     bias_bits=Bound(high=32, where="RequantShift, folded into add", source=_DEEPLOY),
     bias=Trait(value="multiplied into add, before the shift", where="RequantShift", source=_DEEPLOY),
     add=Trait(value="any int32, before the shift", where="RequantShift", source=_DEEPLOY),

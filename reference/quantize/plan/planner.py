@@ -1,7 +1,7 @@
 """What the constants of every operation are settled in: the plan, and the planner that knows ranges and scales."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -26,7 +26,7 @@ from reference.quantize.plan.constants import (
     ScoresConstants,
     WeightQuantizer,
 )
-from reference.quantize.plan.snap import Snapped, snap_down, snap_up
+from reference.quantize.plan.snap import SharedSnapped, Snapped, snap_down, snap_together, snap_up
 from reference.quantize.scheme import Scheme, SiteSettings
 from reference.quantize.sites import Role, Site, weight_site
 
@@ -138,12 +138,26 @@ class Planner:
         """The encoding of a ratio by the site's scheme, not below it, for integers to `reach`."""
         return self._snap(snap_up, site, ratio, reach)
 
+    def snap_up_together(self, site: str, ratios: Sequence[float], reaches: Sequence[int]) -> SharedSnapped:
+        """The encodings of ratios under one shift, none below its ratio, for integers to `reaches`."""
+        return self._fitting(site, lambda bits, width: snap_together(site, ratios, bits, width), max(ratios), reaches)
+
     def snap_down(self, site: str, ratio: float, reach: int) -> Snapped:
         """The encoding of a ratio by the site's scheme, not above it, for integers to `reach`."""
         return self._snap(snap_down, site, ratio, reach)
 
     def _snap(self, snap: Callable[[str, float, int, int], Snapped], site: str, ratio: float, reach: int) -> Snapped:
-        """The widest multiplier whose product, and whose shift, the hardware of the site's scheme holds."""
+        def encode(bits: int, width: int) -> SharedSnapped:
+            multiplier, shift = snap(site, ratio, bits, width)
+            return SharedSnapped([multiplier], shift)
+
+        (multiplier,), shift = self._fitting(site, encode, ratio, [reach])
+        return Snapped(multiplier, shift)
+
+    def _fitting(
+        self, site: str, encode: Callable[[int, int], SharedSnapped], ratio: float, reaches: Sequence[int]
+    ) -> SharedSnapped:
+        """The widest multipliers whose products, and whose shift, the hardware of the site's scheme holds."""
         settings = self.plan.settings[site]
         scheme = scheme_type(settings.requantization)
         limits, (bits, width) = scheme.record().limits, self.widths(scheme)
@@ -151,14 +165,15 @@ class Planner:
             0 if settings.symmetric or scheme.record().zero_point != "before the shift" else magnitude(settings.format)
         )
         for narrower in range(width, 0, -1):
-            m, e = snapped = snap(site, ratio, min(bits, narrower), narrower)
-            product = reach * m + (zero << e) + (1 << e >> 1)
+            multipliers, e = snapped = encode(min(bits, narrower), narrower)
+            product = max(reach * m for reach, m in zip(reaches, multipliers, strict=True))
+            product += (zero << e) + (1 << e >> 1)
             if product < 1 << limits.product_bits - 1 and e <= limits.greatest_shift:
                 return snapped
             if narrower == limits.low.bit_length() > 1:
                 break
         raise ValueError(
-            f"site {site}: integers to {reach} leave no multiplier for the ratio {ratio:.3g} in products of "
+            f"site {site}: integers to {max(reaches)} leave no multiplier for the ratio {ratio:.3g} in products of "
             f"{limits.product_bits} bits and shifts to {limits.greatest_shift}, the limits of {scheme.record().name}; "
             "use fewer bits here or at its input"
         )

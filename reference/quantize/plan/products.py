@@ -17,7 +17,7 @@ from reference.quantize.plan.constants import (
     WeightQuantizer,
 )
 from reference.quantize.plan.planner import Planner
-from reference.quantize.plan.snap import Snapped, snap_together
+from reference.quantize.plan.snap import Snapped
 from reference.quantize.plan.softmax import score_scale
 from reference.quantize.sites import heads_site, weight_site
 
@@ -73,8 +73,7 @@ def _snap_rows(planner: Planner, node: Node, ratios: list[float], reaches: list[
     """A multiplier and a shift a row; one shift for all where the hardware has one register."""
     if planner.limit("shifts") is None or len(ratios) == 1:
         return [planner.snap_up(node.site, *pair) for pair in zip(ratios, reaches, strict=True)]
-    scheme = scheme_type(planner.plan.settings[node.site].requantization)
-    multipliers, shift = snap_together(node.site, ratios, *planner.widths(scheme))
+    multipliers, shift = planner.snap_up_together(node.site, ratios, reaches)
     return [Snapped(multiplier, shift) for multiplier in multipliers]
 
 
