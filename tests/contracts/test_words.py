@@ -45,16 +45,16 @@ WORDS = {
 }
 TAGS = (
     "embed matmul shift_right relu requantize split_heads merge_heads project_heads append softmax gemmlowp_softmax "
-    "ibert_softmax itamax gemmini_softmax layernorm ibert_layernorm pulp_layernorm tflite_layernorm add rescaled_add"
-    "embed matmul shift_right relu requantize split_heads merge_heads append softmax gemmlowp_softmax ibert_softmax "
-    "itamax gemmini_softmax qlinear_softmax layernorm ibert_layernorm pulp_layernorm tflite_layernorm add rescaled_add"
+    "int16_softmax ibert_softmax itamax gemmini_softmax pulp_softmax qlinear_softmax layernorm ibert_layernorm "
+    "pulp_layernorm tflite_layernorm gemmini_layernorm add rescaled_add"
 )
 CHOICES = [
-    (targets.SoftmaxMethod, "table gemmlowp ibert itamax gemmini qlinear"),
-    (targets.LayerNormMethod, "fullyqt ibert pulp tflite"),
-    (targets.ResidualMethod, "one_rounding round_each tflite"),
+    (targets.SoftmaxMethod, "table gemmlowp int16 ibert itamax gemmini pulp qlinear"),
+    (targets.LayerNormMethod, "fullyqt ibert pulp tflite gemmini"),
+    (targets.ResidualMethod, "one_rounding round_each clip_each tflite"),
     (targets.Granularity, "per_tensor per_channel"),
     (targets.Heads, "merged projected"),
+    (targets.LimitName, "shifts bias_bits gamma softmax_keys score_scale operand_bits"),
     (scheme.Granularity, "per_tensor per_channel"),
     (scheme.Estimator, "ema min_max"),
 ]
