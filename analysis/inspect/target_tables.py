@@ -7,10 +7,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from analysis.inspect.target_limits import activations, limits, records
+from hwsim.formats import Overflow
 from hwsim.program.catalogue import CATALOGUE, Limits, SchemeRecord
 from hwsim.program.targets import TARGETS, Operator, Target, target
 
-OPERATORS = ("requantization", "residual", "softmax", "layernorm", "activation", "embedding", "generator")
+OPERATORS = ("requantization", "residual", "softmax", "layernorm", "mask", "activation", "embedding", "generator")
 _HARDWARE = (
     *("target", "requantization", "multi-\nplier", "weights", "activa-\ntions", "residual\nsum"),
     *("weight\nscales", "zero\npoints", "accumu-\nlator"),
@@ -32,22 +34,22 @@ def _operators() -> Table:
 
 def _hardware() -> Table:
     table = _table("Hardware: native widths in bits, the native configuration's first", _HARDWARE)
-    for one in TARGETS.values():
+    for name, record in (pair for one in TARGETS.values() for pair in records(one)):
         table.add_row(
-            one.name,
-            one.requantization,
-            str(one.multiplier_bits),
-            _widths(one.weight_bits),
-            _widths(one.activation_bits),
-            str(one.residual_bits),
-            one.granularity.removeprefix("per_"),
-            _zero_points(one),
-            str(one.accumulator.bits),
+            name,
+            record.requantization,
+            str(record.multiplier_bits),
+            widths(record.weight_bits),
+            widths(activations(record)),
+            str(record.residual_bits),
+            record.granularity.removeprefix("per_"),
+            _zero_points(record),
+            str(record.accumulator.bits),
         )
     return table
 
 
-def _widths(bits: Sequence[int]) -> str:
+def widths(bits: Sequence[int]) -> str:
     """`8, 4`; of a whole range `8, 2 to 16`, the native one first."""
     low, high = min(bits), max(bits)
     is_range = len(bits) > 2 and sorted(bits) == list(range(low, high + 1))
@@ -59,34 +61,45 @@ def _zero_points(one: Target) -> str:
 
 
 def details(name: str) -> list[RenderableType]:
-    """One target in full, with sources.
+    """One target in full, with sources; one that computes wide activations in another way has two parts.
 
     Raises
     ------
     ValueError
         For an unknown target; lists the known ones.
     """
-    one = target(name)
-    scale, accumulator = CATALOGUE[one.requantization], one.accumulator
-    facts = {
-        "target": one.name,
-        "requantization": f"{scale.name}: {scale.formula}, zero point {scale.zero_point}",
-        "multipliers": f"{one.multiplier_bits} bits",
-        "softmax": one.softmax + (f", in groups of {one.itamax_group}" if one.itamax_group else ""),
-        "layernorm": one.layernorm,
-        "residual sum": f"{one.residual}, {one.residual_bits} bits",
-        "weights": f"{_widths(one.weight_bits)} bits, scales {one.granularity}",
-        "activations": f"{_widths(one.activation_bits)} bits, zero points {_zero_points(one)}",
-        "heads": one.heads,
-        "sqrt(d_head)": one.sqrt_mode,
-        "accumulator": f"{accumulator.bits} bits, {accumulator.overflow.value}",
-    }
-    table = _table("Operators", ("operator", "whose", "read in"))
+    return [part for title, record in records(target(name)) for part in _record(title, record)]
+
+
+def _record(title: str, one: Target) -> list[RenderableType]:
+    operators = _table("Operators", ("operator", "whose", "read in"))
     for operator in OPERATORS:
         record: Operator = one.operators[operator]
         whose = "native" if record.native else f"borrowed from {record.borrowed_from}"
-        table.add_row(operator, Text(whose, style="green" if record.native else ""), Text(record.source))
-    return [Group(_facts(facts), ""), table]
+        operators.add_row(operator, Text(whose, style="green" if record.native else ""), Text(record.source))
+    bounds = _table("Limits: with a source the target's own, without one hwsim's", ("limit", "value", "read in"))
+    for limit in limits(one):
+        bounds.add_row(limit.name, limit.value, "; ".join(filter(None, (limit.where, limit.source))))
+    return [Group(_facts(_target_facts(title, one)), ""), operators, bounds]
+
+
+def _target_facts(title: str, one: Target) -> dict[str, str]:
+    scale = CATALOGUE[one.requantization]
+    by = f" by {one.residual_requantization}" if one.residual_requantization else ""
+    wraps = ", codes beyond its format wrap" if one.layernorm_overflow is Overflow.WRAP else ""
+    return {
+        "target": title,
+        "requantization": f"{scale.name}: {scale.formula}, zero point {scale.zero_point}",
+        "multipliers": f"{one.multiplier_bits} bits",
+        "softmax": one.softmax + (f", in groups of {one.itamax_group}" if one.itamax_group else ""),
+        "layernorm": one.layernorm + wraps,
+        "residual sum": f"{one.residual}{by}, {one.residual_bits} bits",
+        "weights": f"{widths(one.weight_bits)} bits, scales {one.granularity}",
+        "activations": f"{widths(activations(one))} bits, zero points {_zero_points(one)}",
+        "extended": "what is not listed: other widths to 16 bits, and limits that a scheme names under `beyond`",
+        "heads": one.heads,
+        "sqrt(d_head)": one.sqrt_mode,
+    }
 
 
 def schemes() -> list[RenderableType]:

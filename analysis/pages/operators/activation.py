@@ -78,11 +78,11 @@ def _ibert(scale: float, out_scale: float) -> Callable[[Codes], Codes]:
 
 
 def _ita(scale: float, out_scale: float) -> Callable[[Codes], Codes]:
-    """(G3), (G4), then an 8-bit multiplier."""
-    b = floor(1.769 * sqrt(2) / scale + 0.5)
+    """(G3), (G4), then an 8-bit multiplier; the codes have a negative scale, so that their negatives are compared."""
+    b = floor(-1.769 * sqrt(2) / scale + 0.5)
     c = floor(2 / (-0.2888 * scale**2) + 0.5)
     ratio = encoded(scale * 0.2888 * scale**2 / 4 / out_scale, 8)
-    return lambda x: _int8(ita_gelu(x, zero=0, b=b, c=c), ratio, Scaling.HALF_UP)
+    return lambda x: -_int8(ita_gelu(x, zero=0, b=b, c=c), ratio, Scaling.HALF_UP)
 
 
 def _int8(acc: Integers, ratio: tuple[int, int], scaling: Scaling) -> Codes:

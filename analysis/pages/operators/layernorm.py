@@ -26,6 +26,7 @@ from hwsim.operators import layernorm as kernels
 from hwsim.program.targets import LayerNormMethod
 from reference.quantize.plan.constants import (
     AnyLayerNormConstants,
+    GemminiLayerNormConstants,
     IBertLayerNormConstants,
     LayerNormConstants,
     PulpLayerNormConstants,
@@ -129,9 +130,9 @@ def _ibert(bits: int, p: Parameters) -> Kernel:
 
 
 def _pulp(bits: int, p: Parameters) -> Kernel:
-    constants, s_gamma = _plain("pulp", bits, p, signed(16))
+    constants, s_gamma = _plain("pulp", bits, p, signed(32))
     assert isinstance(constants, PulpLayerNormConstants)
-    gamma, beta = _codes(p.gamma, s_gamma), _integers(p.beta, constants.beta_scale)
+    gamma, beta = _codes(p.gamma, s_gamma), _integers(p.beta, constants.beta_scale) + constants.half
     options: dict[str, Any] = {"zero": 0, "zero_point": 0, "shift": constants.shift}
     return lambda x, centred: kernels.pulp_layernorm(
         x, gamma, beta, **options, output=OUTPUT, counters=no_events(), centred=centred
@@ -149,12 +150,22 @@ def _tflite(bits: int, p: Parameters) -> Kernel:
     )
 
 
+def _gemmini(bits: int, p: Parameters) -> Kernel:
+    """Of rows whose squares fit an int32; it has no RMSNorm."""
+    constants, s_gamma = _plain("gemmini", bits, p, signed(8))
+    assert isinstance(constants, GemminiLayerNormConstants)
+    gamma, beta = _codes(p.gamma, s_gamma), _integers(p.beta, constants.beta_scale)
+    options = {"zero": 0, "zero_point": 0, **constants.requantization._asdict()}
+    return lambda x, _: kernels.gemmini_layernorm(x, gamma, beta, **options, output=OUTPUT, counters=no_events())
+
+
 def _plain(
     method: LayerNormMethod, bits: int, p: Parameters, gamma: IntFormat
 ) -> tuple[AnyLayerNormConstants, torch.Tensor]:
     formats = {"input": signed(bits), "output": OUTPUT, "gamma": gamma}
     scales = {"input": 1 / UNIT[bits], "output": p.s_out}
-    return planned.layernorm(method, torch.from_numpy(p.gamma), scales, formats, 31 if method == "tflite" else 16)
+    width = {"tflite": 31, "gemmini": 24}.get(method, 16)
+    return planned.layernorm(method, torch.from_numpy(p.gamma), scales, formats, width)
 
 
 def _codes(values: Reals, scale: torch.Tensor) -> Codes:
@@ -210,6 +221,8 @@ def studies() -> Iterator[Study]:
         findings.append(_finding(name, found, EVERY))
         findings.append(_finding(f"{name}, RMSNorm", _found(kernel, TYPICAL[0], p, False), TYPICAL[0]))
         panels[name] = {"": _greatest(found, EVERY)}
+    narrow = TYPICAL[1]
+    findings.append(_finding("Gemmini", _found(_gemmini(narrow.bits, p), narrow, p), narrow))
     title = f"LayerNorm of {N} int16 codes: greatest error of a row against its standard deviation"
     figure = pictures.growth(title, panels, "standard deviation of the row (codes)", "greatest error (LSB)", columns=3)
     yield Study(page=PAGE, name="layernorm", findings=findings, figure=figure)

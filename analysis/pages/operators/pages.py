@@ -4,16 +4,18 @@ import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis.inspect.target_tables import OPERATORS
+from analysis.inspect.target_limits import Limit, activations, limits, records
+from analysis.inspect.target_tables import OPERATORS, widths
 from analysis.output.numbers import count, fixed, signed
 from analysis.pages.operators.where import LIVES, SCHEMES, Place
 from hwsim.files import write_whole
 from hwsim.program.catalogue import CATALOGUE
-from hwsim.program.targets import TARGETS, Target
+from hwsim.program.targets import TARGETS, LimitName, Target
+from reference.quantize.scheme import NATIVE, PRESETS, extended, preset
 
 ERRORS = Path("operators", "errors.json")
 CONFORMANCE = Path("results", "conformance.json")
@@ -100,11 +102,11 @@ def where_table(page: str) -> str:
 
 def users(place: Place | None = None, *, one_scheme: str = "") -> dict[str, str]:
     """Targets with an operator of their own, and targets that borrow it, as text; empty where there are none."""
-    found: dict[str, list[str]] = {"native": [], "borrowed": []}
-    for one in TARGETS.values():
+    found: dict[str, dict[str, None]] = {"native": {}, "borrowed": {}}
+    for one in (record for each in TARGETS.values() for _, record in records(each)):
         for operator in _operators(one, place, one_scheme):
             record = one.operators.get(operator)  # what a target does with heads is its own
-            found["native" if record is None or record.native else "borrowed"].append(one.name)
+            found["native" if record is None or record.native else "borrowed"][one.name] = None
     return {kind: ", ".join(names) for kind, names in found.items()}
 
 
@@ -129,15 +131,59 @@ def targets_page(docs: Path) -> str:
         operators=OPERATORS,
         oracles=[(page, place, users(place)) for page in PAGES for place in LIVES[page]],
         catalogue=CATALOGUE,
+        chosen=CONFIGURATIONS,
         widths=widths,
+        records=[(name, record, activations(record)) for one in TARGETS.values() for name, record in records(one)],
+        code=_code,
+        beyond=[f"`{name}`" for name in get_args(LimitName)],
+        limit_names=list(dict.fromkeys(limit.name for one in TARGETS.values() for limit in limits(one))),
+        limit_rows=list(_limit_rows()),
+        read=list(_read_limits()),
+        configurations=_configurations(),
         conformance=_read(conformance) if conformance.exists() else [],
         results=[row for path in reports for row in _result_rows(path, docs)],
     )
 
 
-def widths(bits: tuple[int, ...]) -> str:
-    """`8, 4`; of a long list its ends, the native width first."""
-    return ", ".join(map(str, bits)) if len(bits) < 4 else f"{bits[0]}, {min(bits)} to {max(bits)}"
+def _code(name: str) -> str:
+    """The name of a record, the target's in code letters."""
+    target, *rest = name.split(", ")
+    return ", ".join([f"`{target}`", *rest])
+
+
+def _limit_rows() -> Iterator[tuple[str, dict[str, str]]]:
+    for one in TARGETS.values():
+        for name, record in records(one):
+            yield name, {limit.name: limit.value for limit in limits(record)}
+
+
+def _read_limits() -> Iterator[tuple[str, str, str, str]]:
+    """(record, its limits, where they were read, version); those of int16 that are also int8's are not said again."""
+    for one in TARGETS.values():
+        said: set[Limit] = set()
+        for name, record in records(one):
+            places: dict[tuple[str, str], list[str]] = {}
+            for limit in limits(record):
+                if limit.source and limit not in said:
+                    places.setdefault((limit.where, limit.source), []).append(limit.name)
+                    said.add(limit)
+            yield from ((name, ", ".join(names), where, source) for (where, source), names in places.items())
+
+
+CONFIGURATIONS = (NATIVE, *PRESETS)
+
+
+def _configurations() -> list[tuple[str, list[str]]]:
+    """What each named configuration of each target extends, in a model of one encoder and one decoder layer."""
+    from reference.models.translation import Transformer, TransformerConfig
+    from reference.quantize.graph import trace
+    from reference.quantize.sites import enumerate_sites
+
+    graph = trace(Transformer(TransformerConfig(vocabulary_size=8, encoder_layers=1, decoder_layers=1)))
+    return [
+        (name, ["; ".join(extended(preset(chosen, name), enumerate_sites(graph, one))) for chosen in CONFIGURATIONS])
+        for name, one in TARGETS.items()
+    ]
 
 
 def _result_rows(path: Path, docs: Path) -> Iterator[Record]:

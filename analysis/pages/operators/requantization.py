@@ -23,7 +23,7 @@ from analysis.pages.operators.study import (
     one,
     signed,
 )
-from hwsim.formats import Rounding, Scaling
+from hwsim.formats import IntFormat, Rounding, Scaling
 from hwsim.operators.requantize import requantize
 from hwsim.operators.residual import add, rescaled_add
 from hwsim.program.catalogue import CATALOGUE, scaling_of, scheme_type
@@ -129,14 +129,14 @@ class Rescaled(NamedTuple):
     bits: int
     left_shift: int = 0
     has_output: bool = False
+    operand: IntFormat | None = None
 
 
 MACHINES = {
     "`dyadic` each (I-BERT)": Rescaled(Scaling.HALF_EVEN, 31),
-    "`narrow_after` each (ITA)": Rescaled(Scaling.HALF_UP, 8),
-    "`narrow_before` each (PULP)": Rescaled(Scaling.HALF_UP, 16),
     "`nvdla` each": Rescaled(Scaling.HALF_AWAY, 15),
-    "`float32` each (Gemmini)": Rescaled(Scaling.FLOAT32, 24),
+    "`narrow_before`, int8 operands (PULP)": Rescaled(Scaling.HALF_UP, 16, 0, True, signed(8)),
+    "`float32`, int8 operands (Gemmini)": Rescaled(Scaling.FLOAT32, 24, 0, True, signed(8)),
     "`q31_double`, L = 20 (TFLite)": Rescaled(Scaling.Q31_DOUBLE, 31, 20, True),
     "`q31_single`, L = 20 (TOSA)": Rescaled(Scaling.HALF_UP, 31, 20, True),
 }
@@ -180,7 +180,8 @@ def _by(machine: Rescaled) -> Adder:
     """(R10), against the ratios as they are encoded."""
 
     def adder(a: Codes, b: Codes, scales: tuple[float, float, float], bits: int) -> tuple[Codes, Reals]:
-        unit = 2 * max(scales[:2]) if machine.has_output else scales[2]
+        top = max(scales[:2])
+        unit = scales[2] if not machine.has_output else top if machine.operand else 2 * top
         (m_a, e_a), (m_b, e_b) = (encoded(scale / unit, machine.bits) for scale in scales[:2])
         m_o, e_o = encoded(unit / scales[2] / 2**machine.left_shift, machine.bits)
         q = rescaled_add(
@@ -199,6 +200,7 @@ def _by(machine: Rescaled) -> Adder:
             output_shift=e_o,
             output=signed(bits),
             counters=no_events(),
+            operand=machine.operand,
         )
         total = a * ldexp(m_a, -e_a) + b * ldexp(m_b, -e_b)
         return q, total * ldexp(m_o, machine.left_shift - e_o) if machine.has_output else total

@@ -75,6 +75,8 @@ def methods() -> Iterator[Method]:
         yield Method(name, call, ITAMAX_SCALE, 1 / 255, "1/255", unsigned(8))
     keywords, lsb = _planned("gemmini", signed(8))
     yield Method("Gemmini", _calls(kernels.gemmini_softmax, **keywords), SCALE, lsb, "1/127", signed(8))
+    keywords, lsb = _planned("pulp", unsigned(8))
+    yield Method("PULP", _calls(kernels.pulp_softmax, **keywords), SCALE, lsb, "1/255", unsigned(8))
     keywords, lsb = _planned("qlinear", signed(8))
     exponentials = qlinear_table(keywords.pop("table_scale"), 8, keywords.pop("keys")).numpy().astype(np.int32)
     call = _calls(kernels.qlinear_softmax, table=exponentials, **keywords)

@@ -6,12 +6,15 @@ import pytest
 from rich.console import Console
 
 from analysis.inspect.provenance import program_provenance, provenance
+from analysis.inspect.target_limits import records
 from analysis.inspect.target_tables import OPERATORS, details, overview, schemes
 from hwsim.program.catalogue import CATALOGUE
 from hwsim.program.targets import TARGETS
 from reference.quantize.origin import Origin
 from reference.quantize.scheme import Scheme, preset
 from tests.small.programs import tiny_program, with_origin
+
+RECORDS = {name: record for one in TARGETS.values() for name, record in records(one)}
 
 
 def printed(renderables: list, width: int = 100) -> str:
@@ -25,23 +28,28 @@ def printed(renderables: list, width: int = 100) -> str:
 
 
 def test_the_overview_has_every_target_and_every_lender() -> None:
-    operators, hardware = (printed([table]) for table in overview())
+    operators, hardware = (printed([table], 120) for table in overview())
     for one in TARGETS.values():
         (line,) = [line.split() for line in operators.splitlines() if line.split()[:1] == [one.name]]
         assert line == [one.name, *(one.operators[name].borrowed_from or "native" for name in OPERATORS)]
-        (line,) = [line.split() for line in hardware.splitlines() if line.split()[:1] == [one.name]]
-        assert line[1:3] == [one.requantization, str(one.multiplier_bits)]
-        assert line[3].strip(",") == str(one.weight_bits[0]) and line[-1] == str(one.accumulator.bits)
+    for name, one in RECORDS.items():
+        (line,) = [line.split() for line in hardware.splitlines() if f"{line} "[1:].startswith(f"{name} ")]
+        line = line[len(name.split()) :]
+        assert line[:2] == [one.requantization, str(one.multiplier_bits)]
+        assert line[2].strip(",") == str(one.weight_bits[0]) and line[-1] == str(one.accumulator.bits)
     assert set(OPERATORS) == {name for one in TARGETS.values() for name in one.operators}
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_details_have_every_operator_with_its_source(name: str) -> None:
     one, text = TARGETS[name], " ".join(printed(details(name), 200).split())
-    for operator in one.operators.values():
-        assert operator.source in text
-        assert operator.native or f"borrowed from {operator.borrowed_from}" in text
-    assert CATALOGUE[one.requantization].formula in text and f"{one.accumulator.bits} bits" in text
+    for record in (one, one.wide or one):
+        for operator in record.operators.values():
+            assert operator.source in text
+            assert operator.native or f"borrowed from {operator.borrowed_from}" in text
+        assert CATALOGUE[record.requantization].formula in text and f"{record.accumulator.bits} bits" in text
+        for _, limit in record.limits:
+            assert limit.where in text and str(limit.source) in text
     printed(details(name), 60)
 
 
@@ -65,8 +73,10 @@ def test_provenance_in_words() -> None:
     assert str(provenance("fullyqt", [])) == "target fullyqt: every operator native"
     assert str(provenance("fullyqt", None)) == "target fullyqt: every operator native; widths not said"
     text = str(provenance("ita", ["4-bit weights", "4-bit activations"]))
-    assert text.startswith("target ita: embedding and generator borrowed from fullyqt; ")
-    assert "residual and layernorm borrowed from pulp; extended: 4-bit weights, 4-bit activations" in text
+    assert text == (
+        "target ita: mask, embedding and generator borrowed from fullyqt; residual borrowed from pulp; layernorm "
+        "borrowed from deeploy; extended: 4-bit weights, 4-bit activations"
+    )
     for name, one in TARGETS.items():
         said = str(provenance(name, []))
         assert all(lender in said for lender in one.borrowed.values())
