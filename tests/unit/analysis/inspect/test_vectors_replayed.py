@@ -12,7 +12,7 @@ from hwsim.formats import Accumulator, Counter, Granularity, Overflow
 from hwsim.machine import Machine
 from hwsim.program.operations import Operation
 from hwsim.program.targets import TARGETS
-from reference.quantize.scheme import Scheme, preset
+from reference.quantize.scheme import Scheme, preset, scheme_for
 from tests.small.programs import tiny_program
 from tests.small.sentences import sentences
 from tests.unit.analysis.inspect.vector_replay import REPLAY, Bench
@@ -26,6 +26,7 @@ SCHEMES = {
     "wrap": Scheme(name="wrap", weight_bits=6, accumulator=Accumulator(bits=12, overflow=Overflow.WRAP)),
     "tile": Scheme(name="tile", accumulator=Accumulator(bits=12, overflow=Overflow.WRAP, granularity=TILE, tile=3)),
     **{name: preset("native", name) for name in TARGETS if name != "fullyqt"},
+    **{f"{name}-int16": scheme_for(name, name=name, activation_bits=16) for name in ("tflm", "cmsis-nn", "nvdla")},
 }
 
 
@@ -66,7 +67,12 @@ def test_every_operation_is_replayed_in_some_scheme() -> None:
         ("tflm", "encoder.0.self_attention.residual", "HALF_UP, then HALF_AWAY"),
         ("tflm", "encoder.0.self_attention.softmax.output", "docs/operators/softmax.md"),
         ("tflm", "encoder.0.self_attention.layernorm.output", "docs/operators/layernorm.md"),
+        ("tflm-int16", "encoder.0.self_attention.query", "HALF_UP"),
+        ("tflm-int16", "encoder.0.self_attention.residual", "HALF_UP, then HALF_AWAY"),
+        ("cmsis-nn-int16", "encoder.0.self_attention.softmax.output", "docs/operators/softmax.md"),
         ("ita", "encoder.0.self_attention.query", "HALF_UP"),
+        ("pulp", "encoder.0.self_attention.residual", "HALF_UP"),
+        ("nvdla-int16", "encoder.0.self_attention.scores.truncated", "HALF_AWAY"),
         ("nvdla", "encoder.0.self_attention.query", "HALF_AWAY"),
         ("gemmini", "encoder.0.self_attention.query", "HALF_EVEN, in binary32"),
         ("gemmini", "encoder.embedding", "HALF_EVEN"),

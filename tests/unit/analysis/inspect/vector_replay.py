@@ -49,8 +49,7 @@ class Bench:
         return self.tensors[value].tolist() if isinstance(value, str) else [value]
 
     def ratio(self, part: str) -> tuple[int, int]:
-        dyadic = self.fields[f"{part}_requantization"]
-        return dyadic["multiplier"], dyadic["shift"]
+        return self.numbers_of(f"{part}_requantization")
 
     def ratios(self, field: str) -> list[oracle.Ratio]:
         """A requantization by the oracle's names, one for all channels or one for each."""
@@ -59,6 +58,14 @@ class Bench:
         count = max(len(multipliers), len(shifts))
         pairs = zip(multipliers * (count // len(multipliers)), shifts * (count // len(shifts)), strict=True)
         return [oracle.Ratio(scheme["type"], m, e) for m, e in pairs]
+
+    def numbers_of(self, field: str) -> tuple[int, int]:
+        """Multiplier and shift of a requantization that is one for all."""
+        return self.fields[field]["multiplier"], self.fields[field]["shift"]
+
+    def interpolated(self) -> list[list[int]]:
+        """The two tables of the int16 softmax."""
+        return [self[name].tolist() for name in ("exp_table", "reciprocal_table")]
 
     def allowed(self) -> list[list[bool]]:
         """Which keys of each row count."""
@@ -93,6 +100,17 @@ def matmul(bench: Bench):
     yield "output", [[[one.value for one in row] for row in rows] for rows in made]
 
 
+def shift_right(bench: Bench):
+    """(3) where the output is as wide as the input, else (R13)."""
+    assert "bias" not in bench.fields
+    shift, rounding, (lo, hi) = bench.fields["shift"], bench.fields["rounding"], bench.limits("output")
+    if (lo, hi) == bench.limits("input"):
+        rows = oracle.shift_right(bench.rows("input"), shift, rounding)
+    else:
+        rows = oracle.shift_right_saturating(bench.rows("input"), shift, rounding, lo, hi).codes
+    yield "output", rows
+
+
 def requantize(bench: Bench):
     to = bench.zero("output"), *bench.limits("output")
     yield "output", oracle.requantize_by(bench.rows("input"), bench.ratios("requantization"), *to)[0]
@@ -122,6 +140,10 @@ def short_softmax(bench: Bench):
         ),
         "itamax": lambda *row: oracle.itamax(*row, fields["shift"], fields["group"], bits),
         "gemmini_softmax": lambda *row: oracle.gemmini_softmax(*row, polynomial, bits),
+        "pulp_softmax": lambda *row: oracle.pulp_softmax(*row, polynomial, bits),
+        "int16_softmax": lambda *row: oracle.softmax_int16(
+            *row, *bench.numbers_of("requantization"), *bench.interpolated(), fields["clamped"]
+        ),
         "qlinear_softmax": lambda *row: oracle.qlinear_softmax(
             *row, bench["table"].tolist(), fields["multiplier"], bits
         ),
@@ -143,7 +165,10 @@ def short_layernorm(bench: Bench):
             case "ibert_layernorm":
                 return oracle.ibert_layernorm(*head, fields["variance_shift"], *affine, pairs, result).output
             case "pulp_layernorm":
-                return oracle.pulp_layernorm(*head, *affine, fields["shift"], result).output
+                overflow = fields.get("overflow", "saturate")
+                return oracle.pulp_layernorm(*head, *affine, fields["shift"], result, overflow).output
+            case "gemmini_layernorm":
+                return oracle.gemmini_layernorm(*head[:2], *affine, pairs[0], result).output
         return oracle.tflite_layernorm(*head, *affine, fields["variance_limit"], pairs[0], result).output
 
     yield "output", [row_of(x) for x in bench.rows("input")]
@@ -155,7 +180,9 @@ def rescaled_add(bench: Bench):
     output = None if to is None else bench.ratios("output_requantization")[0]
     codes = bench["a"].reshape(-1).tolist(), bench["b"].reshape(-1).tolist()
     zeros, limits = (bench.zero("a"), bench.zero("b")), (bench.zero("output"), *bench.limits("output"))
-    yield "output", oracle.rescaled_add(*codes, zeros, (a, b), bench.fields["left_shift"], output, *limits)[0]
+    clip = bench.fields.get("operand")
+    operand = clip and oracle.limits(clip["bits"], clip.get("signed", True), clip.get("narrow", False))
+    yield "output", oracle.rescaled_add(*codes, zeros, (a, b), bench.fields["left_shift"], output, *limits, operand)[0]
 
 
 def layernorm(bench: Bench):
@@ -201,7 +228,7 @@ def project_heads(bench: Bench):
 REPLAY = {
     "embed": embed,
     "matmul": matmul,
-    "shift_right": lambda bench: [("output", oracle.shift_right(bench.rows("input"), bench.fields["shift"]))],
+    "shift_right": shift_right,
     "relu": lambda bench: [("output", oracle.relu(bench.rows("input")))],
     "requantize": requantize,
     "split_heads": split_heads,
@@ -213,6 +240,6 @@ REPLAY = {
     "add": add,
     "rescaled_add": rescaled_add,
     **dict.fromkeys(("gemmlowp_softmax", "ibert_softmax", "itamax", "gemmini_softmax"), short_softmax),
-    "qlinear_softmax": short_softmax,
-    **dict.fromkeys(("ibert_layernorm", "pulp_layernorm", "tflite_layernorm"), short_layernorm),
+    **dict.fromkeys(("pulp_softmax", "int16_softmax", "qlinear_softmax"), short_softmax),
+    **dict.fromkeys(("ibert_layernorm", "pulp_layernorm", "tflite_layernorm", "gemmini_layernorm"), short_layernorm),
 }
