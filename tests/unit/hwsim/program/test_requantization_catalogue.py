@@ -60,7 +60,7 @@ def test_the_catalogue_is_the_page_and_the_union() -> None:
     for name, record in CATALOGUE.items():
         assert record.name == name
         assert tuple(record.limits) == PAGE[name], name
-    assert MAX_SHIFT == max(most for *_, most, _, _ in PAGE.values())
+    assert max(most for *_, most, _, _ in PAGE.values()) == MAX_SHIFT
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -191,7 +191,10 @@ REFUSED = {
     "9 bits of 8": ('{"type": "narrow_after", "multiplier": 256, "shift": 31}', "multiplier 256; allowed are 0 to 255"),
     "a shift of 35 of 34": ('{"type": "narrow_after", "multiplier": 0, "shift": 35}', "shift 35; allowed are 0 to 34"),
     "a shift of 32 of 31": ('{"type": "narrow_before", "multiplier": 1, "shift": 32}', "shift 32; allowed are 0 to 31"),
-    "no multiplier of PULP": ('{"type": "narrow_before", "multiplier": 0, "shift": 3}', "0; allowed are 1 to 2147483647"),
+    "no multiplier of PULP": (
+        '{"type": "narrow_before", "multiplier": 0, "shift": 3}',
+        "0; allowed are 1 to 2147483647",
+    ),
     "q31_single, shift 0": (
         '{"type": "q31_single", "multiplier": 1073741824, "shift": 0}',
         "shift 0; allowed are 1 to",
