@@ -82,7 +82,7 @@ def pulp_layernorm(
     check_range("shift", shift, 0, MAX_SHIFT)
     check_range("product_bits", product_bits, 2, PRODUCT_BITS)
     if overflow not in (Overflow.SATURATE, Overflow.WRAP):
-        raise ValueError(f"overflow is {overflow!r}; allowed: saturate, wrap")
+        raise ValueError(f"overflow is {overflow.value}; allowed: saturate, wrap")
     codes, events = np.empty_like(offset), np.zeros_like(counters)
     by = Affine(int(shift), output.min - int(zero_point), output.max - int(zero_point), overflow is Overflow.WRAP)
     ends = _pulp_layernorm(offset, gamma, bias, by, bool(centred), codes, events)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hwsim.formats import Overflow
 from hwsim.operators.layernorm import LayerNormConstants, ibert_layernorm, layernorm, pulp_layernorm, tflite_layernorm
 from tests.unit.hwsim.operators.edges import (
     BELOW,
@@ -141,6 +142,15 @@ tflite = with_gamma(tflite_layernorm, {**COMMON, "variance_limit": 1, "multiplie
 def shared(low: int, high: int, greatest_zero: int = 2**16 - 1) -> list[Edge]:
     """Guards of all three, gamma in [low, high]."""
     gamma = f"; allowed: {low} to {high}"
+    return [
+        *shared_ends(greatest_zero),
+        ({"gamma": [0, high]}, {"gamma": [0, high + 1]}, f"an element of gamma is {high + 1}{gamma}"),
+        ({"gamma": [low, 0]}, {"gamma": [low - 1, 0]}, f"an element of gamma is {low - 1}{gamma}"),
+    ]
+
+
+def shared_ends(greatest_zero: int = 2**16 - 1) -> list[Edge]:
+    """Those of all three, whatever gamma is."""
     bias = f"; allowed: -{2**62} to {2**62}"
     return [
         *zero_points("zero_point"),
@@ -148,8 +158,6 @@ def shared(low: int, high: int, greatest_zero: int = 2**16 - 1) -> list[Edge]:
         ({"zero": greatest_zero}, {"zero": 2**16}, "zero is 65536; allowed: -32768 to 65535"),
         ({"x": [0]}, {"x": [2**16]}, "an element of x is 65536; allowed: -32768 to 65535"),
         ({"x": [-(2**15)]}, {"x": [-(2**15) - 1]}, "an element of x is -32769; allowed: -32768 to 65535"),
-        ({"gamma": [0, high]}, {"gamma": [0, high + 1]}, f"an element of gamma is {high + 1}{gamma}"),
-        ({"gamma": [low, 0]}, {"gamma": [low - 1, 0]}, f"an element of gamma is {low - 1}{gamma}"),
         ({"bias": [0, 0]}, {"bias": [0, 2**62 + 1]}, f"an element of bias is {2**62 + 1}{bias}"),
         ({"bias": [0, 0]}, {"bias": [-(2**62) - 1, 0]}, f"an element of bias is {-(2**62) - 1}{bias}"),
         ({"output": INT16}, {"output": INT17}, f"output has format int17; allowed: {CODES}"),
@@ -185,9 +193,30 @@ IBERT: list[Edge] = [
         ROW_VARIANCE,
     ),
 ]
-PULP: list[Edge] = [
-    *shared(-(2**15), 2**15 - 1),
+RMS = {"x": [-128, 0], "centred": False, "product_bits": 32}
+PULP: list[Edge] = [  # any int32 is a gamma
+    *shared_ends(),
     *both_ends("shift", "shift", 0, 31),
+    *both_ends("product_bits", "product_bits", 2, 63),
+    *[
+        ({"overflow": good}, {"overflow": Overflow.PROVEN}, "overflow is proven; allowed: saturate, wrap")
+        for good in (Overflow.SATURATE, Overflow.WRAP)
+    ],
+    (  # -128 * 2^24 = -2^31
+        {**RMS, "gamma": [2**24, 0]},
+        {**RMS, "gamma": [2**24 + 1, 0]},
+        f"y * gamma is {-(2**31) - 128}; allowed: {-(2**31)} to {2**31 - 1}",
+    ),
+    (
+        {**RMS, "gamma": [1 - 2**24, 0]},
+        {**RMS, "gamma": [-(2**24), 0]},
+        f"y * gamma is {2**31}; allowed: {-(2**31)} to {2**31 - 1}",
+    ),
+    (  # a mean of 2, and deviations of 2 and -2
+        {"x": [4, 0], "gamma": [3, 3], "product_bits": 4},
+        {"x": [4, 0], "gamma": [4, 4], "product_bits": 4},
+        "y * gamma is 8; allowed: -8 to 7",
+    ),
     (
         {"bias": [2**62, -(2**62)]},
         {"bias": [0, 2**62 + 1]},

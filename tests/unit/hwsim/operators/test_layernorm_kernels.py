@@ -310,7 +310,7 @@ ARRAYS: list[tuple[str, dict[str, Any], str]] = [
     ("ibert", {"x": int32([[-32768, 65535, 65535, -32768, 0]])}, f"V of a row is .*; allowed: 0 to {2**32 - 1}"),
     ("ibert", {"bias": int64([2**62] * 5)}, r"allowed: .* below 2\^63"),
     ("ibert", {"bias": int64([2**62 + 1] * 5)}, f"bias is {2**62 + 1}; allowed: -{2**62} to {2**62}"),
-    ("pulp", {"gamma": int32([2**15] * 5)}, "gamma is 32768; allowed: -32768 to 32767"),
+    ("tflite", {"gamma": int32([2**15] * 5)}, "gamma is 32768; allowed: -32768 to 32767"),
     ("pulp", {"bias": int64([1])}, r"bias has shape \(1,\); allowed: \(5,\)"),
     ("pulp", {"x": int32([[2**16] * 5])}, "x is 65536; allowed: -32768 to 65535"),
     ("pulp", {"x": np.zeros((2, 0), np.int32), "gamma": int32([]), "bias": int64([])}, "at least one element"),

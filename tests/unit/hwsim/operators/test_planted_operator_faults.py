@@ -296,7 +296,6 @@ FAULTS = {
     "last bits of TFLite cut": Fault((tflite,), "_HALF", constant(lambda half: 0), (norm("tflite"),)),
     # activations
     "I-BERT's GELU loses a bit more": Fault((gelu,), "_CONSTANT_BITS", constant(lambda bits: bits + 1), ACTIVATED),
-    "ITA's GELU starts at -128": Fault((gelu,), "ITA_MIN", constant(lambda least: least - 1), ACTIVATED),
     "constants of GELU swapped": Fault(
         (gelu,), "_polynomial", lambda right: lambda v, b, c: right(v, b + 1, c), ACTIVATED
     ),
