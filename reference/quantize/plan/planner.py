@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from hwsim.formats import IntFormat
+from hwsim.formats import IntFormat, Overflow
 from hwsim.program.catalogue import Dyadic, NarrowBefore, Requantization, scheme_type
 from hwsim.program.targets import LimitName, Target
 from reference.models.translation import Transformer
@@ -161,6 +161,8 @@ class Planner:
         settings = self.plan.settings[site]
         scheme = scheme_type(settings.requantization)
         limits, (bits, width) = scheme.record().limits, self.widths(scheme)
+        if (accumulator := self.plan.scheme.accumulator).overflow is not Overflow.PROVEN:
+            reach = min(reach, 1 << accumulator.bits - 1)
         zero = (
             0 if settings.symmetric or scheme.record().zero_point != "before the shift" else magnitude(settings.format)
         )
