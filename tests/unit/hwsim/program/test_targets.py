@@ -23,7 +23,7 @@ from tests.small.models import ODD, TWO_LAYERS, sites_of, small_model
 from tests.small.programs import seen_by
 from tests.small.sentences import copied, sentences
 
-KINDS = {"requantization", "residual", "softmax", "layernorm", "activation", "embedding", "generator"}
+KINDS = {"requantization", "residual", "softmax", "layernorm", "mask", "activation", "embedding", "generator"}
 METHODS = ("requantization", "residual", "softmax", "layernorm")
 NAMES = [*PRESETS, NATIVE]
 
@@ -36,7 +36,7 @@ def test_an_unknown_target_lists_the_known() -> None:
         target("tpu")
     assert str(error.value) == f"unknown target 'tpu'; known: {', '.join(TARGETS)}"
     assert target(DEFAULT_TARGET) is TARGETS[DEFAULT_TARGET]
-    assert len(TARGETS) == 10
+    assert len(TARGETS) == 12
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -91,9 +91,19 @@ def test_the_requantization_is_in_the_catalogue_and_its_multipliers_fit(name: st
         assert known.multiplier_bits == limits.multiplier_bits
 
 
-def test_only_an_itamax_has_groups() -> None:
-    assert {name: known.itamax_group for name, known in TARGETS.items() if known.itamax_group} == {"ita": 16}
-    assert TARGETS["ita"].softmax == TARGETS["pulp"].softmax == "itamax"
+def test_only_an_itamax_has_groups_and_deeploys_has_one_pass() -> None:
+    itamaxes = {name: known.itamax_group for name, known in TARGETS.items() if known.softmax == "itamax"}
+    assert itamaxes == {"ita": 16, "ita-head": 16, "deeploy": 0}
+    assert not [name for name, known in TARGETS.items() if known.itamax_group and name not in itamaxes]
+
+
+def test_the_softmax_sees_no_mask_where_the_hardware_has_none() -> None:
+    """Whose records name no mask of their own, borrow one."""
+    bare = {name for name, known in TARGETS.items() if known.limits.masks is not None}
+    assert bare == {"tflm", "cmsis-nn", "ita", "ita-head", "pulp", "deeploy", "gemmini"}
+    for name in bare:
+        assert target(name).operators["mask"].borrowed_from == "fullyqt"
+        assert str(target(name).limits.masks) == "none"
 
 
 # --- widths -----------------------------------------------------------------------------------------------------------
@@ -172,7 +182,11 @@ def test_formats_of_probabilities(name: str, role: Role, fmt: IntFormat) -> None
         ("ita", Rule(pattern="*.softmax.output", bits=9), "softmax.output: ITAMax makes at most 8 bits, not 9"),
         ("onnxruntime", Rule(pattern="*.softmax.output", bits=9), "output: QLinearSoftmax makes at most 8 bits, not 9"),
         ("ibert", Rule(pattern="*.gamma", bits=8), "gamma: gamma is a sign under target ibert, 2 bits and narrow"),
-        ("gemmini", Rule(pattern="*.gamma", narrow=False), "gamma: gamma is a sign under target gemmini"),
+        (
+            "ibert",
+            Rule(pattern="*.gamma", narrow=False),
+            "gamma: gamma is a sign under target ibert, 2 bits and narrow",
+        ),
         ("tflm", Rule(pattern="*.gamma", granularity="per_channel"), "gamma: this parameter has one scale"),
         ("tflm", Rule(pattern="*.softmax.output", symmetric=False), "a probability site has zero point 0"),
         ("gemmini", Rule(pattern="*.softmax.output", signed=False), "softmax.output: a centred site is signed"),
@@ -280,6 +294,7 @@ SOFTMAXES = {
     "ibert": "IBertSoftmax",
     "itamax": "ItaMax",
     "gemmini": "GemminiSoftmax",
+    "pulp": "PulpSoftmax",
     "qlinear": "QLinearSoftmax",
 }
 LAYERNORMS = {
@@ -287,16 +302,20 @@ LAYERNORMS = {
     "ibert": "IBertLayerNorm",
     "pulp": "PulpLayerNorm",
     "tflite": "TfliteLayerNorm",
+    "gemmini": "GemminiLayerNorm",
 }
 
 
+EXPONENTIAL = r"^site encoder\.0\.self_attention\.scores: at its scale \S+ the exponential's constants are ln2 "
 NARROW = {  # what the tiny model at so few bits has no constants for
-    "ita": r"^site encoder\.0\.self_attention\.residual: a scale ratio of .* is outside what a 8-bit multiplier",
-    "gemmini": r"^site encoder\.0\.self_attention\.scores: at its scale \S+ the exponential's constants are ln2 0, b 0",
-    "ibert": r"^site encoder\.0\.self_attention\.scores: at its scale \S+ the .* are ln2 1, b [0-3],",
+    "pulp": EXPONENTIAL + "0, b 0",
+    "gemmini": EXPONENTIAL + "1, b 1",
+    "ibert": EXPONENTIAL + "1, b [0-3],",
 }
-WIDE = dict.fromkeys(("ita", "pulp"), r"softmax\.output: ITAMax makes at most 8 bits, not 10")
+WIDE = dict.fromkeys(("ita", "ita-head", "deeploy"), r"softmax\.output: ITAMax makes at most 8 bits, not 10")
+WIDE["pulp"] = r"softmax\.output: iSoftmax makes at most 8 bits, not 10"
 WIDE["onnxruntime"] = r"softmax\.output: QLinearSoftmax makes at most 8 bits, not 10"
+WIDE["gemmini"] = r"layernorm\.output: sums of squares reach 51538034700, at or above 2\^31"  # 12 * 65535^2
 
 
 @pytest.mark.parametrize(("bits", "refused"), [(3, NARROW), (10, WIDE)], ids=["3", "10"])
@@ -309,10 +328,19 @@ def test_other_widths_are_a_program_or_refused_by_site(name: str, bits: int, ref
 @pytest.mark.parametrize("name", [name for name, known in TARGETS.items() if 16 in known.activation_bits])
 def test_16_bit_activations_of_the_hardware_run(name: str) -> None:
     """Products of two of them want a wide accumulator, or one that saturates."""
-    accumulator = msgspec.structs.replace(target(name).accumulator, overflow=Overflow.SATURATE)
+    scheme = scheme_for(name, name="x", activation_bits=16)
+    accumulator = msgspec.structs.replace(scheme.accumulator, overflow=Overflow.SATURATE)
     narrow = [Rule(pattern=pattern, bits=8) for pattern in ("*.key", "*.value")]
     assert refusal(scheme_for(name, name="x", activation_bits=16, accumulator=accumulator)) == ""
     assert refusal(scheme_for(name, name="x", activation_bits=16, rules=narrow)) == ""
+
+
+@pytest.mark.parametrize("name", ["fullyqt", "tosa"])
+@pytest.mark.parametrize("overflow", [Overflow.SATURATE, Overflow.WRAP])
+def test_what_a_32_bit_accumulator_holds_is_all_that_is_requantized(name: str, overflow: Overflow) -> None:
+    """Products of two 16-bit codes leave it; what comes out of it does not, and has multipliers of 31 bits."""
+    accumulator = Accumulator(bits=32, overflow=overflow)
+    assert refusal(scheme_for(name, name="x", activation_bits=16, accumulator=accumulator)) == ""
 
 
 def test_a_target_survives_its_file(tmp_path: Path) -> None:
