@@ -40,6 +40,7 @@ TARGET_OPERATIONS = {
     "Int16Softmax",
     "QLinearSoftmax",
     "IBertLayerNorm",
+    "GemminiLayerNorm",
     "PulpLayerNorm",
     "GemminiLayerNorm",
     "TfliteLayerNorm",

@@ -17,7 +17,7 @@ from hwsim.program.validate import validate
 from reference.lower import lower
 from reference.models.translation import Transformer
 from reference.quantize.plan import make_plan
-from reference.quantize.scheme import NATIVE, PRESETS, Rule, Scheme, extended, preset, read_scheme, scheme_for
+from reference.quantize.scheme import NATIVE, PRESETS, Rule, Scheme, extended, preset, scheme_for
 from reference.quantize.sites import Role
 from tests.small.models import ODD, TWO_LAYERS, sites_of, small_model
 from tests.small.programs import seen_by
@@ -198,48 +198,6 @@ def test_formats_of_probabilities(name: str, role: Role, fmt: IntFormat) -> None
 def test_what_a_target_cannot_do_is_refused_by_site(name: str, rule: Rule, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         scheme_for(name, name="x", rules=[rule]).resolve(sites_of(target=name))
-
-
-# --- scheme files -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", TARGETS)
-def test_a_file_that_names_its_target_alone_is_the_native_configuration(tmp_path: Path, name: str) -> None:
-    path = tmp_path / "scheme.toml"
-    path.write_text(f'name = "{name}-native"\ntarget = "{name}"\n')
-    assert read_scheme(path) == preset(NATIVE, name)
-
-
-def test_a_file_overrides_its_target(tmp_path: Path) -> None:
-    path = tmp_path / "scheme.toml"
-    path.write_text(
-        'name = "x"\ntarget = "ita"\nweight_bits = 4\naccumulator = { bits = 32 }\n'
-        '[[rules]]\npattern = "*.softmax.output"\nbits = 7\n'
-    )
-    scheme = read_scheme(path)
-    assert (scheme.weight_bits, scheme.activation_bits, scheme.residual_bits) == (4, 8, 8)
-    assert (scheme.accumulator, scheme.multiplier_bits) == (Accumulator(bits=32), 8)
-    assert extended(scheme, sites_of(target="ita")) == [
-        "4-bit weights",
-        "7-bit activations at 3 sites",
-        "32-bit accumulator",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('name = "x"\ntarget = "tpu"', "unknown target 'tpu'; known: fullyqt"),
-        ('name = "x"\ntarget = 3', "unknown target '3'"),
-        ('name = "x"\ntarget = "ita"\nweight_bits = 1', r"`int` >= 2 .*weight_bits"),
-        ('name = "x"\ntarget = "ita"\nmultiplier = 1', "unknown field `multiplier`"),
-    ],
-)
-def test_a_wrong_target_in_a_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "wrong.toml"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=message):
-        read_scheme(path)
 
 
 # --- whole programs ---------------------------------------------------------------------------------------------------

@@ -203,13 +203,18 @@ def test_constants_and_codes_may_have_the_ends_of_their_ranges(tiny: Program) ->
             validate(edited(tiny, constant(f"{SOFTMAX}.table", table, format=INT17)))
 
 
-def test_the_worst_channel_counts(tiny: Program) -> None:
-    """One channel whose rounding leaves 63 bits."""
+def test_each_channel_counts_with_its_own_multiplier(tiny: Program) -> None:
+    """Rows of one reach; the product of the last one alone, three times as great, can leave 63 bits."""
     wide = with_accumulator(f"{KEY}.accumulator", Accumulator(bits=63))
     wide += [new_constant("multipliers", [1] * 7 + [3]), operation(KEY, requantization=rescale("multipliers", 0))]
-    run(edited(tiny, *wide, bias_of(tiny, KEY, (2**63 - 1) // 3, True)))
-    with pytest.raises(ValueError, match=rf"{KEY}: \|x\| \* multiplier \+ rounding reaches"):
-        validate(edited(tiny, *wide, bias_of(tiny, KEY, (2**63 - 1) // 3 + 1, True)))
+    even = edited(tiny, *wide, constant(f"{KEY}.weight", np.ones((8, 8), np.int64)))
+    most = (2**63 - 1) // 3
+    full = edited(even, bias_of(even, KEY, most, True))
+    run(full)
+    bias = full.constants[f"{KEY}.bias"]
+    run(edited(full, constant(f"{KEY}.bias", bias + np.array([1, *[0] * 7]))))
+    with pytest.raises(ValueError, match=rf"{KEY}: \|x\| \* multiplier \+ rounding reaches {3 * most + 3}, "):
+        validate(edited(full, constant(f"{KEY}.bias", bias + np.array([*[0] * 7, 1]))))
 
 
 def test_positions_suffice_exactly(tiny: Program) -> None:

@@ -60,7 +60,7 @@ def test_a_broken_operation_is_refused_by_name(case: str) -> None:
     ("values", "message"),
     [
         ([1, 2, 3], "constant m has shape (3,), needed (2,)"),  # one a column is none a head
-        ([1, 256], "constant m leaves 1..255"),
+        ([1, 256], "constant m leaves 0..255"),
     ],
 )
 def test_multipliers_are_one_a_head(values: list[int], message: str) -> None:

@@ -57,7 +57,7 @@ REFUSED: dict[str, tuple[list[Edit], str]] = {
     # the manifest
     "arithmetic": (
         [manifest(arithmetic="float")],
-        "arithmetic 'float'; this hwsim knows 'hwsim-2'; `hwsim quantize --out FILE` makes a",
+        "arithmetic 'float'; this hwsim knows 'hwsim-3'; `hwsim quantize --out FILE` makes a",
     ),
     "tensor twice": ([twice("tensors", KEY)], f"tensor {KEY} is declared twice"),
     "constant twice": ([twice("constants", TABLE)], f"tensor {TABLE} is declared twice"),
@@ -214,7 +214,16 @@ REFUSED: dict[str, tuple[list[Edit], str]] = {
     # shift and ReLU
     "shift of codes": ([operation(f"{SCORES}.shifted", input=SOFTMAX)], f"{SCORES}.shifted: reads {SOFTMAX}"),
     "shift to another shape": ([tensor(f"{SCORES}.shifted", dims=ROWS)], f"{SCORES}.shifted has dimensions"),
-    "shift to another format": ([tensor(f"{SCORES}.shifted", format=INT8)], "differ in format or zero point"),
+    "shift to a wider format": (
+        [tensor(f"{SCORES}.shifted", format=IntFormat(bits=33))],
+        f"{SCORES}.shifted is int33 of",
+    ),
+    "shift to unsigned": (
+        [tensor(f"{SCORES}.shifted", format=UINT8)],
+        f"{SCORES}.shifted is uint8 of int32; needed: sig",
+    ),
+    "shift's zero point": ([tensor(f"{SCORES}.shifted", zero_point=1)], "needed: signed, zero point 0, no wider"),
+    "shift's bias": ([operation(f"{SCORES}.shifted", bias=f"{KEY}.bias")], "dimension 'source' varies"),
     "ReLU of codes": ([operation(f"{FORWARD}.hidden.rectified", input=SUM)], f"{SUM} is not an accumulator"),
     "ReLU to another shape": ([tensor(f"{FORWARD}.hidden.rectified", dims=ROWS)], "hidden.rectified has dimensions"),
     "ReLU to another format": ([tensor(f"{FORWARD}.hidden.rectified", format=INT8)], "hidden.rectified differ in"),
