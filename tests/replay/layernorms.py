@@ -3,7 +3,7 @@
 from math import isqrt
 from typing import NamedTuple
 
-from tests.oracle.formats import clamp, wrap
+from tests.oracle.formats import clamp
 from tests.oracle.gemmlowp import invsqrt
 from tests.replay.context import Result
 from tests.replay.rounding import half_away, half_even, half_even_ratio, toward_zero_ratio
@@ -87,7 +87,9 @@ def pulp_layernorm(
     keep, add = held.product.keeper(), held.affine.keeper()
     ratios = [toward_zero_ratio(keep(value * w), sigma) for value, w in zip(y, affine.gamma, strict=True)]
     codes = [(add(value + add(b)) >> shift) + result.zero for value, b in zip(ratios, affine.beta, strict=True)]
-    return [wrap(code, result.low, bits) if wraps else clamp(code, result.low, result.high) for code in codes]
+    if wraps:
+        return [held.affine._replace(bits=bits, signed=result.low < 0).hold(code) for code in codes]
+    return [clamp(code, result.low, result.high) for code in codes]
 
 
 def tflite_layernorm(

@@ -1,31 +1,53 @@
 """Constants of a program that the fields of the hardware do not encode, whatever codes they would give."""
 
 from collections.abc import Iterator
+from typing import Any
 
+from hwsim.program import Operation
 from hwsim.program.catalogue import Requantization
-from hwsim.program.operations import MatMul, Operation, Requantize, RescaledAdd
-from tests.replay.context import Context
-from tests.replay.widths import Converter
+from tests.replay.context import Context, given, tag_of
+from tests.replay.products import converter_of
+from tests.replay.registers import Register
+from tests.replay.widths import GEMMLOWP, Converter, LayerNorm
 
 
 def misfits(context: Context) -> list[str]:
-    """One line for each, in the order of the program."""
-    return [line for _, operation in context.program.operations() for line in _of_operation(context, operation)]
+    """One line for each, in the order of the program; what several operations share is listed once."""
+    lines = [line for _, operation in context.program.operations() for line in _of_operation(context, operation)]
+    return list(dict.fromkeys(lines))
 
 
 def _of_operation(context: Context, operation: Operation) -> Iterator[str]:
-    widths = context.widths
-    if isinstance(operation, MatMul) and operation.bias is not None:
-        yield from _of_bias(context, operation.bias)
-    if isinstance(operation, Requantize):
-        logits = context.bits(operation.output) > 16
-        converter = widths.generator if logits else widths.converter
-        yield from _of_ratio(context, operation.output, operation.requantization, converter)
-    if isinstance(operation, RescaledAdd):
-        parts = operation.a_requantization, operation.b_requantization, operation.output_requantization
-        for part in parts:
-            if part is not None:
-                yield from _of_ratio(context, operation.output, part, widths.residual.converter)
+    bias, converter = given(operation, "bias"), _converter(context, operation)
+    if bias is not None:
+        yield from _of_bias(context, bias)
+    rows = context.widths.rows.get(tag_of(operation))
+    if isinstance(rows, LayerNorm):
+        yield from _beyond(context, given(operation, "gamma"), rows.gamma)
+        yield from _beyond(context, given(operation, "beta"), rows.bias)
+    if converter is not None:
+        for scheme in _schemes(operation):
+            yield from _of_ratio(context, operation.output, scheme, converter)
+
+
+def _converter(context: Context, operation: Operation) -> Converter | None:
+    """What scales by the ratios of an operation, where it has ratios."""
+    tag = tag_of(operation)
+    rows = context.widths.rows.get(tag)
+    if isinstance(rows, LayerNorm):
+        return rows.converter
+    known = {
+        "requantize": converter_of(context, operation.output),
+        "project_heads": context.widths.converter,
+        "rescaled_add": context.widths.residual.converter,
+        "int16_softmax": GEMMLOWP,
+    }
+    return known.get(tag)
+
+
+def _schemes(operation: Any) -> list[Requantization]:
+    values = (getattr(operation, field) for field in operation.__struct_fields__)
+    return [value for value in values if isinstance(value, Requantization)]
 
 
 def _of_ratio(context: Context, tensor: str, scheme: Requantization, converter: Converter) -> Iterator[str]:
@@ -40,13 +62,17 @@ def _of_ratio(context: Context, tensor: str, scheme: Requantization, converter: 
         yield f"{tensor}: shifts {min(shifts)} to {max(shifts)}; the hardware has one a layer"
 
 
-def _of_bias(context: Context, name: str) -> Iterator[str]:
-    """A bias that loses bits in its register, or under the one left shift that brings its greatest in."""
-    biases, (low, high) = context.numbers(name), context.widths.bias.limits
-    beyond = [b for b in biases if not low <= b <= high]
+def _beyond(context: Context, name: str, register: Register) -> Iterator[str]:
+    low, high = register.limits
+    beyond = [value for value in context.numbers(name) if not low <= value <= high]
     if beyond:
         yield f"{name}: {beyond[0]}; the hardware has {low} to {high}"
-    mantissa = context.widths.bias_mantissa
+
+
+def _of_bias(context: Context, name: str) -> Iterator[str]:
+    """A bias that loses bits in its register, or under the one left shift that brings its greatest in."""
+    yield from _beyond(context, name, context.widths.bias)
+    mantissa, biases = context.widths.bias_mantissa, context.numbers(name)
     if mantissa is None:
         return
     shift = max(max(abs(b).bit_length() for b in biases) + 1 - mantissa, 0)

@@ -61,7 +61,7 @@ def register_of(context: Context, accumulator: Accumulator) -> Register:
     """The accumulator of the hardware, unless the program asks for one that overflows."""
     if accumulator.overflow.value == "proven":
         return context.widths.accumulator
-    return Register(accumulator.bits, accumulator.overflow.value)
+    return Register(accumulator.bits, accumulator.overflow.value, lost=context.widths.accumulator.lost)
 
 
 def product(
@@ -100,9 +100,13 @@ def relu(context: Context, op: Relu, values: Values) -> None:
 
 def requantize(context: Context, op: Requantize, values: Values) -> None:
     """(1), (R1): codes by the hardware's converter, logits (9) by the generator's."""
-    logits = context.bits(op.output) > 16
-    converter = context.widths.generator if logits else context.widths.converter
-    values[op.output] = by_value(values[op.input], context.requantizers(op.requantization, converter, op.output))
+    codes = context.requantizers(op.requantization, converter_of(context, op.output), op.output)
+    values[op.output] = by_value(values[op.input], codes)
+
+
+def converter_of(context: Context, tensor: str) -> Converter:
+    """What makes a tensor of accumulators: codes have at most 16 bits, what is wider are logits."""
+    return context.widths.generator if context.bits(tensor) > 16 else context.widths.converter
 
 
 def split_heads(context: Context, op: SplitHeads, values: Values) -> None:

@@ -12,6 +12,7 @@ from tests.replay import layernorm_steps as norms
 from tests.replay import products, sums
 from tests.replay import softmax_steps as softmaxes
 from tests.replay.context import Context, Values, tag_of
+from tests.replay.registers import Lost, counting
 from tests.replay.widths import Widths, widths_of
 
 Step = Callable[[Context, Any, Values], None]
@@ -61,10 +62,17 @@ class Replay:
         Made by lowering or loaded from a file.
     widths
         Another hardware than that of the program's target.
+
+    Attributes
+    ----------
+    lost
+        Values that a register cut; of a tensor's equal values only the first is computed, and counted, in each call.
     """
 
     def __init__(self, program: Program, widths: Widths | None = None) -> None:
-        self.context = Context(program, widths or widths_of(program.manifest.target, activation_bits(program)))
+        self.lost = Lost()
+        widths = widths or widths_of(program.manifest.target, activation_bits(program))
+        self.context = Context(program, counting(widths, self.lost))
 
     def run(self, function: str, inputs: Mapping[str, NDArray[Any]]) -> Values:
         """Every tensor of one call by name, the inputs among them; errors as `walk`."""

@@ -61,7 +61,7 @@ class Softmax(NamedTuple):
 class LayerNorm(NamedTuple):
     """A LayerNorm: sum of a row, deviation from the mean, sum of squares, product with gamma, its sum with the bias.
 
-    `converter` makes codes of that where the operation says by which ratio.
+    `converter` makes codes of that where the operation says by which ratio. `gamma` and `bias` hold the constants.
     """
 
     source: str
@@ -71,6 +71,8 @@ class LayerNorm(NamedTuple):
     product: Register
     affine: Register
     converter: Converter
+    gamma: Register = INT64
+    bias: Register = INT64
 
 
 class Widths(NamedTuple):
@@ -180,19 +182,27 @@ ROWS: dict[str, Softmax | LayerNorm] = {
     "layernorm": LayerNorm(_64, *[INT64] * 5, _DYADIC),
     "ibert_layernorm": LayerNorm(
         "Kim et al., I-BERT (2021), Algorithm 4: sum of squares in 32 bits, the rest as wide as float carries it",
-        *(INT64, INT64, unsigned(32), INT64, INT64, _IBERT),
+        *(INT64, INT64, unsigned(32), INT64, INT64, _IBERT, Register(2)),
     ),
     "pulp_layernorm": LayerNorm(
-        "Deeploy iLayerNorm and iRMSNorm (bf64cfa): int32 throughout", *[INT32] * 5, _REQUANT_SHIFT
+        "Deeploy iLayerNorm and iRMSNorm (bf64cfa): int32 throughout, weights and bias too",
+        *([INT32] * 5),
+        _REQUANT_SHIFT,
+        gamma=INT32,
+        bias=INT32,
     ),
     "tflite_layernorm": LayerNorm(
         "TensorFlow Lite tensor_utils ApplyLayerNorm: sums and products int64, what the inverse root multiplies int32",
         *(INT64, INT32, INT64, INT64, INT64, GEMMLOWP),
+        gamma=Register(16),
+        bias=INT32,
     ),
     "gemmini_layernorm": LayerNorm(
         "gemmini-rocc-tests (180c468), tiled_norm in C: int32 sums, int8 quotients, int32 affine",
-        *[INT32] * 5,
+        *([INT32] * 5),
         _ACC_SCALE,
+        gamma=Register(8),
+        bias=INT32,
     ),
 }
 """Softmax and LayerNorm by operation, each as wide as the hardware that it is native in."""

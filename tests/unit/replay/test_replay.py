@@ -9,8 +9,9 @@ import pytest
 
 from hwsim.formats import IntFormat
 from hwsim.machine import Machine, operation_of
-from hwsim.program import Operation, Program
-from hwsim.program.catalogue import NarrowBefore
+from hwsim.program import ConstantInfo, Operation, Program
+from hwsim.program.catalogue import Dyadic, Q31Double
+from hwsim.program.operations import TfliteLayerNorm
 from hwsim.program.targets import TARGETS
 from tests.replay.comparison import compare
 from tests.replay.misfits import misfits
@@ -23,6 +24,7 @@ from tests.unit.replay.programs import context_of, program_of, tally_of
 KEY = "encoder.0.self_attention.key"
 HIDDEN = "encoder.0.feed_forward.output"
 """Its accumulators are the largest."""
+SUM, HEADS = "encoder.0.self_attention.residual", "encoder.0.self_attention.output.accumulator"
 
 
 def test_every_operation_of_a_program_has_a_step() -> None:
@@ -68,26 +70,34 @@ def pulp() -> Program:
     return program_of("pulp")
 
 
+def rescaled(program: Program, site: str, change: typing.Callable[[typing.Any, typing.Any], typing.Any]) -> Program:
+    """The multipliers and shifts of a layer become `change` of them, dyadic ones of a channel each."""
+    old: typing.Any = operation_of(program, site).requantization  # type: ignore[union-attr]
+    channels = program.tensors[site].dims[-1]
+    both = (np.resize(program.constants.get(name, name), channels) for name in (old.multiplier, old.shift))
+    infos, arrays = list(program.manifest.constants), dict(program.constants)
+    for role, array in zip(("multiplier", "shift"), change(*both), strict=True):
+        arrays[f"{site}.new.{role}"] = array.astype(np.int64)
+        fmt = IntFormat(bits=40, signed=False)
+        infos.append(ConstantInfo(name=f"{site}.new.{role}", format=fmt, shape=[*array.shape], role=role))  # type: ignore[arg-type]
+    manifest = msgspec.structs.replace(program.manifest, constants=infos)
+    scheme = Dyadic(multiplier=f"{site}.new.multiplier", shift=f"{site}.new.shift")
+    return with_operation(Program(manifest, arrays), site, requantization=scheme)
+
+
 def test_a_multiplier_whose_product_leaves_an_int32_is_seen(pulp: Program) -> None:
-    """2^8 times a multiplier and 8 bits more of shift are one ratio to the machine, and one register too few here."""
-    scheme = operation_of(pulp, HIDDEN).requantization  # type: ignore[union-attr]
-    planted = pulp
-    for name, change in ((scheme.multiplier, lambda m: m << 8), (scheme.shift, lambda e: e + 8)):
-        if isinstance(name, str):
-            values = {j: int(change(value)) for j, value in enumerate(pulp.constants[name])}
-            planted = with_constant(planted, name, values)
-        else:
-            field = "multiplier" if name is scheme.multiplier else "shift"
-            scheme = msgspec.structs.replace(scheme, **{field: change(name)})
-    planted = with_operation(planted, HIDDEN, requantization=scheme)
+    """More bits of a multiplier and as many of shift are one ratio to the machine, one register too few here."""
     # a target without limits, which nothing refuses; the hardware is PULP's
+    planted = rescaled(pulp, HIDDEN, lambda m, e: (m << 8, e + 8))
     planted = Program(msgspec.structs.replace(planted.manifest, target="fullyqt"), planted.constants)
     machine, replay = Machine(planted), Replay(planted, widths_of("pulp"))
     tally = compare(machine, replay, sentences(3), each=True)
     assert tally.tensors_different == {HIDDEN}
     assert tally.first is not None
     assert (tally.first.tensor, tally.first.call) == (HIDDEN, "encode")
-    assert compare(machine, Replay(planted, widths_of("ibert")), sentences(3)).different == 0
+    assert replay.lost.events > 0
+    roomy = Replay(planted, widths_of("ibert"))
+    assert compare(machine, roomy, sentences(3)).different == roomy.lost.events == 0
     spread = compare(machine, replay, sentences(3))  # where the replay reads its own codes
     assert spread.different > tally.different > 0
     assert spread.first == tally.first
@@ -106,16 +116,60 @@ def test_rows_of_2049_equal_keys_are_seen_under_ita() -> None:
     assert codes == {"ita": {255}, "deeploy": {0}}
 
 
-def test_constants_beyond_the_hardware_are_listed(pulp: Program) -> None:
-    """PULP's layers have one shift, to 31; NVDLA's biases 16 bits and one left shift; ITA's 24."""
-    before = misfits(Replay(pulp).context)
-    planted = with_operation(pulp, KEY, requantization=NarrowBefore(multiplier=1, shift=32))
-    assert set(misfits(Replay(planted).context)) - set(before) == {f"{KEY}: shift 32; the hardware has 0 to 31"}
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_constants_of_a_program_are_what_its_hardware_encodes(target: str) -> None:
+    assert misfits(Replay(program_of(target)).context) == []
+
+
+def beyond(program: Program, target: str) -> list[str]:
+    return misfits(Replay(program, widths_of(target)).context)
+
+
+def test_ratios_beyond_the_hardware_are_listed(pulp: Program) -> None:
+    """PULP's layers have one shift, to 31, and ITA's multipliers 8 bits."""
+    far = with_operation(pulp, KEY, requantization=Dyadic(multiplier=1, shift=32))
+    assert beyond(far, "pulp") == [f"{KEY}: shift 32; the hardware has 0 to 31"]
+    wide = with_operation(pulp, KEY, requantization=Dyadic(multiplier=256, shift=5))
+    assert f"{KEY}: multiplier 256; the hardware has 0 to 255" in beyond(wide, "ita")
+    assert beyond(wide, "pulp") == []
+    apart = rescaled(pulp, KEY, lambda m, e: (m // m, np.arange(len(e)) % 3 + 20))
+    assert beyond(apart, "pulp") == [f"{KEY}: shifts 20 to 22; the hardware has one a layer"]
+    assert beyond(apart, "ibert") == []
+
+
+@pytest.mark.parametrize(
+    ("site", "field", "found"),
+    [
+        (SUM, "b_requantization", "shift 32; the hardware has 0 to 31"),  # borrowed from PULP
+        (SUM, "output_requantization", "shift 32; the hardware has 0 to 31"),
+        (HEADS, "requantization", "multiplier 300; the hardware has 0 to 255"),
+    ],
+)
+def test_residual_sums_and_heads_have_ratios_too(site: str, field: str, found: str) -> None:
+    planted = with_operation(program_of("ita"), site, **{field: Dyadic(multiplier=300, shift=32)})
+    assert beyond(planted, "ita") == [f"{site}: {found}"]
+
+
+def test_biases_beyond_the_hardware_are_listed(pulp: Program) -> None:
+    """ITA's have 24 bits; NVDLA's 16 and one left shift, PULP's 32."""
     bias = with_constant(pulp, KEY + ".bias", {0: 2**24 + 1, 1: 3})
-    assert set(misfits(Replay(bias).context)) == set(before)
-    assert set(misfits(Replay(bias, widths_of("ita")).context)) >= {
-        f"{KEY}.bias: 16777217; the hardware has -8388608 to 8388607"
-    }
-    assert f"{KEY}.bias: 16777217 is no multiple of 2^10; the hardware has 16 bits and one left shift" in misfits(
-        Replay(bias, widths_of("nvdla")).context
-    )
+    assert beyond(bias, "pulp") == []
+    assert f"{KEY}.bias: 16777217; the hardware has -8388608 to 8388607" in beyond(bias, "ita")
+    lost = f"{KEY}.bias: 16777217 is no multiple of 2^10; the hardware has 16 bits and one left shift"
+    assert lost in beyond(bias, "nvdla")
+
+
+def test_gammas_and_betas_beyond_the_hardware_are_listed() -> None:
+    """TFLite's gammas have 16 bits, its betas 32; I-BERT's gammas are signs."""
+    op = TfliteLayerNorm(
+        output="y", input="x", gamma="g", beta="b", variance_limit=1,
+        requantization=Q31Double(multiplier=2**30, shift=40),
+    )  # fmt: skip
+    for gamma, beta, found in (
+        (2**15 - 1, 2**31 - 1, []),
+        (2**15, 5, ["g: 32768; the hardware has -32768 to 32767"]),
+        (5, -(2**31) - 1, ["b: -2147483649; the hardware has -2147483648 to 2147483647"]),
+    ):
+        context = context_of("tflm", {"y": IntFormat(bits=16)}, {"g": [1, gamma], "b": [1, beta]})
+        context.program.operations = lambda: [("encode", op)]  # type: ignore[method-assign,assignment,return-value]
+        assert misfits(context) == found

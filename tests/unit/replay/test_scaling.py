@@ -53,7 +53,7 @@ HELD = [
     # 26-bit accumulators: 2^25 is -2^25
     ("ita", "narrow_after", 2**25, 1, 20, 0, -32),
     # NVDLA: what CACC holds beyond 32 bits saturates on its way to SDP, and once more behind its shift
-    ("nvdla", "nvdla", 2**33 - 1, 1, 24, 0, 128),
+    ("nvdla", "nvdla", 2**32 - 1, 1, 24, 0, 256),
     ("nvdla", "nvdla", -(2**31), 2**14, 0, 0, -(2**31)),
     # TFLM: the left shift is one of an int32
     ("tflm", "q31_double", 2**30, 2**30, 30, 0, -(2**30)),

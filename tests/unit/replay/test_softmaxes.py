@@ -6,7 +6,9 @@ import pytest
 
 from tests.oracle import softmax as oracle_table
 from tests.oracle import softmaxes as oracle
+from tests.oracle.exp_table import qlinear_table
 from tests.oracle.interpolation import softmax_tables
+from tests.replay.context import Result
 from tests.replay.scaling import Ratio
 from tests.replay.softmaxes import (
     Polynomial,
@@ -17,10 +19,14 @@ from tests.replay.softmaxes import (
     int16_softmax,
     itamax,
     pulp_softmax,
+    qlinear_softmax,
     table_softmax,
 )
 from tests.replay.widths import ROWS, WIDTHS, Softmax
 from tests.unit.replay import wide
+
+INDEX = Ratio("q31_double", 1717986918, 29)
+"""Of scores to the table of exponentials."""
 
 
 def rows(bits: int = 8, count: int = 60) -> list[Row]:
@@ -59,7 +65,7 @@ def test_int16() -> None:
     tables = softmax_tables()
     for row in rows(16):
         expected = oracle.softmax_int16(row.scores, row.allowed, 1717986918, 29, *tables).output
-        assert int16_softmax(row, (1717986918, 29), tables, True, ROWS["int16_softmax"]) == expected
+        assert int16_softmax(row, INDEX, tables, True, ROWS["int16_softmax"]) == expected
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -104,8 +110,8 @@ def test_gemmlowp_is_defined_below_512_equal_keys() -> None:
 def test_a_single_key_of_an_int16_softmax_wraps_where_there_is_no_clamp() -> None:
     tables = softmax_tables()
     held = ROWS["int16_softmax"]
-    assert int16_softmax(equal(1), (1717986918, 29), tables, True, held) == [32767]
-    assert int16_softmax(equal(1), (1717986918, 29), tables, False, held) == [-32768]
+    assert int16_softmax(equal(1), INDEX, tables, True, held) == [32767]
+    assert int16_softmax(equal(1), INDEX, tables, False, held) == [-32768]
 
 
 def test_gemmini_divides_in_binary32() -> None:
@@ -123,6 +129,32 @@ def test_gemmini_wraps_a_sum_beyond_an_int32() -> None:
     """E = 40000^2 + 7 = 1600000007; two of them less 2^32 are negative, and raised to 1: both keys saturate."""
     assert gemmini_softmax(equal(2), Polynomial(68, 40000, 7), 8, ROWS["gemmini_softmax"]) == [127, 127]
     assert gemmini_softmax(equal(2), Polynomial(68, 40000, 7), 8, wide.SOFTMAX) == [64, 64]
+
+
+def test_qlinear() -> None:
+    """Tables of ONNX Runtime's, one of them so coarse that far exponentials are subnormal."""
+    for scale, step in ((0.05, 1), (1.9, 3)):
+        table = qlinear_table(scale, 8, 40)
+        for row in rows(7):
+            near = Row([score // step for score in row.scores], row.allowed)
+            for signed, result in ((True, Result(-128, -128, 127)), (False, Result(0, 0, 255))):
+                expected = oracle.qlinear_softmax(*near, table, 256, 8, signed).output
+                assert qlinear_softmax(near, table, 256, result, ROWS["qlinear_softmax"]) == expected
+
+
+def test_qlinear_adds_keys_in_their_order() -> None:
+    """2^24 + 1 is a tie that goes to 2^24, twice; 1 + 1 + 2^24 is 2^24 + 2: Y/sum of the last differs by 2^-24."""
+    table, result = [bits_of(2**24), bits_of(1)], Result(0, 0, 2**40)
+    held = wide.SOFTMAX
+    first = qlinear_softmax(Row([1, 0, 0], [True] * 3), table, 2**30, result, held)
+    last = qlinear_softmax(Row([0, 0, 1], [True] * 3), table, 2**30, result, held)
+    assert first == [2**30, 64, 64]
+    assert last == [64, 64, 2**30 - 128]
+
+
+def bits_of(power: int) -> int:
+    """The 32 bits of a power of two."""
+    return (power.bit_length() - 1 + 127) << 23
 
 
 def test_pulp_by_hand() -> None:

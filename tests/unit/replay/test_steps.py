@@ -5,21 +5,31 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import UNSET
 
-from hwsim.formats import Accumulator, IntFormat, Rounding
-from hwsim.program.catalogue import Dyadic, Float32, NarrowAfter, NarrowBefore, Nvdla
-from hwsim.program.operations import Add, Embed, MatMul, Relu, Requantize, RescaledAdd, ShiftRight
+from hwsim.formats import Accumulator, IntFormat, Overflow, Rounding
+from hwsim.program.catalogue import Dyadic, Float32, NarrowAfter, NarrowBefore, Nvdla, Q31Double
+from hwsim.program.operations import (
+    Add,
+    Embed,
+    GemminiLayerNorm,
+    Int16Softmax,
+    MatMul,
+    ProjectHeads,
+    PulpLayerNorm,
+    PulpSoftmax,
+    QLinearSoftmax,
+    Relu,
+    Requantize,
+    RescaledAdd,
+    ShiftRight,
+)
 from tests.replay.arrays import by_pair, by_value
 from tests.replay.context import Context
 from tests.replay.replay import STEPS
 from tests.unit.replay.programs import context_of
 
 INT8, UINT8, INT16, INT32 = (IntFormat(bits=8), IntFormat(bits=8, signed=False), IntFormat(bits=16), IntFormat(bits=32))
-
-
-def stand_in(tag: str, **fields: Any) -> Any:
-    """An operation that this version of the program file may not have."""
-    return SimpleNamespace(__struct_config__=SimpleNamespace(tag=tag), **fields)
 
 
 def run(context: Context, operation: Any, **values: Any) -> list[Any]:
@@ -74,12 +84,14 @@ def test_ita_has_biases_of_24_bits_and_accumulators_of_26() -> None:
     context = context_of("ita", {"a": INT16, "output": INT32}, constants)
     context.program.constant_info["b"] = SimpleNamespace(zero_point=0)  # type: ignore[assignment]
     op = MatMul(output="output", a="a", b="b", bias="bias", accumulator=Accumulator(bits=26))
-    assert run(context, op, a=[[3, 253]]) == [[3 - 2**23, 2**25 - 5 - 2**26]]
+    # (3 + 253) * 2^17 = 2^25, one beyond what 26 bits hold: less 2^26, and -5
+    assert run(context, op, a=[[3, 253]]) == [[3 - 2**23, 2**25 - 5]]
+    assert run(context, op, a=[[3, 254]]) == [[3 - 2**23, 2**25 + 2**17 - 5 - 2**26]]
 
 
 def test_a_program_that_asks_for_an_accumulator_that_saturates_gets_it() -> None:
     context = context_of("fullyqt", {"a": INT8, "b": INT8, "output": INT32})
-    op = MatMul(output="output", a="a", b="b", accumulator=Accumulator(bits=10, overflow="saturate"))  # type: ignore[arg-type]
+    op = MatMul(output="output", a="a", b="b", accumulator=Accumulator(bits=10, overflow=Overflow.SATURATE))
     assert run(context, op, a=[[100, 100]], b=[[4, 4], [1, 1]]) == [[511, 200]]
 
 
@@ -93,6 +105,16 @@ def test_shifts_round_by_their_rule_and_relu_is_a_maximum() -> None:
         op = ShiftRight(output="output", input="x", shift=1, rounding=rounding)
         assert run(context, op, x=[5, -5, 3]) == expected
     assert run(context, Relu(output="output", input="x"), x=[5, -5, 0]) == [5, 0, 0]
+
+
+def test_biases_after_a_truncation_are_added_in_33_bits() -> None:
+    """NVDLA: 5/2 and -5/2 away from 0, into 32 bits; the sums with the bias, 2^31 + 4 and -2, are 33 bits wide."""
+    formats = {"x": IntFormat(bits=34), "output": INT32}
+    context = context_of("nvdla", formats, {"bias": [5, 1]})
+    rounded = ShiftRight(output="output", input="x", shift=1, rounding=Rounding.HALF_AWAY)
+    assert run(context, rounded, x=[[5, -5], [2**33 - 1, -(2**33)]]) == [[3, -3], [2**31 - 1, -(2**31)]]
+    biased = ShiftRight(output="output", input="x", shift=1, rounding=Rounding.HALF_AWAY, bias="bias")
+    assert run(context, biased, x=[[5, -5], [2**33 - 1, 0]]) == [[8, -2], [2**31 + 4, 1]]
 
 
 def test_channels_have_multipliers_and_shifts_of_their_own() -> None:
@@ -142,9 +164,8 @@ def test_residual_sums_clamp_their_operands_where_the_hardware_does(
 
 
 def test_residual_operands_are_clamped_where_the_program_says_so() -> None:
-    context, op = added("ibert", Dyadic, [(512, 8), (256, 8)])
-    fields = {name: getattr(op, name) for name in op.__struct_fields__}
-    assert run(context, stand_in("rescaled_add", operand=INT8, **fields), a=[127], b=[-100]) == [27]
+    context, op = added("ibert", Dyadic, [(512, 8), (256, 8)], operand=INT8)
+    assert run(context, op, a=[127], b=[-100]) == [27]
 
 
 def test_residual_operands_are_shifted_left_and_less_their_zero_points() -> None:
@@ -166,8 +187,8 @@ def test_heads_are_projected_requantized_and_added() -> None:
     """Two heads of acc 1 + 0 and 1 at 1/2: each rounds up to 1, their sum is 2; the bias is the first head's."""
     constants = {"weight": [[1, 0, 0, 1], [2, 2, 9, 0]], "bias": [0, 4], "m": [1, 1], "e": [1, 0]}
     context = context_of("ita", {"input": INT8, "heads": INT8, "output": INT32}, constants)
-    op = stand_in(
-        "project_heads", heads="heads", output="output", input="input", weight="weight", bias="bias",
+    op = ProjectHeads(
+        heads="heads", output="output", input="input", weight="weight", bias="bias",
         accumulator=Accumulator(bits=26), requantization=NarrowAfter(multiplier="m", shift="e"),
     )  # fmt: skip
     tensors = {"input": np.array([[[[1, 0]], [[0, 1]]], [[[1, 1]], [[20, 0]]]])}
@@ -178,19 +199,26 @@ def test_heads_are_projected_requantized_and_added() -> None:
 
 
 def test_masked_keys_take_no_part_in_any_head() -> None:
-    op = stand_in("pulp_softmax", output="output", input="x", mask="mask", ln2=20, b=40, c=400)
+    op = PulpSoftmax(output="output", input="x", mask="mask", ln2=20, b=40, c=400)
     context = context_of("pulp", {"output": UINT8})
     scores = [[[[100, 90, 120]], [[90, 100, 0]]]]
     assert run(context, op, x=scores, mask=[[1, 1, 0]]) == [[[[154, 100, 0]], [[100, 154, 0]]]]
 
 
-def test_gemmini_layernorms_have_a_ratio_in_either_form() -> None:
+def test_scores_of_onnx_runtime_read_a_table_of_binary32() -> None:
+    """Exponentials 4, 2, 1 with a masked 4 between: 10 / 7 * (4, 2, 1) = 5.7, 2.9, 1.4, less 128."""
+    context = context_of("onnxruntime", {"output": INT8}, {"t": [129 << 23, 128 << 23, 127 << 23]}, {"output": -128})
+    op = QLinearSoftmax(output="output", input="x", mask="mask", table="t", multiplier=10)
+    assert run(context, op, x=[[[[9, 9, 8, 7]]]], mask=[[1, 0, 1, 1]]) == [[[[-122, -128, -125, -127]]]]
+
+
+def test_gemmini_layernorms_have_a_ratio() -> None:
     """x = 7, -3, 2, 12 as in the test of the row."""
     constants = {"gamma": [10, 20, 30, -40], "beta": [1, 3, 8, 2]}
     context = context_of("gemmini", {"x": INT8, "output": INT8}, constants, {"x": 1, "output": -5})
     names = {"output": "output", "input": "x", "gamma": "gamma", "beta": "beta"}
-    for ratio in ({"multiplier": 2**23, "shift": 24}, {"requantization": Float32(multiplier=2**23, shift=24)}):
-        assert run(context, stand_in("gemmini_layernorm", **names, **ratio), x=[[8, -2, 3, 13]]) == [[1, -13, -1, -44]]
+    op = GemminiLayerNorm(**names, requantization=Float32(multiplier=2**23, shift=24))
+    assert run(context, op, x=[[8, -2, 3, 13]]) == [[1, -13, -1, -44]]
 
 
 @pytest.mark.parametrize(("clamped", "code"), [(True, 32767), (False, -32768)])
@@ -199,16 +227,18 @@ def test_int16_softmaxes_read_their_tables(clamped: bool, code: int) -> None:
 
     exp, reciprocal = softmax_tables()
     context = context_of("tflm", {"output": INT16}, {"e": exp, "r": reciprocal})
-    op = stand_in(
-        "int16_softmax", output="output", input="x", mask=None, multiplier=1717986918, shift=29,
+    op = Int16Softmax(
+        output="output", input="x", requantization=Q31Double(multiplier=1717986918, shift=29),
         exp_table="e", reciprocal_table="r", clamped=clamped,
     )  # fmt: skip
     assert run(context, op, x=[[[[7]]]]) == [[[[code]]]]
 
 
-@pytest.mark.parametrize(("overflow", "codes"), [(None, [127, -128]), ("wrap", [-56, 56])])
-def test_pulp_layernorms_wrap_where_the_program_says_so(overflow: str | None, codes: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("overflow", "codes"),
+    [(UNSET, [127, -128]), (Overflow.SATURATE, [127, -128]), (Overflow.WRAP, [-56, 56])],
+)
+def test_pulp_layernorms_wrap_where_the_program_says_so(overflow: Any, codes: list[int]) -> None:
     context = context_of("deeploy", {"x": INT8, "output": INT8}, {"gamma": [1600, 1600], "beta": [0, 0]})
-    fields = {} if overflow is None else {"overflow": SimpleNamespace(value=overflow)}
-    op = stand_in("pulp_layernorm", output="output", input="x", gamma="gamma", beta="beta", shift=3, **fields)
+    op = PulpLayerNorm(output="output", input="x", gamma="gamma", beta="beta", shift=3, overflow=overflow)
     assert run(context, op, x=[[10, -10]]) == [codes]
