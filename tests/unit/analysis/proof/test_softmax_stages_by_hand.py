@@ -6,13 +6,15 @@ import pytest
 
 from analysis.proof.divergence import Stage, tie_distance
 from hwsim.formats import IntFormat
-from hwsim.program.catalogue import Dyadic
+from hwsim.program.catalogue import Dyadic, Q31Double
 from hwsim.program.operations import (
     GemminiSoftmax,
     GemmlowpSoftmax,
     IBertSoftmax,
+    Int16Softmax,
     ItaMax,
     Operation,
+    PulpSoftmax,
     QLinearSoftmax,
     Softmax,
 )
@@ -115,14 +117,92 @@ def test_itamax_leaves_masked_keys_out() -> None:
 
 
 def test_gemmini() -> None:
-    """Distances 0, 13, 25: 444; (17^2 + 44) / 2 = 166; (15^2 + 44) / 4 = 67. The sum is 677."""
+    """Distances 0, 13, 25: 444; (17^2 + 44) / 2 = 166; (15^2 + 44) / 4 = 67. The sum is 677.
+
+    127/677 * 2^26 is 12,589,107.4. Products keep 24 bits: 444 of them 2^-17, 166 2^-18, 67 2^-20.
+    """
     found = of_row(GemminiSoftmax(output="y", input="x", ln2=10, b=20, c=44), [25, 12, 0], form=INT8)
     assert integers(found) == [444, 166, 67]
-    assert [stage and stage.value for stage in found] == [F(444 * 127, 677), F(166 * 127, 677), F(67 * 127, 677)]
+    factor = 12_589_107
+    halves = [round(F(444 * factor, 2**9)), round(F(166 * factor, 2**8)), round(F(67 * factor, 2**6))]
+    assert halves == [10_917_116, 8_163_249, 13_179_221]
+    assert [stage and stage.value for stage in found] == [
+        F(10_917_116, 2**17), F(8_163_249, 2**18), F(13_179_221, 2**20)
+    ]  # fmt: skip
     assert codes(found) == [83, 31, 13]
+
+
+def test_gemmini_leaves_masked_keys_out() -> None:
+    """127/511 * 2^26 is 16,678,720.2; 67 of it in 2^-19 are 8,730,267.5, a tie of the product itself."""
     masked = GemminiSoftmax(output="y", input="x", mask="mask", ln2=10, b=20, c=44)
     found = of_row(masked, [25, 99, 0], [1, 0, 1], INT8)
-    assert integers(found) == [444, None, 67] and found[2] is not None and found[2].value == F(67 * 127, 511)
+    assert integers(found) == [444, None, 67] and codes(found) == [110, None, 17]
+    assert found[2] is not None and found[2].value == F(8_730_268, 2**19)
+
+
+def test_gemmini_multiplies_by_a_rounded_quotient() -> None:
+    """Two equal keys: 133^2 + 9406 is 27,095; the exact quotient 127/2 is a tie and gives 64, the product 63."""
+    found = of_row(GemminiSoftmax(output="y", input="x", ln2=68, b=133, c=9406), [3, 3], form=INT8)
+    assert integers(found) == [27_095] * 2 and codes(found) == [63, 63]
+    assert [stage and stage.value for stage in found] == [F(127, 2) - F(1, 2**18)] * 2
+
+
+def test_gemmini_and_pulp_halve_at_other_distances() -> None:
+    """floor(65536 / 10) is 6553, ten of which are not yet a halving: (10^2 + 44) there, (20^2 + 44) / 2 here."""
+    constants = {"output": "y", "input": "x", "ln2": 10, "b": 20, "c": 44}
+    assert integers(of_row(GemminiSoftmax(**constants), [10, 0], form=INT8)) == [444, 144]
+    assert integers(of_row(PulpSoftmax(**constants), [10, 0])) == [444, 222]
+
+
+def test_pulp() -> None:
+    """As Gemmini's row, but 255 E / 677, floored."""
+    found = of_row(PulpSoftmax(output="y", input="x", ln2=10, b=20, c=44), [25, 12, 0])
+    assert integers(found) == [444, 166, 67]
+    assert [stage and stage.value for stage in found] == [F(444 * 255, 677), F(166 * 255, 677), F(67 * 255, 677)]
+    assert codes(found) == [167, 62, 25]
+    masked = of_row(PulpSoftmax(output="y", input="x", mask="mask", ln2=10, b=20, c=44), [25, 99, 0], [1, 0, 1])
+    assert integers(masked) == [444, None, 67] and codes(masked) == [221, None, 33]
+
+
+INT16 = IntFormat(bits=16)
+LINE, TENS = [32 * i for i in range(513)], [10 * i for i in range(513)]
+ONE_TO_ONE = Q31Double(multiplier=1 << 30, shift=30)
+
+
+def of_int16(scores: list[int], mask: list[int], reciprocals: list[int], clamped: bool = True) -> list[Stage | None]:
+    """A row of the int16 softmax whose exponentials are those of LINE, a step of a score one of the table."""
+    operation = Int16Softmax(
+        output="y",
+        input="x",
+        mask="mask",
+        exp_table="e",
+        reciprocal_table="r",
+        requantization=ONE_TO_ONE,
+        clamped=clamped,
+    )
+    indices = [(0, j) for j in range(len(scores))]
+    return staged(
+        operation, "y", indices, {"x": [scores], "mask": [mask]}, {"y": INT16}, e=LINE, r=reciprocals
+    )  # fmt: skip
+
+
+def test_int16() -> None:
+    """Steps 32767 and 31487 lie 127/128 behind 511 and 501: 16384 and 16064. Their sum, 32448, has 17 zeros: 31488.
+
+    That is entry 502 of the reciprocals, 5020; products are halved 14 times.
+    """
+    found = of_int16([1280, 9999, 0], [1, 0, 1], TENS)
+    assert integers(found) == [16_384 * 5020, None, 16_064 * 5020]
+    assert [stage and stage.value for stage in found] == [F(5020), None, F(16_064 * 5020, 2**14)]
+    assert codes(found) == [5020, None, 4922]
+
+
+def test_int16_without_a_clamp_keeps_the_low_bits() -> None:
+    """One key: 65536 - 98304 is entry 0, 16384 * 40000 / 2^14 beyond int16; far keys have the table's first entry."""
+    assert codes(of_int16([7], [1], [40_000] * 513)) == [32_767]
+    assert codes(of_int16([7], [1], [40_000] * 513, clamped=False)) == [40_000 - 65_536]
+    assert codes(of_int16([0], [1], [-7] * 513)) == [0]  # (S9) has no code below 0
+    assert integers(of_int16([70_000, 0], [1, 1], TENS))[1] == 0
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,9 @@ def test_the_page() -> None:
         ["ownita", "8", "8", "14.113.0 to 15.2", "−14.9−3.0 to 0.5", "2.625", "+0.125", "2.47 MB", "1.60 MB",
          "3.75 mJ3.70 mJ to 3.85 mJ"],
     ]  # fmt: skip
-    borrowed = "embedding from fullyqt, generator from fullyqt, residual from pulp, layernorm from pulp"
+    borrowed = (
+        "mask from fullyqt, embedding from fullyqt, generator from fullyqt, residual from pulp, layernorm from deeploy"
+    )
     assert tables[1] == [
         ["int8", "fullyqt", "none: every operator is native", "none"], ["own", "ita", borrowed, "none"]
     ]  # fmt: skip

@@ -21,16 +21,17 @@ def test_every_table_says_whose_arithmetic_it_is(written: Path, result: RunResul
     plain, ita = read_json(written)["configurations"]
     assert (plain["target"], plain["borrowed"], plain["extended"]) == ("fullyqt", {}, [])
     assert (ita["target"], ita["extended"]) == ("ita", ["4-bit weights", "5-bit activations at 3 sites"])
-    assert ita["borrowed"] == {"embedding": "fullyqt", "generator": "fullyqt", "residual": "pulp", "layernorm": "pulp"}
+    fullyqt = dict.fromkeys(("mask", "embedding", "generator"), "fullyqt")
+    assert ita["borrowed"] == fullyqt | {"residual": "pulp", "layernorm": "deeploy"}
     rows = read_csv(written / "configurations.csv")
     assert [row["target"] for row in rows] == ["fullyqt", "ita"] and rows[0]["borrowed"] == rows[0]["extended"] == ""
-    assert "layernorm from pulp" in rows[1]["borrowed"] and "4-bit weights" in rows[1]["extended"]
+    assert "layernorm from deeploy" in rows[1]["borrowed"] and "4-bit weights" in rows[1]["extended"]
     assert {row["target"] for row in read_csv(written / "sensitivity.csv")} == {"fullyqt", "ita"}
     page = " ".join(page_of(written).xpath("//*[@id='configurations']")[0].text_content().split())
-    assert "residual from pulp, layernorm from pulp 4-bit weights" in page and "every operator is native" in page
+    assert "residual from pulp, layernorm from deeploy 4-bit weights" in page and "every operator is native" in page
     text = " ".join(printed(summary_table(result)).split())
     assert "int8: target fullyqt: every operator native" in text
-    assert "own & <b>$x^$</b>: target ita: embedding and generator borrowed from fullyqt" in text
+    assert "own & <b>$x^$</b>: target ita: mask, embedding and generator borrowed from fullyqt" in text
     assert "extended: 4-bit weights" in text
 
 

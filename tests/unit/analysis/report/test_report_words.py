@@ -88,7 +88,8 @@ def test_summary() -> None:
     ]
     assert str(table.caption) == (
         "int8: target fullyqt: every operator native\n"
-        "own: target ita: embedding and generator borrowed from fullyqt; residual and layernorm borrowed from pulp\n"
+        "own: target ita: mask, embedding and generator borrowed from fullyqt; residual borrowed from pulp; layernorm "
+        "borrowed from deeploy\n"
         "Every code equal to fake-quant: 18,000 codes compared, 0 different"
     )
 
@@ -174,7 +175,13 @@ def test_a_configuration() -> None:
     assert {name: value for name, value in record.items() if name not in nested} == {
         "name": "own (2)",
         "target": "ita",
-        "borrowed": {"embedding": "fullyqt", "generator": "fullyqt", "residual": "pulp", "layernorm": "pulp"},
+        "borrowed": {
+            "mask": "fullyqt",
+            "embedding": "fullyqt",
+            "generator": "fullyqt",
+            "residual": "pulp",
+            "layernorm": "deeploy",
+        },
         "extended": [],
         "weight_bits": 8,
         "activation_bits": 8,
@@ -255,7 +262,8 @@ def test_tables_as_files() -> None:
     assert (first["name"], second["name"]) == ("int8", "own")
     assert (second["bleu_integer_95_percent_low"], second["bleu_integer_95_percent_high"]) == ("13.0", "15.25")
     assert (
-        second["borrowed"] == "embedding from fullyqt; generator from fullyqt; residual from pulp; layernorm from pulp"
+        second["borrowed"] == "mask from fullyqt; embedding from fullyqt; generator from fullyqt; residual from pulp; "
+        "layernorm from deeploy"
     )
     assert {"scheme", "cost", "zeros", "sites", "first_divergence"}.isdisjoint(first)
     assert files["sites.csv"].splitlines()[4] == "own,encoder.embedding,embedding,8,2000,0,20.0,0.5,0.99975"
