@@ -187,14 +187,20 @@ def of_int16(scores: list[int], mask: list[int], reciprocals: list[int], clamped
 
 
 def test_int16() -> None:
-    """Steps 32767 and 31487 lie 127/128 behind 511 and 501: 16384 and 16064. Their sum, 32448, has 17 zeros: 31488.
+    """Steps 32767 and 31485 lie 127 and 125 128ths behind 511 and 501: 16384 and 16063. Their sum has 17 zeros: 31484.
 
-    That is entry 502 of the reciprocals, 5020; products are halved 14 times.
+    That is 124 behind entry 501 of the reciprocals, 5020; products are halved 14 times.
     """
-    found = of_int16([1280, 9999, 0], [1, 0, 1], TENS)
-    assert integers(found) == [16_384 * 5020, None, 16_064 * 5020]
-    assert [stage and stage.value for stage in found] == [F(5020), None, F(16_064 * 5020, 2**14)]
+    found = of_int16([1282, 9999, 0], [1, 0, 1], TENS)
+    assert integers(found) == [16_384 * 5020, None, 16_063 * 5020]
+    assert [stage and stage.value for stage in found] == [F(5020), None, F(16_063 * 5020, 2**14)]
     assert codes(found) == [5020, None, 4922]
+
+
+def test_int16_rounds_its_sum_half_up() -> None:
+    """8 * 16384 + 16063 is odd; half of it, rounded up, less 98304 is 96 behind entry 62: 620 + 7.5 and 1/2."""
+    found = of_int16([1282] * 8 + [0], [1] * 9, TENS)
+    assert integers(found) == [16_384 * 628] * 8 + [16_063 * 628]
 
 
 def test_int16_without_a_clamp_keeps_the_low_bits() -> None:
