@@ -35,6 +35,12 @@ def rows(model: Model, text: ParallelText) -> list[list[int]]:
 
 
 @pytest.fixture(scope="session")
+def tiny_int8() -> Program:
+    """What most explanations are of."""
+    return tiny_program(preset("int8"))
+
+
+@pytest.fixture(scope="session")
 def coarse() -> Program:
     """Power-of-two scales: values that are ties."""
     return tiny_program(Scheme(name="coarse", activation_bits=4, power_of_two=True, multiplier_bits=1))

@@ -20,11 +20,6 @@ ACCUMULATOR, SHIFTED = f"{QUERY}.accumulator", f"{SCORES}.shifted"
 OUTPUT = f"{ENCODER}softmax.output"
 
 
-@pytest.fixture(scope="module")
-def int8() -> Program:
-    return tiny_program(preset("int8"))
-
-
 def said(found: Explanation) -> dict[str, list[str]]:
     """Of every site, what was assumed of it."""
     return {
@@ -60,9 +55,9 @@ def anywhere(found: Explanation) -> tuple[int, int, int]:
     ],
 )
 def test_an_input_that_is_missing(
-    int8: Program, sites: list[str], site: str, missing: str | None, tmp_path: Path
+    tiny_int8: Program, sites: list[str], site: str, missing: str | None, tmp_path: Path
 ) -> None:
-    found = told(int8, dump_of(int8, {QUERY: requantized("floor")}, sites), tmp_path)
+    found = told(tiny_int8, dump_of(tiny_int8, {QUERY: requantized("floor")}, sites), tmp_path)
     expected = {} if missing is None else {site: [f"{WORDS} ({missing})"]}
     assert found.first is not None and found.first.site == site
     assert said(found) == expected and anywhere(found) == (len(expected),) * 3
@@ -72,31 +67,31 @@ def test_an_input_that_is_missing(
         assert f"{WORDS} ({missing})" in record["observations"]
 
 
-def test_nothing_is_assumed_where_all_is_dumped(int8: Program, tmp_path: Path) -> None:
+def test_nothing_is_assumed_where_all_is_dumped(tiny_int8: Program, tmp_path: Path) -> None:
     """Masks and sentences are the run's own, though a softmax and an embedding read them."""
     for stages in ({QUERY: requantized("floor")}, {OUTPUT: softmax(denominator="floor")}):
-        found = told(int8, dump_of(int8, stages, list(int8.tensors), steps=2), tmp_path)
+        found = told(tiny_int8, dump_of(tiny_int8, stages, list(tiny_int8.tensors), steps=2), tmp_path)
         assert found.origins and said(found) == {} and anywhere(found) == (0, 0, 0)
 
 
-def test_nothing_is_assumed_where_nothing_differs(int8: Program, tmp_path: Path) -> None:
-    found = told(int8, dump_of(int8, {}, [SCORES]), tmp_path)
+def test_nothing_is_assumed_where_nothing_differs(tiny_int8: Program, tmp_path: Path) -> None:
+    found = told(tiny_int8, dump_of(tiny_int8, {}, [SCORES]), tmp_path)
     assert found.equal and said(found) == {} and anywhere(found) == (0, 0, 0)
 
 
-def test_parts_read_the_parts_before_them(int8: Program, tmp_path: Path) -> None:
+def test_parts_read_the_parts_before_them(tiny_int8: Program, tmp_path: Path) -> None:
     """Of a softmax the output is made of numerator and denominator, and the scores alone do not tell them."""
     stage = {OUTPUT: softmax(output="floor")}
     parts = [f"{ENCODER}softmax.numerator", f"{ENCODER}softmax.denominator"]
     for sites, missing in (([SCORES], parts), ([SCORES, parts[0]], parts[1:]), (parts, [])):
-        found = told(int8, dump_of(int8, stage, [*sites, OUTPUT]), tmp_path)
+        found = told(tiny_int8, dump_of(tiny_int8, stage, [*sites, OUTPUT]), tmp_path)
         assert said(found) == ({OUTPUT: [f"{WORDS} ({', '.join(missing)})"]} if missing else {})
 
 
-def test_a_cache_was_dumped_in_the_call_before(int8: Program, tmp_path: Path) -> None:
+def test_a_cache_was_dumped_in_the_call_before(tiny_int8: Program, tmp_path: Path) -> None:
     """The past is what the step before made; in the first step there is none."""
     site, heads = f"{DECODER}key_cache", f"{DECODER}key.heads"
-    codes = dump_of(int8, {}, [site, heads], steps=3)
+    codes = dump_of(tiny_int8, {}, [site, heads], steps=3)
     for call in (0, 1, 2):
         one = dict(codes)
         name = f"decode_step.{call}/{site}"
@@ -105,17 +100,17 @@ def test_a_cache_was_dumped_in_the_call_before(int8: Program, tmp_path: Path) ->
         for gone in (None, *([f"decode_step.{call - 1}/{site}"] if call else [])):
             left = {key: array for key, array in one.items() if key != gone}
             missing = {} if gone is None else {site: [f"{WORDS} ({DECODER}key_past)"]}
-            assert said(told(int8, left, tmp_path)) == missing
+            assert said(told(tiny_int8, left, tmp_path)) == missing
 
 
-def test_programs_are_run_not_assumed(int8: Program) -> None:
+def test_programs_are_run_not_assumed(tiny_int8: Program) -> None:
     other = tiny_program(preset("int6"))
-    found = explain(int8, other, ROWS, steps=1)
+    found = explain(tiny_int8, other, ROWS, steps=1)
     assert found.origins and said(found) == {} and anywhere(found) == (0, 0, 0)
 
 
-def test_an_empty_dump_is_refused(int8: Program, tmp_path: Path) -> None:
+def test_an_empty_dump_is_refused(tiny_int8: Program, tmp_path: Path) -> None:
     """Inputs of the run alone are no codes to compare."""
     np.savez(tmp_path / "codes.npz", source_ids=np.ones((4, 9), np.int64))
     with pytest.raises(ValueError, match="is empty: it has codes of no site that an operation makes"):
-        read_dump(tmp_path / "codes.npz", int8)
+        read_dump(tmp_path / "codes.npz", tiny_int8)

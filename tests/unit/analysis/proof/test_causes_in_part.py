@@ -18,8 +18,7 @@ from hwsim.machine import Machine, operation_of
 from hwsim.program import Program
 from hwsim.program.catalogue import Dyadic
 from hwsim.program.operations import MatMul, Relu, Requantize, Softmax
-from reference.quantize.scheme import preset
-from tests.small.programs import tiny_program, with_constant
+from tests.small.programs import with_constant
 from tests.small.sentences import sentences
 from tests.unit.analysis.proof.stage_cases import INT8, UINT8, WIDE, program_of
 
@@ -124,30 +123,25 @@ def test_entries_in_words() -> None:
     assert "more" not in describe_entries(table, dict.fromkeys(range(6), 7))
 
 
-@pytest.fixture(scope="module")
-def int8() -> Program:
-    return tiny_program(preset("int8"))
-
-
 OUTPUT = "encoder.0.self_attention.softmax.output"
 
 
-def test_a_swap_that_makes_a_part(int8: Program) -> None:
+def test_a_swap_that_makes_a_part(tiny_int8: Program) -> None:
     """Of outputs alone: all of them; all but equal ones that are changed; none, where a differing one is changed."""
     name = "encoder.0.self_attention.softmax.table"
-    table = int8.constants[name]
-    other = with_constant(int8, name, {7: int(table[8]), 8: int(table[7])})
+    table = tiny_int8.constants[name]
+    other = with_constant(tiny_int8, name, {7: int(table[8]), 8: int(table[7])})
     ours, theirs = ({} for _ in range(2))
-    for program, values in ((int8, ours), (other, theirs)):
+    for program, values in ((tiny_int8, ours), (other, theirs)):
         MachineStepper(Machine(program), sentences(4), values.__setitem__)
     a, b = ours[OUTPUT], theirs[OUTPUT].copy()
-    operation = operation_of(int8, OUTPUT)
+    operation = operation_of(tiny_int8, OUTPUT)
     assert isinstance(operation, Softmax) and 0 < (a != b).sum() < a.size - 2
 
     def swaps(codes: np.ndarray) -> Told:
         call = Sample(np.argwhere(np.ones(a.shape)), ours, a, codes)
         untouched = Sample(call.indices, ours, a, b)
-        return told(explain_swap(int8, operation, OUTPUT, [untouched, call]))
+        return told(explain_swap(tiny_int8, operation, OUTPUT, [untouched, call]))
 
     text = f"swapped table entries: 7 holds {table[8]} and 8 holds {table[7]} in B, {table[7]} and {table[8]} in A"
     assert swaps(b) == [(text, 2 * a.size, 2 * a.size, True)]
@@ -156,7 +150,7 @@ def test_a_swap_that_makes_a_part(int8: Program) -> None:
     changed[tuple(np.argwhere(a != b)[0])] += 1
     assert swaps(changed) == [(text, 2 * a.size - 2, 2 * a.size, False)]
     alone = Sample(np.argwhere(np.ones(a.shape)), ours, a, changed)
-    assert explain_swap(int8, operation, OUTPUT, [alone]) == []
+    assert explain_swap(tiny_int8, operation, OUTPUT, [alone]) == []
 
 
 # --- products ---------------------------------------------------------------------------------------------------------

@@ -15,19 +15,13 @@ from analysis.translation.steppers import MachineStepper
 from hwsim.machine import Machine, operation_of
 from hwsim.program import Program
 from hwsim.program.operations import Requantize
-from reference.quantize.scheme import preset
-from tests.small.programs import tiny_program, with_constant
+from tests.small.programs import with_constant
 from tests.small.sentences import sentences
 from tests.unit.analysis.proof.stage_cases import INT8
 from tests.unit.analysis.proof.test_explain import with_format
 from tests.unit.analysis.proof.test_explain_rules import PLANTED, sample
 
 KEY, HIDDEN = "encoder.0.self_attention.key", "encoder.0.feed_forward.hidden"
-
-
-@pytest.fixture(scope="module")
-def int8() -> Program:
-    return tiny_program(preset("int8"))
 
 
 def codes(program: Program) -> dict[str, np.ndarray]:
@@ -46,12 +40,12 @@ def names(program: Program) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def other(int8: Program) -> Program:
+def other(tiny_int8: Program) -> Program:
     """Channel 0 with half its multiplier, channel 3 with a shift of one more."""
-    multiplier, shift = names(int8)
-    halved = int(int8.constants[multiplier][0]) // 2
-    more = int(int8.constants[shift][3]) + 1
-    return with_constant(with_constant(int8, multiplier, {0: halved}), shift, {3: more})
+    multiplier, shift = names(tiny_int8)
+    halved = int(tiny_int8.constants[multiplier][0]) // 2
+    more = int(tiny_int8.constants[shift][3]) + 1
+    return with_constant(with_constant(tiny_int8, multiplier, {0: halved}), shift, {3: more})
 
 
 Change = Callable[[np.ndarray], None]
@@ -70,10 +64,10 @@ def told(causes: list[Cause]) -> list[tuple[str, int, int]]:
     return [(cause.text, cause.reproduced, cause.checked) for cause in causes]
 
 
-def words(int8: Program, other: Program) -> tuple[str, str]:
+def words(tiny_int8: Program, other: Program) -> tuple[str, str]:
     texts = []
-    for field, name, channel in zip(("multiplier", "shift"), names(int8), (0, 3), strict=True):
-        x, y = int(int8.constants[name][channel]), int(other.constants[name][channel])
+    for field, name, channel in zip(("multiplier", "shift"), names(tiny_int8), (0, 3), strict=True):
+        x, y = int(tiny_int8.constants[name][channel]), int(other.constants[name][channel])
         text = f"requantization.{field}: 1 of 8 elements differ: [{channel}] is {y} in B, {x} in A"
         texts.append(text)
     return texts[0], texts[1]
@@ -84,69 +78,69 @@ def differing(a: Program, b: Program) -> np.ndarray:
     return np.asarray((codes(a)[KEY] != codes(b)[KEY]).sum((0, 1)))
 
 
-def test_two_changes_make_a_part_each_and_all_together(int8: Program, other: Program) -> None:
-    total, unequal = codes(int8)[KEY].size, differing(int8, other)
+def test_two_changes_make_a_part_each_and_all_together(tiny_int8: Program, other: Program) -> None:
+    total, unequal = codes(tiny_int8)[KEY].size, differing(tiny_int8, other)
     assert unequal[0] > 3 and unequal[3] > 3 and unequal.sum() == unequal[0] + unequal[3]
-    assert told(declared(int8, other)) == [(", and ".join(words(int8, other)), total, total)]
+    assert told(declared(tiny_int8, other)) == [(", and ".join(words(tiny_int8, other)), total, total)]
 
 
-def test_codes_that_neither_change_makes(int8: Program, other: Program) -> None:
+def test_codes_that_neither_change_makes(tiny_int8: Program, other: Program) -> None:
     """One code of channel 5 is changed: together they make all but that, alone not the other's channel either."""
 
     def change(theirs: np.ndarray) -> None:
         theirs[0, 0, 5] += 1
 
-    total, unequal = codes(int8)[KEY].size, differing(int8, other)
-    multiplier, shift = words(int8, other)
+    total, unequal = codes(tiny_int8)[KEY].size, differing(tiny_int8, other)
+    multiplier, shift = words(tiny_int8, other)
     alone = [(multiplier, int(total - 1 - unequal[3]), total), (shift, int(total - 1 - unequal[0]), total)]
     expected = [(f"{multiplier}, and {shift}", total - 1, total), *sorted(alone, key=lambda one: -one[1])]
-    assert told(declared(int8, other, change)) == expected
+    assert told(declared(tiny_int8, other, change)) == expected
 
 
-def test_one_change_that_makes_all_hides_none(int8: Program) -> None:
-    name = names(int8)[1]
-    more = with_constant(int8, name, {2: int(int8.constants[name][2]) + 1})
-    total = codes(int8)[KEY].size
-    (cause,) = declared(int8, more)
+def test_one_change_that_makes_all_hides_none(tiny_int8: Program) -> None:
+    name = names(tiny_int8)[1]
+    more = with_constant(tiny_int8, name, {2: int(tiny_int8.constants[name][2]) + 1})
+    total = codes(tiny_int8)[KEY].size
+    (cause,) = declared(tiny_int8, more)
     assert cause.kind == "multiplier" and (cause.reproduced, cause.checked, cause.exact) == (total, total, True)
 
 
-def test_a_change_that_makes_nothing_is_not_told(int8: Program) -> None:
+def test_a_change_that_makes_nothing_is_not_told(tiny_int8: Program) -> None:
     """B's codes differ where its change does not reach, and are A's where it does."""
-    name = names(int8)[1]
-    more = with_constant(int8, name, {2: int(int8.constants[name][2]) + 1})
-    ours = codes(int8)[KEY]
+    name = names(tiny_int8)[1]
+    more = with_constant(tiny_int8, name, {2: int(tiny_int8.constants[name][2]) + 1})
+    ours = codes(tiny_int8)[KEY]
 
     def change(theirs: np.ndarray) -> None:
         theirs[:] = ours
         theirs[0, 0, 5] += 1
 
-    assert declared(int8, more, change) == []
+    assert declared(tiny_int8, more, change) == []
 
 
-def test_another_clamp(int8: Program) -> None:
+def test_another_clamp(tiny_int8: Program) -> None:
     """The format: five bits clamp a part of the codes; with one code changed, that one is missed."""
-    narrow, total = with_format(int8, HIDDEN, 5), codes(int8)[HIDDEN].size
+    narrow, total = with_format(tiny_int8, HIDDEN, 5), codes(tiny_int8)[HIDDEN].size
     text = f"{HIDDEN}: uint5 in B, uint8 in A, another clamp"
-    assert told(declared(int8, narrow, site=HIDDEN)) == [(text, total, total)]
+    assert told(declared(tiny_int8, narrow, site=HIDDEN)) == [(text, total, total)]
 
     def change(theirs: np.ndarray) -> None:
         theirs[0, 0, 5] += 40
 
     # the format alone and all changes together are the same text, told once
-    assert told(declared(int8, narrow, change, HIDDEN)) == [(text, total - 1, total)]
+    assert told(declared(tiny_int8, narrow, change, HIDDEN)) == [(text, total - 1, total)]
 
 
-def test_a_format_alone_is_enough(int8: Program) -> None:
+def test_a_format_alone_is_enough(tiny_int8: Program) -> None:
     """Beside it a multiplier is one more, which changes no code: it is not told, and not both together."""
-    made = operation_of(int8, HIDDEN)
+    made = operation_of(tiny_int8, HIDDEN)
     assert isinstance(made, Requantize) and isinstance(made.requantization.multiplier, str)
     name = made.requantization.multiplier
-    close = with_constant(int8, name, {1: int(int8.constants[name][1]) + 1})
-    assert np.array_equal(codes(close)[HIDDEN], codes(int8)[HIDDEN])
-    total = codes(int8)[HIDDEN].size
+    close = with_constant(tiny_int8, name, {1: int(tiny_int8.constants[name][1]) + 1})
+    assert np.array_equal(codes(close)[HIDDEN], codes(tiny_int8)[HIDDEN])
+    total = codes(tiny_int8)[HIDDEN].size
     expected = [(f"{HIDDEN}: uint5 in B, uint8 in A, another clamp", total, total)]
-    assert told(declared(int8, with_format(close, HIDDEN, 5), site=HIDDEN)) == expected
+    assert told(declared(tiny_int8, with_format(close, HIDDEN, 5), site=HIDDEN)) == expected
 
 
 # --- rules of one rounding --------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from hwsim.machine import Machine, operation_of
 from hwsim.program import Program
 from hwsim.program.catalogue import NarrowBefore
 from hwsim.program.operations import Requantize, written
-from reference.quantize.scheme import Scheme, preset
+from reference.quantize.scheme import Scheme
 from reference.tokenizer import BOS
 from tests.small.programs import tiny_program, with_constant, with_operation
 from tests.small.sentences import sentences
@@ -28,11 +28,6 @@ TABLE = "encoder.0.self_attention.softmax.table"
 HIDDEN = "encoder.0.feed_forward.hidden"
 SUM = "encoder.0.feed_forward.output.accumulator"
 SATURATING = Accumulator(bits=12, overflow=Overflow.SATURATE)
-
-
-@pytest.fixture(scope="module")
-def int8() -> Program:
-    return tiny_program(preset("int8"))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +89,7 @@ def kinds(site: SiteReport) -> set[str]:
 # --- no difference ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fixture", ["int8", "coarse", "narrow"])
+@pytest.mark.parametrize("fixture", ["tiny_int8", "coarse", "narrow"])
 def test_equal_programs_give_no_difference(fixture: str, request: pytest.FixtureRequest) -> None:
     program = request.getfixturevalue(fixture)
     found = explain(program, program, ROWS)
@@ -105,24 +100,24 @@ def test_equal_programs_give_no_difference(fixture: str, request: pytest.Fixture
     assert all(site.events_a == site.events_b for site in found.sites)
 
 
-def test_an_own_dump_gives_no_difference(int8: Program, tmp_path: Path) -> None:
-    found = explain_dump(int8, codes_of(int8), tmp_path)
+def test_an_own_dump_gives_no_difference(tiny_int8: Program, tmp_path: Path) -> None:
+    found = explain_dump(tiny_int8, codes_of(tiny_int8), tmp_path)
     assert found.equal and found.calls == 2 and not found.not_compared
     assert all(site.events_b is None for site in found.sites)
 
 
-def test_the_verdict_says_how_few_sites_were_compared(int8: Program, tmp_path: Path) -> None:
+def test_the_verdict_says_how_few_sites_were_compared(tiny_int8: Program, tmp_path: Path) -> None:
     """Of a dump of one site nothing else is known; what did not run was not compared either."""
-    found = explain_dump(int8, codes_of(int8, [HIDDEN]), tmp_path)
-    made = sum(len(written(operation)) for _, operation in int8.operations())
+    found = explain_dump(tiny_int8, codes_of(tiny_int8, [HIDDEN]), tmp_path)
+    made = sum(len(written(operation)) for _, operation in tiny_int8.operations())
     assert found.equal and (found.sites_compared, found.sites_made) == (1, made)
     assert len(found.not_compared) == made - 1
     assert found.not_compared["decoder.0.feed_forward.hidden"] == "decode_step is not run"
     assert f"no difference: 1 of {made} sites compared, " in str(render(found)[0])
     record = json.loads(found.json())
     assert (record["sites_compared"], record["sites_made"]) == (1, made)
-    wrong, site = tie_shift(int8)
-    different = explain_dump(int8, codes_of(wrong, [site]), tmp_path)
+    wrong, site = tie_shift(tiny_int8)
+    different = explain_dump(tiny_int8, codes_of(wrong, [site]), tmp_path)
     assert f"codes differ, 1 of {made} sites compared; sites that differ" in str(render(different)[0])
 
 
@@ -226,13 +221,13 @@ def test_a_wrapping_accumulator_is_named_in_a_dump(narrow: Program, site: str, t
     assert origin.cause == "the accumulator wraps at 12 bits in B" and kinds(origin) == {"accumulator"}
 
 
-def test_another_bias_is_named(int8: Program, tmp_path: Path) -> None:
-    operation = operation_of(int8, SUM)
+def test_another_bias_is_named(tiny_int8: Program, tmp_path: Path) -> None:
+    operation = operation_of(tiny_int8, SUM)
     name = getattr(operation, "bias")  # noqa: B009
-    wrong = with_constant(int8, name, {3: int(int8.constants[name][3]) + 40})
-    origin = only_origin(explain(int8, wrong, ROWS), SUM)
+    wrong = with_constant(tiny_int8, name, {3: int(tiny_int8.constants[name][3]) + 40})
+    origin = only_origin(explain(tiny_int8, wrong, ROWS), SUM)
     assert origin.causes[0].kind == "bias" and "bias: 1 of 8 elements differ: [3]" in origin.cause
-    origin = only_origin(explain_dump(int8, codes_of(wrong), tmp_path), SUM)
+    origin = only_origin(explain_dump(tiny_int8, codes_of(wrong), tmp_path), SUM)
     assert origin.cause == "the bias differs in channel 3 by +40"
     assert "all differing codes are in channel 3 of the last axis" in origin.observations
 
@@ -250,86 +245,86 @@ def sentence(program: Program, i: int, j: int) -> str:
     return f"swapped table entries: {i} holds {y} and {j} holds {x} in B, {x} and {y} in A"
 
 
-def test_swapped_entries_are_named_in_a_program(int8: Program) -> None:
-    origin = only_origin(explain(int8, swapped(int8, 7, 8), ROWS), NUMERATOR)
-    assert origin.cause == sentence(int8, 7, 8) and kinds(origin) == {"table"}
+def test_swapped_entries_are_named_in_a_program(tiny_int8: Program) -> None:
+    origin = only_origin(explain(tiny_int8, swapped(tiny_int8, 7, 8), ROWS), NUMERATOR)
+    assert origin.cause == sentence(tiny_int8, 7, 8) and kinds(origin) == {"table"}
 
 
 @pytest.mark.parametrize("sites", [None, [NUMERATOR], [OUTPUT]], ids=["all", "numerator", "output"])
-def test_swapped_entries_are_named_in_a_dump(int8: Program, sites: list[str] | None, tmp_path: Path) -> None:
+def test_swapped_entries_are_named_in_a_dump(tiny_int8: Program, sites: list[str] | None, tmp_path: Path) -> None:
     """From the numerators, and for neighbours even from the outputs alone."""
-    found = explain_dump(int8, codes_of(swapped(int8, 7, 8), sites), tmp_path)
+    found = explain_dump(tiny_int8, codes_of(swapped(tiny_int8, 7, 8), sites), tmp_path)
     origin = only_origin(found, OUTPUT if sites == [OUTPUT] else NUMERATOR)
-    assert origin.cause == sentence(int8, 7, 8) and kinds(origin) == {"table"}
+    assert origin.cause == sentence(tiny_int8, 7, 8) and kinds(origin) == {"table"}
 
 
-def test_a_single_wrong_entry_is_named(int8: Program, tmp_path: Path) -> None:
-    table = int8.constants[TABLE]
-    wrong = with_constant(int8, TABLE, {8: int(table[7])})
-    origin = only_origin(explain_dump(int8, codes_of(wrong, [NUMERATOR]), tmp_path), NUMERATOR)
+def test_a_single_wrong_entry_is_named(tiny_int8: Program, tmp_path: Path) -> None:
+    table = tiny_int8.constants[TABLE]
+    wrong = with_constant(tiny_int8, TABLE, {8: int(table[7])})
+    origin = only_origin(explain_dump(tiny_int8, codes_of(wrong, [NUMERATOR]), tmp_path), NUMERATOR)
     assert origin.cause == f"table entry 8 holds {table[7]} in B, {table[8]} in A, the value of A's entry 7"
 
 
-def test_numerators_that_no_table_makes_are_unexplained(int8: Program, tmp_path: Path) -> None:
-    codes = codes_of(int8, [NUMERATOR])
+def test_numerators_that_no_table_makes_are_unexplained(tiny_int8: Program, tmp_path: Path) -> None:
+    codes = codes_of(tiny_int8, [NUMERATOR])
     key = f"encode/{NUMERATOR}"
     codes[key] = codes[key].copy()
-    codes[key].flat[np.flatnonzero(codes[key] == int(int8.constants[TABLE][0]))[0]] -= 3
-    origin = only_origin(explain_dump(int8, codes, tmp_path), NUMERATOR)
+    codes[key].flat[np.flatnonzero(codes[key] == int(tiny_int8.constants[TABLE][0]))[0]] -= 3
+    origin = only_origin(explain_dump(tiny_int8, codes, tmp_path), NUMERATOR)
     assert origin.cause == UNEXPLAINED
 
 
 # --- downstream, and more than one ------------------------------------------------------------------------------------
 
 
-def test_two_faults_are_both_found(int8: Program) -> None:
+def test_two_faults_are_both_found(tiny_int8: Program) -> None:
     """The second is downstream of the first, and none of its inputs is as in A."""
-    wrong, site = tie_shift(swapped(int8, 7, 8))
+    wrong, site = tie_shift(swapped(tiny_int8, 7, 8))
     decoder = "decoder.0.cross_attention.softmax.table"
     wrong = with_constant(wrong, decoder, {0: int(wrong.constants[decoder][1])})
-    found = explain(int8, wrong, ROWS)
+    found = explain(tiny_int8, wrong, ROWS)
     assert [origin.site for origin in found.origins] == [
         site,
         NUMERATOR,
         "decoder.0.cross_attention.softmax.numerator",
     ]
-    assert found.origins[1].cause == sentence(int8, 7, 8)
+    assert found.origins[1].cause == sentence(tiny_int8, 7, 8)
     assert UNEXPLAINED not in {origin.cause for origin in found.origins}
 
 
-def test_two_faults_are_both_found_in_a_dump(int8: Program, tmp_path: Path) -> None:
-    wrong, site = tie_shift(swapped(int8, 7, 8))
-    found = explain_dump(int8, codes_of(wrong), tmp_path)
+def test_two_faults_are_both_found_in_a_dump(tiny_int8: Program, tmp_path: Path) -> None:
+    wrong, site = tie_shift(swapped(tiny_int8, 7, 8))
+    found = explain_dump(tiny_int8, codes_of(wrong), tmp_path)
     assert [origin.site for origin in found.origins] == [site, NUMERATOR]
-    assert found.origins[1].cause == sentence(int8, 7, 8)
+    assert found.origins[1].cause == sentence(tiny_int8, 7, 8)
 
 
-def test_a_fault_in_a_later_step_follows_the_cache(int8: Program, tmp_path: Path) -> None:
+def test_a_fault_in_a_later_step_follows_the_cache(tiny_int8: Program, tmp_path: Path) -> None:
     """Keys of the encoder's end are read by the decoder: what differs there follows."""
     site = "decoder.0.cross_attention.key"
-    own = operation_of(int8, site)
+    own = operation_of(tiny_int8, site)
     assert isinstance(own, Requantize) and isinstance(own.requantization.multiplier, str)
     name = own.requantization.multiplier
-    wrong = with_constant(int8, name, {i: int(m) - 900 for i, m in enumerate(int8.constants[name])})
-    found = explain(int8, wrong, ROWS)
+    wrong = with_constant(tiny_int8, name, {i: int(m) - 900 for i, m in enumerate(tiny_int8.constants[name])})
+    found = explain(tiny_int8, wrong, ROWS)
     origin = only_origin(found, site)
     assert origin.causes[0].kind == "multiplier"
     assert any(r.function == "decode_step" and r.status == "follows" for r in found.sites)
-    only_origin(explain_dump(int8, codes_of(wrong), tmp_path), site)
+    only_origin(explain_dump(tiny_int8, codes_of(wrong), tmp_path), site)
 
 
-def test_random_codes_are_unexplained(int8: Program, tmp_path: Path) -> None:
+def test_random_codes_are_unexplained(tiny_int8: Program, tmp_path: Path) -> None:
     site = "encoder.0.self_attention.query"
-    codes = codes_of(int8, [site])
+    codes = codes_of(tiny_int8, [site])
     key = f"encode/{site}"
     codes[key] = np.random.default_rng(1).integers(-100, 100, codes[key].shape)
-    found = explain_dump(int8, codes, tmp_path)
+    found = explain_dump(tiny_int8, codes, tmp_path)
     assert found.origins[0].cause == UNEXPLAINED and found.first is not None and found.first.cause == UNEXPLAINED
 
 
-def test_no_sentence_and_another_vocabulary_are_refused(int8: Program) -> None:
+def test_no_sentence_and_another_vocabulary_are_refused(tiny_int8: Program) -> None:
     with pytest.raises(ValueError, match="no sentence"):
-        explain(int8, int8, [])
-    other = Program(msgspec.structs.replace(int8.manifest, tokenizer_sha256="0" * 64), int8.constants)
+        explain(tiny_int8, tiny_int8, [])
+    other = Program(msgspec.structs.replace(tiny_int8.manifest, tokenizer_sha256="0" * 64), tiny_int8.constants)
     with pytest.raises(ValueError, match="different vocabularies"):
-        explain(int8, other, ROWS)
+        explain(tiny_int8, other, ROWS)
