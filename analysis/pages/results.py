@@ -70,6 +70,7 @@ def page(folder: Path) -> str:
         accumulators=[read(path) for path in sorted(folder.glob("accumulators/*/verify.json"))],
         stock=read(folder / "stock_contract.json"),
         kernels=read(folder / "kernels" / "kernels.json"),
+        ablation=read(folder / "targets" / "ablation.json"),
         sensitivity=sensitivity,
         sites=sites,
         coarse=list(coarse.items()),

@@ -42,7 +42,6 @@ TARGET_OPERATIONS = {
     "IBertLayerNorm",
     "GemminiLayerNorm",
     "PulpLayerNorm",
-    "GemminiLayerNorm",
     "TfliteLayerNorm",
     "RescaledAdd",
 }

@@ -162,7 +162,7 @@ class Planner:
         scheme = scheme_type(settings.requantization)
         limits, (bits, width) = scheme.record().limits, self.widths(scheme)
         if (accumulator := self.plan.scheme.accumulator).overflow is not Overflow.PROVEN:
-            reach = min(reach, 1 << accumulator.bits - 1)
+            reaches = [min(reach, 1 << accumulator.bits - 1) for reach in reaches]
         zero = (
             0 if settings.symmetric or scheme.record().zero_point != "before the shift" else magnitude(settings.format)
         )
