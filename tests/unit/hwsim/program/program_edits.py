@@ -15,7 +15,7 @@ from hwsim.program import Program
 from hwsim.program import operations as ops
 from hwsim.program.catalogue import Dyadic
 from hwsim.program.operations import written
-from reference.quantize.scheme import preset
+from reference.quantize.scheme import preset, scheme_for
 from tests.small.programs import tiny_program
 
 Edit = Callable[[Program], Program]
@@ -32,8 +32,9 @@ ACCUMULATOR = f"{KEY}.accumulator"
 
 @functools.cache
 def native(target: str) -> Program:
-    """The tiny program in a target's own configuration."""
-    return tiny_program(preset("native", target))
+    """The tiny program in a target's own configuration; `tflm-int16`: that of 16-bit activations."""
+    name, separator, _ = target.partition("-int16")
+    return tiny_program(scheme_for(name, name=target, activation_bits=16) if separator else preset("native", name))
 
 
 def edited(program: Program, *edits: Edit) -> Program:

@@ -109,6 +109,29 @@ REFUSED: dict[str, tuple[str, list[Edit], str]] = {
     "iSoftmax's zero point": ("pulp", [tensor(PROBABILITIES, zero_point=1)], f"{PROBABILITIES} has zero point 1"),
     "iSoftmax's c": ("pulp", [operation(PROBABILITIES, c=1 << 31)], "c 2147483648: (r + b)^2 + c reaches 2^31"),
     "iSoftmax's quotient": ("pulp", [operation(PROBABILITIES, c=16840894)], "255 times an exponential reaches 2^32"),
+    # softmax of int16 tables
+    "int16 softmax to 15 bits": (
+        "tflm-int16",
+        [bits(PROBABILITIES, 15)],
+        "output int15; the operator has signed scores",
+    ),
+    "int16 softmax of unsigned scores": ("tflm-int16", [tensor(SCORES, format=UINT16)], "scores uint16, output int16"),
+    "int16 softmax's zero point": ("tflm-int16", [tensor(PROBABILITIES, zero_point=1)], f"{PROBABILITIES} has zero"),
+    "a table of 512": (
+        "tflm-int16",
+        [constant("exp_table", np.full(512, 1 << 14))],
+        "exp_table has shape (512,), needed (513,)",
+    ),
+    "an exponential below 0": (
+        "tflm-int16",
+        [constant("exp_table", np.array([-1] + [1 << 14] * 512))],
+        "exp_table leaves 0..32767",
+    ),
+    "a greatest score of less than a half": (
+        "tflm-int16",
+        [constant("exp_table", np.full(513, (1 << 14) - 1))],
+        "exp_table: the greatest score has 16383, and 12 keys reach 2^31; needed: at least 2^14",
+    ),
     # ONNX Runtime's softmax
     "QLinearSoftmax to 9 bits": ("onnxruntime", [bits(PROBABILITIES, 9)], "output of 9 bits; allowed are 2 to 8"),
     "QLinearSoftmax's zero point": (
@@ -241,7 +264,7 @@ def test_a_program_of_an_unknown_target_is_refused() -> None:
 
 
 def test_the_cases_above_edit_every_operation_that_only_targets_have() -> None:
-    kinds = {type(op).__name__ for target in TARGETS for _, op in native(target).operations()}
+    kinds = {type(op).__name__ for target in (*TARGETS, "tflm-int16") for _, op in native(target).operations()}
     assert kinds >= TARGET_OPERATIONS
     assert {target for target, _, _ in REFUSED.values()} >= {
         *("tflm", "ibert", "ita", "gemmini", "pulp", "deeploy", "tosa", "onnxruntime")
