@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -36,6 +37,7 @@ from tests.unit.hwsim.program.program_edits import (
     operation,
     replace,
     run,
+    tensor,
 )
 
 
@@ -127,8 +129,10 @@ LIMITS += [
         (Float32(multiplier=(1 << 24) - 1, shift=62), 1 << 31),
         (Float32Inside(multiplier=(1 << 24) - 1, shift=0), 1 << 31),
         (Q15(multiplier=(1 << 15) - 1, shift=10), 1 << 47),
-        (NarrowAfter(multiplier=255, shift=62), ((1 << 63) - 1 - (1 << 61)) // 255),
-        (NarrowBefore(multiplier=65535, shift=0), ((1 << 63) - 1) // 65535),
+        (NarrowAfter(multiplier=255, shift=34), ((1 << 63) - 1 - (1 << 33)) // 255),
+        (NarrowBefore(multiplier=65535, shift=0), ((1 << 31) - 1) // 65535),
+        (NarrowBefore(multiplier=9, shift=31), ((1 << 31) - 1 - (1 << 30)) // 9),
+        (NarrowBefore(multiplier=(1 << 31) - 1, shift=0), 1),
         (Nvdla(multiplier=32767, shift=1), ((1 << 63) - 2) // 32767),
         (Dyadic(multiplier=(1 << 31) - 1, shift=62), ((1 << 63) - 1 - (1 << 61)) // ((1 << 31) - 1)),
     )
@@ -144,6 +148,33 @@ def test_boundaries_of_a_requantization(scheme: AnyRequantization, least: int, g
         passes(program, x=[[-1], [0], [1]])
     for beyond in (least - 1, greatest + 1):
         stopped(product(scheme, beyond, 62), "")
+
+
+def test_a_zero_point_before_the_shift_is_part_of_the_product() -> None:
+    """3 x + 100 * 2^24 + 2^23 below 2^31: to x = 153,791,146; with the zero point after the shift, to far more."""
+
+    def program(greatest: int, scheme: AnyRequantization) -> Program:
+        return edited(product(scheme, greatest, 62), tensor("y", zero_point=-100))
+
+    before = NarrowBefore(multiplier=3, shift=24)
+    passes(program(153_791_146, before), x=[[-1], [0], [1]])
+    stopped(program(153_791_147, before), "reaches 2147483649, at or above 2^31: narrow_before has products of 32 bits")
+    passes(program(153_791_147, NarrowAfter(multiplier=3, shift=24)), x=[[-1], [0], [1]])
+
+
+def test_an_operand_that_saturates_bounds_the_sum() -> None:
+    """Two operands of 2^27 * 2^15 sum to 256 where each stops at 8 bits; the sum's product holds 2^31 / 256."""
+    wide = NarrowBefore(multiplier=1 << 14, shift=0)
+
+    def program(multiplier: int, operand: IntFormat | msgspec.UnsetType) -> Program:
+        made = total(wide, NarrowBefore(multiplier=multiplier, shift=0), 0).manifest.functions[0].operations[0]
+        return alone(replace(made, operand=operand), INT16, INT8, ["batch", 4])
+
+    most = (1 << 31) // 256 - 1
+    passes(program(most, INT8), **ends(INT16))
+    stopped(program(most + 1, INT8), f"reaches {1 << 31}, at or above 2^31: narrow_before has products of 32 bits")
+    stopped(program(most, msgspec.UNSET), "narrow_before has products of 32 bits")
+    stopped(program(most, IntFormat(bits=8, signed=False)), "operand format uint8; a rescaled operand is signed")
 
 
 def test_ratios_for_each_channel_are_checked_each() -> None:
