@@ -287,6 +287,7 @@ class StockChecked(StrictArithmetic):
             real=dequantize(x, a) + dequantize(y, b),
             operands=operands,
             output=output,
+            clip=constants.operand if isinstance(constants, RescaledAddConstants) else None,
             scaling=scaling,
             exact=(mass <= EXACT) & all(map(is_power_of_two, (a.scale, b.scale, to.scale))),
             terms=2,
