@@ -16,8 +16,11 @@ from tests.replay.rounding import (
     binary32,
     binary32_product,
     binary32_quotient,
+    binary32_sum,
     half_even_ratio,
     nearest_integer,
+    nearest_integer_quotient,
+    of_bits,
     toward_zero_ratio,
 )
 
@@ -66,6 +69,32 @@ def test_products_and_quotients_are_the_nearest_binary32() -> None:
         assert rational(binary32_quotient(127, b)) == fl32(Fraction(127, b))
         product = binary32_product(Binary(a, -20), binary32(-b))
         assert rational(product) == fl32(Fraction(a, 2**20) * fl32(Fraction(-b)))
+
+
+@pytest.mark.parametrize("bits", [0, 1, 0x7FFFFF, 0x800000, 0x800001, 0x3F800000, 0x3F7FFFFF, 0x7F7FFFFF])
+def test_a_binary32_is_read_from_its_bits(bits: int) -> None:
+    """Zero, the least and the greatest subnormal, the least normal numbers, 1 and what is below it, the greatest."""
+    (stored,) = struct.unpack("<f", struct.pack("<I", bits))
+    assert rational(of_bits(bits)) == Fraction(stored)
+
+
+def test_sums_are_the_nearest_binary32() -> None:
+    """Operands of like and unlike magnitude, in either order; a tie goes to the even mantissa, up and down."""
+    rng = random.Random(4)
+    for _ in range(500):
+        a, b = (Binary(rng.randrange(1, 2**24), rng.randrange(-40, -10)) for _ in range(2))
+        assert rational(binary32_sum(a, b)) == fl32(rational(a) + rational(b))
+    one = Binary(1, 0)
+    assert [rational(binary32_sum(Binary(2**24 + k, 0), one)) for k in (0, 2)] == [2**24, 2**24 + 4]
+
+
+def test_quotients_of_binary_numbers_round_half_to_even() -> None:
+    for a, b in ((5, 2), (7, 2), (9, 4), (1, 3), (2, 3)):
+        expected = half_even_of(Fraction(a, b))
+        for up in (-3, 0, 3):
+            pair = Binary(a << 4, up - 4), Binary(b, up)
+            assert nearest_integer_quotient(*pair) == expected
+            assert nearest_integer_quotient(Binary(a, up), Binary(b << 5, up - 5)) == expected
 
 
 @pytest.mark.parametrize(
