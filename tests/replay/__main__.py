@@ -21,7 +21,7 @@ from tests.replay.comparison import Tally, compare
 from tests.replay.misfits import misfits
 from tests.replay.replay import Replay
 
-COMMAND = ["python -m tests.replay"]
+COMMAND = ["python", "-m", "tests.replay"]
 BATCH = 32
 """Sentences at once, of similar length, so that little is computed for padding."""
 
