@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from analysis import cli
+from analysis.proof.explain.search import Search
 from hwsim.machine import Machine
 from hwsim.program import Program
 from hwsim.program.loading import load
@@ -73,8 +74,8 @@ def test_a_changed_shift_is_named(program: Path, capsys: pytest.CaptureFixture[s
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_dump_of_one_site(program: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Codes of the machine itself as npz: equal; one LSB off: found."""
+def dump_of(program: Path, name: str) -> tuple[Path, np.ndarray]:
+    """Codes of one site, and of nothing that it is made of, as npz; one is wrong."""
     from analysis.commands import shared
     from analysis.workload import load_model
 
@@ -82,14 +83,52 @@ def test_a_dump_of_one_site(program: Path, capsys: pytest.CaptureFixture[str]) -
     ids = np.array(load_model().encode(shared.read_source(None)[:1], "text"))
     inputs = {"source_ids": ids, "source_mask": np.ones_like(ids), "encode.position": np.array(0)}
     machine.run("encode", inputs, seen.__setitem__)
-    dump = program.with_name("dump.npz")
-    np.savez(dump, **{SITE: seen[SITE]})
-    assert call("explain", str(program), str(dump)) == 0
     codes = seen[SITE].copy()
     codes[0, 0, 0] ^= 1
-    np.savez(dump, **{SITE: codes})
+    np.savez(program.with_name(name), **{SITE: codes})
+    return program.with_name(name), seen[SITE]
+
+
+def test_a_dump_of_one_site(program: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Codes of the machine itself as npz: equal; one LSB off: found."""
+    dump, codes = dump_of(program, "dump.npz")
     assert call("explain", str(program), str(dump)) == 1
     assert f"{SITE}, index [0, 0, 0]" in capsys.readouterr().out
+    np.savez(dump, **{SITE: codes})
+    assert call("explain", str(program), str(dump)) == 0
+    assert "assumed equal" not in capsys.readouterr().out
+
+
+def test_an_incomplete_dump_says_what_it_assumes(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    dump, _ = dump_of(program, "alone.npz")
+    assert call("explain", str(program), str(dump), "--json", str(tmp_path / "why.json")) == 1
+    words = f"input not in the dump: assumed equal ({SITE}.accumulator)"
+    assert [line.strip() for line in capsys.readouterr().out.splitlines() if "assumed" in line] == [words]
+    (report,) = json.loads((tmp_path / "why.json").read_text())["sites"]
+    assert report["site"] == SITE and words in report["observations"]
+
+
+def test_ctrl_c_upstream_leaves_no_file(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As every command: one line, exit code 2."""
+    reached = []
+
+    def interrupt(search: Search, of: str) -> None:
+        reached.append((search.path.site.site, of))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Search, "run", interrupt)
+    dump, _ = dump_of(program, "cut.npz")
+    out = ("--json", str(tmp_path / "why.json"), "--plot", str(tmp_path / "why.png"))
+    assert call("explain", str(program), str(dump), *out) == 2
+    shown = capsys.readouterr()
+    assert reached == [(SITE, "")]
+    assert shown.err.splitlines()[-1] == "hwsim: error: interrupted; nothing was left half-written"
+    assert "Traceback" not in shown.err and SITE not in shown.out and not list(tmp_path.iterdir())
 
 
 def test_two_schemes_on_the_same_accumulators(program: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -106,7 +106,8 @@ CASES: dict[str, tuple[str, dict[str, Stage], list[str], str, list[str]]] = {
     ),
     "value, of context": (
         "tiny_int8", {f"{ENCODER}value": requantized("toward_zero")},
-        [EMBEDDING, f"{ENCODER}scores", f"{ENCODER}context"], f"{ENCODER}context", at(f"{ENCODER}value", TO_ZERO),
+        [EMBEDDING, f"{ENCODER}scores", f"{ENCODER}context"],
+        f"{ENCODER}context", at(f"{ENCODER}value", TO_ZERO),
     ),
     "softmax output, never negative": (
         "tiny_int8", {f"{ENCODER}softmax.output": softmax(output="floor")}, [f"{ENCODER}scores", f"{ENCODER}context"],
