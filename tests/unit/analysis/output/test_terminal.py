@@ -21,8 +21,9 @@ from analysis.proof.explain.schemes import Encoded, SchemeComparison, SchemeSite
 from analysis.proof.explain.show import render as explained
 from analysis.report.console import sensitivity_table, summary_table
 from analysis.report.kernel_table import table as kernel_table
-from hwsim.program.loading import load
+from reference.quantize.scheme import preset
 from tests import GOLDEN
+from tests.small.programs import tiny_program
 from tests.unit.analysis.estimates.estimates_by_hand import estimated
 from tests.unit.analysis.estimates.test_estimate_compared_tables import other
 from tests.unit.analysis.estimates.test_estimate_gemm import estimate as untiled
@@ -59,12 +60,13 @@ PRINTED: dict[str, Callable[[], Sequence[RenderableType]]] = {
         sensitivity_table(rows()),
     ],
     "kernels": lambda: [kernel_table([kernel("add"), kernel("relu", codes_different=2, bits=4)])],
-    "show": lambda: render(describe(load(GOLDEN / "programs" / "ita.hwsim"), "encoder.0.self_attention.*")),
+    "show": lambda: render(describe(tiny_program(preset("native", "ita")), "encoder.0.self_attention.*")),
     "widths": lambda: [
         width_table([width("a"), width("b", function="decode_step", observed=(-3, 4), observed_bits=4)])
     ],
     "targets": lambda: target_tables.overview(),
     "target": lambda: target_tables.details("pulp"),
+    "target-of-two": lambda: target_tables.details("tflm"),
     "catalogue": lambda: target_tables.schemes(),
     "estimate": lambda: tables(estimated()),
     "compared": lambda: comparison_tables(("one", "other"), estimated(), other(), "energy", None),
