@@ -146,11 +146,13 @@ def _rescaled_add(op: RescaledAdd, call: Call) -> Iterator[Term]:
 
 
 def _shift_right(op: ShiftRight, call: Call) -> Iterator[Term]:
-    """Equation (3), and (R13)'s clamp into a narrower format."""
+    """Equation (3), (R13)'s clamp into a narrower format, and a bias."""
     count, bits, narrowed = _elements(op.output, call), call.bits(op.input), call.bits(op.output)
     yield from shift_terms(count, bits)
     if narrowed < bits:
         yield Term(Component.CLAMP, narrowed, 0, count)
+    if isinstance(op.bias, str):
+        yield Term(Component.BIAS_ADD, narrowed, 0, count)
 
 
 def _relu(op: Relu, call: Call) -> Iterator[Term]:

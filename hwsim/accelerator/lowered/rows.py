@@ -11,6 +11,7 @@ from hwsim.accelerator.datapath import (
     SQUARES_BITS,
     SUM_BITS,
     fullyqt_layernorm_terms,
+    requantize_terms,
     shift_terms,
     table_softmax_terms,
 )
@@ -127,8 +128,7 @@ def pulp_softmax(op: PulpSoftmax, call: Call) -> Iterator[Term]:
     yield Term(Component.REQUANTIZE_SHIFT, SUM_BITS, 0, count)  # (S20)
     yield Term(Component.VECTOR_ADD, SUM_BITS, 0, count)  # (S21)
     yield Term(Component.VECTOR_MULTIPLY, SUM_BITS, call.bits(op.output), count)  # (S22)
-    yield Term(Component.DIVIDE, SUM_BITS, 0, count)  # (S22)
-    yield from finish(SUM_BITS, op.output, count, call)
+    yield Term(Component.DIVIDE, SUM_BITS, 0, count)  # (S22); at most its greatest code, without a clamp
 
 
 def _interpolation(count: int) -> Iterator[Term]:
@@ -144,10 +144,13 @@ def int16_softmax(op: Int16Softmax, call: Call) -> Iterator[Term]:
     rows, count = _size(op, call)
     yield from _distance(op, count, call)
     width = multiplier_width(op.requantization, call)
-    yield from rescale(call.bits(op.input), op.output, count, call, width)  # (S6) t
+    yield from requantize_terms(  # (S6) t
+        count, call.bits(op.input), TABLE_BITS, multiplier_bits=width, zero_point=True
+    )
     yield from _interpolation(count)  # (S6) E
     yield Term(Component.VECTOR_ADD, SUM_BITS, 0, count)  # (S7) sum
     yield from shift_terms(rows, SUM_BITS)  # (S7) v
+    yield Term(Component.VECTOR_ADD, SUM_BITS, 0, rows)  # (S8) v - 98304
     yield from _interpolation(rows)  # (S8)
     yield Term(Component.VECTOR_MULTIPLY, TABLE_BITS, TABLE_BITS, count)  # (S9)
     yield from shift_terms(count, SUM_BITS)  # (S9)

@@ -2,7 +2,7 @@
 
 from hwsim.accelerator.datapath import MULTIPLIER_BITS, Terms, finish_terms, requantize_terms
 from hwsim.accelerator.lowered.residence import Call
-from hwsim.program.catalogue import Dyadic, Requantization, Shift
+from hwsim.program.catalogue import Dyadic, NarrowBefore, Requantization, Shift
 from hwsim.program.targets import target
 
 
@@ -21,7 +21,7 @@ def multiplier_width(scheme: Requantization, call: Call) -> int:
         return 0
     if isinstance(scheme, hardware.scheme):
         return hardware.multiplier_bits
-    return MULTIPLIER_BITS if isinstance(scheme, Dyadic) else scheme.record().limits.multiplier_bits
+    return MULTIPLIER_BITS if isinstance(scheme, Dyadic | NarrowBefore) else scheme.record().limits.multiplier_bits
 
 
 def finish(bits: int, output: str, count: int, call: Call) -> Terms:
