@@ -96,9 +96,19 @@ def project_heads(
     return codes, total
 
 
-def shift_right(unit: Unit, acc: Matrix, e: int, rounding: str, bits: int) -> Matrix:
-    """(3)"""
-    return [[unit.rounded(Fraction(x, 2**e), rounding, bits) for x in row] for row in acc]
+def shift_right(
+    unit: Unit, acc: Matrix, e: int, rounding: str, bits: tuple[int, int], bias: list[int] | None = None
+) -> Matrix:
+    """(3), and (R13) with a bias a column; bits before and after it."""
+    made, end = [], 2 ** (bits[1] - 1)
+    for row in acc:
+        shifted = [unit.rounded(Fraction(x, 2**e), rounding, bits[0]) for x in row]
+        if bits[1] < bits[0]:
+            shifted = [unit.clamp(x, -end, end - 1) for x in shifted]
+        if bias is not None:
+            shifted = [unit.add(x, y, bits[1], "bias_add") for x, y in zip(shifted, bias, strict=True)]
+        made.append(shifted)
+    return made
 
 
 def relu(unit: Unit, acc: Matrix) -> Matrix:
@@ -138,11 +148,15 @@ def add(unit: Unit, a: Addend, b: Addend, shift: int, result: Format) -> list[in
     return made
 
 
-def rescaled_add(unit: Unit, a: Addend, b: Addend, left: int, ratio: Ratio | None, result: Format) -> list[int]:
-    """(R10)"""
+def rescaled_add(
+    unit: Unit, a: Addend, b: Addend, left: int, ratio: Ratio | None, result: Format, operand: Format | None = None
+) -> list[int]:
+    """(R10); operand is what each saturates to."""
     made = []
     for j in range(len(a.codes)):
         x, y = (unit.rescale(o.shown(unit, j) * 2**left, o.ratio, o.bits + left) for o in (a, b))
+        if operand is not None:
+            x, y = (unit.clamp(value, operand.lo, operand.hi) for value in (x, y))
         total = unit.add(x, y)
         made.append(unit.finish(total, result) if ratio is None else unit.requantize(total, ratio, 32, result))
     return made

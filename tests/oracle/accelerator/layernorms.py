@@ -49,10 +49,27 @@ def ibert_layernorm(
     return made
 
 
-def pulp_layernorm(
-    unit: Unit, x: list[int], zero: int, affine: tuple[list[int], list[int]], shift: int, result: Format
+def gemmini_layernorm(
+    unit: Unit, x: list[int], zero: int, affine: tuple[list[int], list[int]], ratio: Ratio, result: Format
 ) -> list[int]:
-    """(L6) to (L8)."""
+    """(L15) to (L17)."""
+    codes = [code - zero for code in x]
+    mean = unit.divide(total_of(unit, codes), len(codes), "toward_zero")
+    y = [unit.add(code, -mean) for code in codes]
+    sigma = max(1, unit.root(unit.divide(squares(unit, y), len(y), "toward_zero")))
+    made = []
+    for value, weight, beta in zip(y, *affine, strict=True):
+        u = unit.clamp(unit.divide(value, sigma, "half_even"), -128, 127)
+        line = unit.add(unit.multiply(u, weight, 0, 0), beta, 0, "bias_add")
+        made.append(unit.requantize(line, ratio, 32, result))
+    return made
+
+
+def pulp_layernorm(
+    unit: Unit, x: list[int], zero: int, affine: tuple[list[int], list[int]], shift: int, result: Format,
+    wraps: bool = False,
+) -> list[int]:  # fmt: skip
+    """(L6) to (L8); a result that wraps is cast."""
     codes = [code - zero for code in x]
     mean = unit.divide(total_of(unit, codes), len(codes), "toward_zero")
     y = [unit.add(code, -mean) for code in codes]
@@ -60,7 +77,10 @@ def pulp_layernorm(
     made = []
     for value, weight, beta in zip(y, *affine, strict=True):
         quotient = unit.divide(unit.multiply(value, weight, 0, 0), sigma, "toward_zero")
-        made.append(unit.finish(unit.shift(unit.add(quotient, beta, 0, "bias_add"), shift), result))
+        shifted = unit.shift(unit.add(quotient, beta, 0, "bias_add"), shift)
+        code = unit.finish(shifted, result)
+        size = result.hi - result.lo + 1
+        made.append((shifted + result.zero - result.lo) % size + result.lo if wraps else code)
     return made
 
 

@@ -145,16 +145,67 @@ def gemmini_softmax(
 ) -> list[int]:
     """(S18), (S19)."""
     ln2, b, c = polynomial
-    largest = 2 ** (output_bits - 1) - 1
-    exps = []
+    largest, exps = 2 ** (output_bits - 1) - 1, list[int]()
     for d, keep in zip(distances(unit, scores, allowed, bits), allowed, strict=True):
         z = unit.multiply(d, 65536 // ln2) >> 16
         root = unit.add(unit.add(unit.multiply(z, ln2), -d), b)
         exp = unit.shift(unit.add(unit.multiply(root, root), c), z)
         exps.append(exp if keep else 0)
     total = total_of(unit, exps)
-    quotients = [unit.divide(unit.multiply(e, largest, 32, output_bits), max(1, total), "half_even") for e in exps]
-    return [unit.clamp(value, -largest - 1, largest) for value in quotients]
+    unit.tick("divide")
+    factor = binary32(largest / binary32(Fraction(max(1, total))))
+    codes = []
+    for exp in exps:
+        unit.rescale(0, Ratio("float32", 1, 0, 24), 32)
+        code = half_even(binary32(binary32(Fraction(exp)) * factor))
+        codes.append(unit.clamp(code, -largest - 1, largest))
+    return codes
+
+
+def pulp_softmax(
+    unit: Unit, scores: list[int], allowed: list[bool], bits: int, polynomial: tuple[int, int, int], output_bits: int
+) -> list[int]:
+    """(S20) to (S22)."""
+    ln2, b, c = polynomial
+    largest, exps = 2**output_bits - 1, list[int]()
+    for d, keep in zip(distances(unit, scores, allowed, bits), allowed, strict=True):
+        z = min(unit.divide(d, ln2), 31)
+        root = unit.add(unit.add(unit.multiply(z, ln2), -d), b)
+        exp = unit.shift(unit.add(unit.multiply(root, root), c), z)
+        exps.append(exp if keep else 0)
+    total = max(1, total_of(unit, exps))
+    return [unit.divide(unit.multiply(exp, largest, 32, output_bits), total) for exp in exps]
+
+
+def lookup(unit: Unit, table: list[int], v: int) -> int:
+    """Two entries and what lies between them."""
+    i, offset = 256 + (v >> 7), v & 127
+    unit.tick("table_read", 16)
+    unit.tick("table_read", 16)
+    between = unit.multiply(unit.add(table[i + 1], -table[i]), offset, 16, 16)
+    return unit.add(table[i], unit.rounded(Fraction(between, 128), "half_up", 32))
+
+
+def int16_softmax(
+    unit: Unit, scores: list[int], allowed: list[bool], bits: int, tables: tuple[list[int], list[int]], ratio: Ratio,
+    clamped: bool,
+) -> list[int]:  # fmt: skip
+    """(S6) to (S9)."""
+    exps = []
+    for d, keep in zip(distances(unit, scores, allowed, bits), allowed, strict=True):
+        t = unit.requantize(-d, ratio, bits, Format(32767, -(2**15), 2**15 - 1))
+        exp = lookup(unit, tables[0], t)
+        exps.append(exp if keep else 0)
+    total = total_of(unit, exps)
+    h = 32 - total.bit_length()
+    v = unit.rounded(Fraction(total * 2 ** (h - 1), 2**14), "half_up", 32)
+    rho = lookup(unit, tables[1], min(max(unit.add(v, -98304), -(2**15)), 2**15 - 1))
+    codes = []
+    for exp in exps:
+        shifted = unit.rounded(Fraction(unit.multiply(exp, rho, 16, 16), 2 ** (31 - h)), "half_up", 32)
+        held_code = unit.clamp(shifted, 0, 2**15 - 1)
+        codes.append(held_code if clamped else (shifted + 2**15) % 2**16 - 2**15)
+    return codes if any(allowed) else [0] * len(codes)
 
 
 def qlinear_softmax(

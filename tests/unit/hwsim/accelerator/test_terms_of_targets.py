@@ -8,13 +8,17 @@ import pytest
 from hwsim.accelerator.events import Component
 from hwsim.formats import IntFormat
 from hwsim.program import Program
+from hwsim.program.catalogue import Float32, Q31Double
 from hwsim.program.operations import (
     AnyLayerNorm,
     AnySoftmax,
+    GemminiLayerNorm,
     GemminiSoftmax,
     GemmlowpSoftmax,
     IBertSoftmax,
+    Int16Softmax,
     ItaMax,
+    PulpSoftmax,
     QLinearSoftmax,
 )
 from tests.property.equality import TARGET_OPERATIONS
@@ -45,6 +49,24 @@ GEMMLOWP = softmax(GemmlowpSoftmax(output="y", input="x", multiplier=1 << 30, le
 IBERT_SOFTMAX = softmax(IBertSoftmax(output="y", input="x", ln2=25, b=93, c=3348, multiplier=40087, shift=42), UINT8)
 ITAMAX = softmax(ItaMax(output="y", input="x", shift=5, group=16), UINT8)
 GEMMINI = softmax(GemminiSoftmax(output="y", input="x", ln2=24, b=46, c=1150), INT8)
+PULP_SOFTMAX = softmax(PulpSoftmax(output="y", input="x", ln2=24, b=46, c=1150), UINT8)
+FLAT = (INT16, np.full(513, 1 << 14))
+INT16_SOFTMAX = alone(
+    Int16Softmax(
+        output="y",
+        input="x",
+        exp_table="e",
+        reciprocal_table="r",
+        requantization=Q31Double(multiplier=1 << 30, shift=31),
+    ),
+    *(INT8, INT16, ["batch", "keys"]),
+    maximum=64,
+    e=FLAT,
+    r=FLAT,
+)
+GEMMINI_NORM = GemminiLayerNorm(
+    output="y", input="x", gamma="gamma", beta="beta", requantization=Float32(multiplier=1 << 23, shift=23)
+)
 EXPONENTIALS = (IntFormat(bits=32), np.full(256, 0x3F800000, np.int32))
 QLINEAR = alone(
     QLinearSoftmax(output="y", input="x", table="t", multiplier=256),
@@ -94,12 +116,39 @@ HAND: dict[str, tuple[Program, dict[Component, int], dict[Component, int]]] = {
         {
             C.COMPARE: 1,
             C.VECTOR_ADD: 1 + 3 + 1,  # d; z ln2 - d, + b, + c; the sum
-            C.VECTOR_MULTIPLY: 3 + 1,  # d floor(65536/ln2), z ln2, the square; by 2^(B-1) - 1
-            C.REQUANTIZE_SHIFT: 1,
-            C.DIVIDE: 1,
+            C.VECTOR_MULTIPLY: 3,  # d floor(65536/ln2), z ln2, the square
+            C.REQUANTIZE_MULTIPLY: 1,  # by F
+            C.REQUANTIZE_SHIFT: 1 + 1,  # >> z; of the product
+            C.REQUANTIZE_ADD: 1,
             C.CLAMP: 1,
         },
+        {C.DIVIDE: 1},  # F
+    ),
+    "pulp_softmax": (
+        PULP_SOFTMAX,
+        {
+            C.COMPARE: 1,
+            C.VECTOR_ADD: 1 + 3 + 1,  # d; z ln2 - d, + b, + c; the sum
+            C.VECTOR_MULTIPLY: 2 + 1,  # z ln2, the square; by 2^b - 1
+            C.REQUANTIZE_SHIFT: 1,
+            C.DIVIDE: 1 + 1,  # z; by the sum
+        },
         {},
+    ),
+    "int16_softmax": (
+        INT16_SOFTMAX,
+        {
+            C.COMPARE: 1,
+            C.VECTOR_ADD: 1 + 2 + 1,  # d; difference and sum of a look-up; the sum
+            C.REQUANTIZE_MULTIPLY: 1,  # t
+            C.VECTOR_MULTIPLY: 1 + 1,  # of the look-up; E rho
+            C.TABLE_READ: 2,
+            C.REQUANTIZE_SHIFT: 3,  # t, the look-up, (S9)
+            C.REQUANTIZE_ADD: 3 + 1,  # and 32767
+            C.CLAMP: 2,  # t, the code
+        },
+        # v; 98304; the look-up
+        {C.REQUANTIZE_SHIFT: 2, C.REQUANTIZE_ADD: 2, C.VECTOR_ADD: 1 + 2, C.VECTOR_MULTIPLY: 1, C.TABLE_READ: 2},
     ),
     "qlinear_softmax": (
         QLINEAR,
@@ -126,6 +175,20 @@ HAND: dict[str, tuple[Program, dict[Component, int], dict[Component, int]]] = {
             C.CLAMP: 1,
         },
         {C.DIVIDE: 2, C.SQUARE_ROOT: 1},  # mu, F
+    ),
+    "gemmini_layernorm": (
+        layernorm(GEMMINI_NORM),
+        {
+            C.VECTOR_ADD: 3,  # sum, y, squares
+            C.VECTOR_MULTIPLY: 2,  # y^2, u w
+            C.DIVIDE: 1,  # by sigma
+            C.BIAS_ADD: 1,
+            C.REQUANTIZE_MULTIPLY: 1,  # (L17)
+            C.REQUANTIZE_SHIFT: 1,
+            C.REQUANTIZE_ADD: 1,
+            C.CLAMP: 2,  # u, the code
+        },
+        {C.DIVIDE: 2, C.SQUARE_ROOT: 1},  # mu, V
     ),
     "pulp_layernorm": (
         layernorm(PULP),
@@ -156,6 +219,11 @@ HAND: dict[str, tuple[Program, dict[Component, int], dict[Component, int]]] = {
     "rescaled_add, each": (
         add(TOGETHER),
         {C.REQUANTIZE_MULTIPLY: 2, C.REQUANTIZE_SHIFT: 2, C.REQUANTIZE_ADD: 2, C.VECTOR_ADD: 1, C.CLAMP: 1},
+        {},
+    ),
+    "rescaled_add, operands that saturate": (
+        add(replace(TOGETHER, operand=INT8)),
+        {C.REQUANTIZE_MULTIPLY: 2, C.REQUANTIZE_SHIFT: 2, C.REQUANTIZE_ADD: 2, C.VECTOR_ADD: 1, C.CLAMP: 2 + 1},
         {},
     ),
     "rescaled_add, and the sum": (
