@@ -68,6 +68,7 @@ def page(folder: Path) -> str:
         train_pairs=len(corpus("train")),
         records=[read(path) for path in sorted(folder.glob("property_equality*.json"))],
         accumulators=[read(path) for path in sorted(folder.glob("accumulators/*/verify.json"))],
+        replay=read(folder / "targets" / "replay.json"),
         stock=read(folder / "stock_contract.json"),
         kernels=read(folder / "kernels" / "kernels.json"),
         ablation=read(folder / "targets" / "ablation.json"),
