@@ -186,8 +186,8 @@ def test_targets_of_an_accelerator_are_its_own_sites_at_the_baseline_s_width(mod
     assert single == {site for site in own if site != "generator.logits" and not plain[site].narrow}
     assert together == {site for site in single if plain[site].bits == 8}
     gammas = {site for site in own if site.endswith(".gamma")}
-    signs = accelerator.layernorm == "ibert"
-    assert gammas.isdisjoint(single) == signs and (gammas <= together) == (accelerator.layernorm == "fullyqt")
+    signs, eight = accelerator.layernorm == "ibert", accelerator.layernorm in ("fullyqt", "gemmini")
+    assert gammas.isdisjoint(single) == signs and (gammas <= together) == eight
     assert ("encoder.0.feed_forward.residual" in together) == (accelerator.residual_bits == 8)
     for target in found:
         assert variant(target, 8, name).resolve(own) == plain or target.kind == "site"

@@ -15,7 +15,7 @@ def test_a_program_says_whose_arithmetic_it_is(run: Run, tmp_path: Path, program
     lengths = ("--source-length", 3, "--target-length", 4, "--source-length", 5, "--target-length", 2)
     code, shown, _ = run(program, *lengths, "--json", out)
     assert code == 0
-    assert "target ita: embedding and generator borrowed from fullyqt" in " ".join(shown.split())
+    assert "target ita: mask, embedding and generator borrowed from fullyqt" in " ".join(shown.split())
     record = json.loads(out.read_text())
     assert record["program"]["target"] == "ita"
     assert record["workload"]["sentences"] == 2

@@ -87,7 +87,7 @@ def ita(run: Run, folder: Path) -> Path:
             "quantize", "--target", "ita", "--out", path, "--model", folder / "model", "--calibrate", folder / "text.en"
         )
         assert code == 0 and "scheme ita-native" in output, output
-        assert "target ita: " in output and "residual and layernorm borrowed from pulp" in output
+        assert "target ita: " in output and "layernorm borrowed from deeploy" in output
     return path
 
 
@@ -100,7 +100,7 @@ def test_every_command_says_the_target_of_a_program(run: Run, folder: Path, ita:
     ):
         code, output = run(*arguments)
         assert code == 0, output
-        assert "ita: embedding and generator borrowed from fullyqt" in " ".join(output.split())
+        assert "ita: mask, embedding and generator borrowed from fullyqt" in " ".join(output.split())
     cost = json.loads((tmp_path / "cost.json").read_text())["program"]
     assert cost["target"] == "ita" and cost["borrowed"]["layernorm"] == "pulp" and cost["extended"] == []
     run("vectors", ita, "--site", "encoder.0.*.scores", "--out", tmp_path / "v", *text, "--steps", 0)
