@@ -102,7 +102,7 @@ def test_every_command_says_the_target_of_a_program(run: Run, folder: Path, ita:
         assert code == 0, output
         assert "ita: mask, embedding and generator borrowed from fullyqt" in " ".join(output.split())
     cost = json.loads((tmp_path / "cost.json").read_text())["program"]
-    assert cost["target"] == "ita" and cost["borrowed"]["layernorm"] == "pulp" and cost["extended"] == []
+    assert cost["target"] == "ita" and cost["borrowed"]["layernorm"] == "deeploy" and cost["extended"] == []
     run("vectors", ita, "--site", "encoder.0.*.scores", "--out", tmp_path / "v", *text, "--steps", 0)
     assert json.loads((tmp_path / "v" / "manifest.json").read_text())["target"] == "ita"
 
