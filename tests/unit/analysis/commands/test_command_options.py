@@ -1,5 +1,6 @@
 """Every option of `hwsim run`, `sensitivity`, `quantize` and `train` reaches the work, which is not done here."""
 
+import importlib
 import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -45,6 +46,8 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     plan = SimpleNamespace(sites={})
     trainer = SimpleNamespace(epoch=10**9)
     monkeypatch.chdir(tmp_path)
+    for name in ("analysis.run", "analysis.report.study"):  # who is imported later would keep a replacement for good
+        importlib.import_module(name)
     made.record(monkeypatch, "analysis.workload.load_model", model)
     made.record(monkeypatch, "analysis.workload.check_inputs")
     made.record(monkeypatch, "analysis.workload.configure", SimpleNamespace(program=program, plan=plan))
