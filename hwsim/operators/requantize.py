@@ -135,9 +135,9 @@ def add_bias(acc: Accumulators, bias: Multipliers, output: IntFormat, counters: 
     Parameters
     ----------
     acc : int32 or int64, (..., channels)
-        C-contiguous, at most 62 bits.
+        C-contiguous, at most 63 bits.
     bias : int64, (channels,)
-        At most 62 bits.
+        At most 63 bits.
     output : IntFormat
         Signed.
     counters : int64, (len(Counter),)
@@ -156,8 +156,8 @@ def add_bias(acc: Accumulators, bias: Multipliers, output: IntFormat, counters: 
     check_counters(counters)
     check_array("bias", bias, (np.int64,), 1)
     check_shape("bias", bias, acc.shape[-1:])
-    check_elements("acc", acc, -(1 << 62), 1 << 62)
-    check_elements("bias", bias, -(1 << 62), 1 << 62)
+    check_elements("acc", acc, -(1 << 62), (1 << 62) - 1)
+    check_elements("bias", bias, -(1 << 62), (1 << 62) - 1)
     if not output.signed:
         raise ValueError(f"output has format {output}; allowed: signed formats")
     total = acc.astype(np.int64) + bias
