@@ -1,4 +1,4 @@
-"""Arguments of the five softmaxes beside (4a) to (4e): constants, rows, masks, and the check against the oracle."""
+"""Arguments of the six softmaxes beside (4a) to (4e): constants, rows, masks, and the check against the oracle."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hwsim.formats import IntFormat
-from hwsim.operators.softmax import gemmini_softmax, gemmlowp_softmax, ibert_softmax, itamax, softmax_int16
+from hwsim.operators.softmax import (
+    gemmini_softmax,
+    gemmlowp_softmax,
+    ibert_softmax,
+    itamax,
+    pulp_softmax,
+    softmax_int16,
+)
 from tests import oracle
 from tests.unit.hwsim.operators.kernel_cases import arrays, codes, formats, shapes
 from tests.unit.hwsim.operators.kernel_checks import (
@@ -31,6 +38,7 @@ KERNELS: dict[str, tuple[Callable[..., Integers], Callable[..., oracle.ShortSoft
     "ibert": (ibert_softmax, oracle.ibert_softmax, ("polynomial", "multiplier", "shift")),
     "itamax": (itamax, oracle.itamax, ("shift", "group")),
     "gemmini": (gemmini_softmax, oracle.gemmini_softmax, ("polynomial",)),
+    "pulp": (pulp_softmax, oracle.pulp_softmax, ("polynomial",)),
 }
 """Kernel, oracle, and the names of the constants in the oracle's order; an output format comes last if there is one."""
 
@@ -129,11 +137,18 @@ def ibert_constants(draw: Draw) -> Constants:
 
 
 @st.composite
-def gemmini_constants(draw: Draw) -> Constants:
+def int32_constants(draw: Draw, of_scale: Callable[[float], oracle.Polynomial]) -> Constants:
+    """Gemmini's or PULP's: of a scale, or any that stay in int32 to `FURTHEST` times ln2."""
     if draw(st.booleans()):
-        return {"polynomial": oracle.gemmini_constants(draw(scales(1e-3, 0.34)))}
-    sizes = st.sampled_from([9, 3000, 70000])
-    return {"polynomial": oracle.Polynomial(*(draw(st.integers(1, draw(sizes))) for _ in range(3)))}
+        return {"polynomial": of_scale(draw(scales(1e-3, 0.17)))}
+    most = st.sampled_from([9, 3000])
+    return {
+        "polynomial": oracle.Polynomial(draw(st.integers(4, draw(most))), *(draw(st.integers(1, 3000)) for _ in "bc"))
+    }
+
+
+FURTHEST = {"gemmini": 31, "pulp": 40}
+"""The greatest distance in ln2; Gemmini's z is 31 at most, PULP's stays there."""
 
 
 CONSTANTS = {
@@ -141,15 +156,16 @@ CONSTANTS = {
     "int16": int16_constants(),
     "ibert": ibert_constants(),
     "itamax": st.builds(lambda b, g: {"shift": b, "group": g}, st.integers(0, 8), st.integers(0, 12)),
-    "gemmini": gemmini_constants(),
+    "gemmini": int32_constants(oracle.gemmini_constants),
+    "pulp": int32_constants(oracle.pulp_constants),
 }
 
 
 def output_formats(name: str, bits: int) -> st.SearchStrategy[IntFormat | None]:
-    """Signed or unsigned as the kernel has it; ITAMax has 8 bits at most, `softmax_int16` its own."""
+    """Signed or unsigned as the kernel has it; ITAMax and PULP have 8 bits at most, `softmax_int16` its own."""
     if name == "int16":
         return st.none()
-    width, signed = (min(bits, 8) if name == "itamax" else bits), name in ("gemmlowp", "gemmini")
+    width, signed = (min(bits, 8) if name in ("itamax", "pulp") else bits), name in ("gemmlowp", "gemmini")
     return st.just(IntFormat(bits=width, signed=signed)) if name == "gemmlowp" else formats(width, signed)
 
 
@@ -159,14 +175,19 @@ def cases(draw: Draw, name: str, bits: int) -> Case:
     score, (rows, n) = draw(formats(signed=True if name == "int16" else None)), draw(shapes(4, 11))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     allowed = rng.random((rows, n)) < draw(st.sampled_from([0.0, 0.3, 0.8, 1.0, 1.0]))
-    scores = draw(codes((rows, n), score))
-    return Case(name, scores, allowed, draw(CONSTANTS[name]), draw(output_formats(name, bits)))
+    scores, constants = draw(codes((rows, n), score)), draw(CONSTANTS[name])
+    if name in FURTHEST and n:
+        least = scores.max(axis=1, keepdims=True) - FURTHEST[name] * constants["polynomial"].ln2
+        scores = np.maximum(scores, least).astype(np.int32)
+    return Case(name, scores, allowed, constants, draw(output_formats(name, bits)))
 
 
 # Exact equality
 
 SCALES = (0.0005, 0.01, 0.03, 0.1, 0.3)
-OUTPUT = {"gemmlowp": INT8, "gemmini": INT8, "ibert": UINT8, "itamax": UINT8, "int16": None}
+GEMMINI_SCALES = (0.0005, 0.01, 0.03, 0.0623, 0.077)
+"""At the last a distance of 255 is 31 times ln2."""
+OUTPUT = {"gemmlowp": INT8, "gemmini": INT8, "ibert": UINT8, "itamax": UINT8, "int16": None, "pulp": UINT8}
 
 
 def constants_of(name: str) -> list[Constants]:
@@ -178,7 +199,9 @@ def constants_of(name: str) -> list[Constants]:
     if name == "itamax":
         return [{"shift": shift, "group": group} for shift in range(9) for group in (0, 1, 16)]
     if name == "gemmini":
-        return [{"polynomial": oracle.gemmini_constants(s)} for s in SCALES]
+        return [{"polynomial": oracle.gemmini_constants(s)} for s in GEMMINI_SCALES]
+    if name == "pulp":
+        return [{"polynomial": oracle.pulp_constants(s)} for s in SCALES]
     return [
         {"polynomial": polynomial, "multiplier": m, "shift": e}
         for polynomial in map(oracle.ibert_constants, SCALES)

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from hwsim.formats import IntFormat
-from hwsim.operators.softmax import gemmini_softmax, gemmlowp_softmax, ibert_softmax, itamax, softmax, softmax_int16
+from hwsim.operators.softmax import (
+    gemmini_softmax,
+    gemmlowp_softmax,
+    ibert_softmax,
+    itamax,
+    pulp_softmax,
+    softmax,
+    softmax_int16,
+)
 from tests.unit.hwsim.operators.edges import (
     BELOW,
     INT8,
@@ -180,38 +188,64 @@ IBERT: list[Edge] = [
     ),
 ]
 
+INT32, UINT32 = f"; allowed: 0 to {LARGEST}", f"; allowed: 0 to {2**32 - 1}"
+WIDE, TOTAL = "the greatest exponential before its shift is", "the greatest sum of exponentials is"
+OF_BOTH: list[Edge] = [
+    *[
+        ({"abc": (1, 1, 1)}, {"abc": abc}, f"{name} is {bad}; allowed: 1 to {LARGEST}")
+        for bad in (0, 2**31)
+        for name, abc in (("ln2", (bad, 1, 1)), ("b", (1, bad, 1)), ("c", (1, 1, bad)))
+    ],
+    ({"abc": (LARGEST, 1, 1)}, {"abc": (1, 1, LARGEST)}, f"b^2 + c is {2**31}{INT32}"),
+    ({"abc": (1, 2000, 1)}, {"abc": (1, 46341, 1)}, f"b^2 + c is {46341**2 + 1}{INT32}"),
+    (
+        {"row": [LARGEST, -1], "masked": (1,)},
+        {"row": [LARGEST, -1]},
+        f"the greatest distance is {2**31}; allowed: -1 to {LARGEST}",
+    ),
+]
+
 gemmini_run = polynomial(gemmini_softmax, {"output": INT8})
-SUM = "the sum of exponentials * 2^bits is"
-ROOM = f"; allowed: 0 to {2**62 - 1}"
 GEMMINI: list[Edge] = [
     *formats("output", INT16, INT17, UINT8, SIGNED),
-    ({"abc": (1, 1, 1)}, {"abc": (0, 1, 1)}, f"ln2 is 0{UP_TO}"),
-    ({"abc": (1, 1, 1)}, {"abc": (1, 0, 1)}, f"b is 0{UP_TO}"),
-    ({"abc": (1, 1, 1)}, {"abc": (1, 1, 0)}, f"c is 0{UP_TO}"),
-    ({"abc": (2**62 - 1, 1, 1)}, {"abc": (2**62, 1, 1)}, f"ln2 is {2**62}{UP_TO}"),
-    ({"abc": (1, 1, 1)}, {"abc": (1, 2**62, 1)}, f"b is {2**62}{UP_TO}"),
-    ({"abc": (1, 1, 1)}, {"abc": (1, 1, 2**62)}, f"c is {2**62}{UP_TO}"),
-    ({"abc": (1, 1, 2**54 - 2)}, {"abc": (1, 1, 2**54 - 1)}, f"{SUM} {2**62}{ROOM}"),  # (b^2 + c) * 2^8
-    ({"abc": (1, 2**26, 2**54 - 2**52 - 1)}, {"abc": (1, 2**26, 2**54 - 2**52)}, f"{SUM} {2**62}{ROOM}"),
+    *OF_BOTH,
+    ({"abc": (1, 1, LARGEST - 1)}, {"abc": (1, 1, LARGEST)}, f"b^2 + c is {2**31}{INT32}"),
+    ({"row": [0, -31]}, {"row": [0, -32]}, "the greatest z is 32; allowed: 0 to 31"),
+    ({"row": [0, -32], "masked": (1,)}, {"row": [0, -32, 1], "masked": (2,)}, "the greatest z is 32; allowed: 0 to 31"),
+    ({"row": [0, -31]}, {"row": [0, -32767]}, "the greatest z is 32767; allowed: 0 to 31"),
     (
-        {"abc": (1, 1, 2**46 - 2), "output": INT16},
-        {"abc": (1, 1, 2**46 - 1), "output": INT16},
-        f"{SUM} {2**62}{ROOM}",
+        {"row": [0, -31]},
+        {"row": [0, -32768]},
+        f"the greatest distance * floor(65536 / ln2) is {2**31}; allowed: -65536 to {LARGEST}",
+    ),
+    (  # z is 0: (1 - d)^2 + 1
+        {"row": [0, -46341], "abc": (70000, 1, 1)},
+        {"row": [0, -46342], "abc": (70000, 1, 1)},
+        f"{WIDE} {46341**2 + 1}{INT32}",
+    ),
+    ({"row": [0, 0], "abc": (1, 1, 2**30 - 2)}, {"row": [0, 0], "abc": (1, 1, 2**30 - 1)}, f"{TOTAL} {2**31}{INT32}"),
+]
+
+UINT2 = IntFormat(bits=2, signed=False)
+pulp_run = polynomial(pulp_softmax, {"output": UINT8})
+PULP: list[Edge] = [
+    *formats("output", UINT8, UINT17, INT8, UNSIGNED),
+    ({"output": UINT8}, {"output": IntFormat(bits=9, signed=False)}, "output bits is 9; allowed: 2 to 8"),
+    *OF_BOTH,
+    (  # 255 * 16843009 = 2^32 - 1
+        {"abc": (1, 1, 16843008)},
+        {"abc": (1, 1, 16843009)},
+        f"the greatest code times an exponential is {2**32 + 254}{UINT32}",
+    ),
+    (  # z stays 31: (31 - d + 1)^2 + 1
+        {"row": [0, -46372]},
+        {"row": [0, -46373]},
+        f"{WIDE} {46341**2 + 1}{INT32}",
     ),
     (
-        {"row": [0] * 4, "abc": (1, 1, 2**52 - 2)},
-        {"row": [0] * 4, "abc": (1, 1, 2**52 - 1)},
-        f"{SUM} {2**62}{ROOM}",
-    ),
-    (  # a distance of 11 below ln2: (b - 11)^2 + c, of each of two keys
-        {"row": [0, 11], "abc": (100, 1, 2**53 - 101)},
-        {"row": [0, 11], "abc": (100, 1, 2**53 - 100)},
-        f"{SUM} {2**62}{ROOM}",
-    ),
-    (  # of 2^16 and more, z falls short of d / ln2: r lies less than 3 * ln2 below 0
-        {"row": [0, -(2**16)], "abc": (5, 1, 2**53 - 197)},
-        {"row": [0, -(2**16)], "abc": (5, 1, 2**53 - 196)},
-        f"{SUM} {2**62}{ROOM}",
+        {"row": [0] * 3, "abc": (1, 1, 2**30 - 1), "output": UINT2},
+        {"row": [0] * 4, "abc": (1, 1, 2**30 - 1), "output": UINT2},
+        f"{TOTAL} {2**32}{UINT32}",
     ),
 ]
 
@@ -231,6 +265,7 @@ EDGES: dict[str, tuple[Runner, list[Edge]]] = {
     "int16": (int16_run, INT16_TABLE),
     "ibert": (ibert_run, IBERT),
     "gemmini": (gemmini_run, GEMMINI),
+    "pulp": (pulp_run, PULP),
     "itamax": (itamax_run, ITAMAX),
 }
 CASES = [(name, i) for name, (_, edges) in EDGES.items() for i in range(len(edges))]

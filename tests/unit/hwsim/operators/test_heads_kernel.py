@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hwsim.arithmetic.fixedpoint import Counters
-from hwsim.formats import Accumulator, Granularity, IntFormat, Overflow
+from hwsim.formats import Accumulator, Granularity, IntFormat, Overflow, Scaling
 from hwsim.operators.gemm import Heads, project_heads
 from tests import oracle
 from tests.oracle import Ratio
@@ -132,6 +132,13 @@ def test_only_the_first_head_has_the_bias_and_each_its_ratio() -> None:
     assert made.codes.ravel().tolist() == [8, 3] and made.total.ravel().tolist() == [11]
 
 
+def test_a_head_of_multiplier_0_adds_nothing() -> None:
+    """ITA encodes 0: of heads 5 * 2 and 5 * 2 the first has 1/2 of its 10."""
+    context, weights = int32([[[[5]], [[5]]]]), [int32([[2]])] * 2
+    made = call(context=context, weights=weights, multiplier=int64([128, 0]), shift=int64([8]))
+    assert made.codes.ravel().tolist() == [5, 0] and made.total.ravel().tolist() == [5]
+
+
 @pytest.mark.parametrize("scheme", [name for name in MULTIPLIERS if name != "float32_inside"])
 def test_every_scheme_equals_the_oracle(scheme: str) -> None:
     """Ratios near 2^-7: codes of the middle of int8, and some that saturate."""
@@ -198,7 +205,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a weight too many": ({"weights": [np.ones((4, 3), np.int32)] * 3}, "3 weights of 2 heads; allowed: one of each"),
     "no head": ({"context": np.ones((1, 0, 1, 3), np.int32), "weights": []}, "0 weights of 0 heads; allowed: one of"),
     "multipliers": ({"multiplier": int64([1, 1, 1])}, "multiplier has 3 elements; allowed: 1 or 2"),
-    "multiplier": ({"multiplier": int64([0])}, "an element of multiplier is 0; allowed: 1 to 2147483647"),
+    "multiplier": ({"multiplier": int64([-1])}, "an element of multiplier is -1; allowed: 0 to 2147483647"),
+    "multiplier of 0": (
+        {"multiplier": int64([0]), "scaling": Scaling.HALF_EVEN},
+        "an element of multiplier is 0; allowed: 1 to 2147483647",
+    ),
     "shifts": ({"shift": int64([1, 1, 1])}, "shift has 3 elements; allowed: 1 or 2"),
     "shift": ({"shift": int64([63])}, "an element of shift is 63; allowed: 0 to 62"),
     "unsigned": ({"output": IntFormat(bits=8, signed=False)}, "output has format uint8; allowed: signed codes"),

@@ -1,4 +1,4 @@
-"""Five softmaxes: kernel equals oracle, codes and events, with every 8-bit difference, and the laws they obey."""
+"""Six softmaxes: kernel equals oracle, codes and events, with every 8-bit difference, and the laws they obey."""
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from tests.unit.hwsim.operators.kernel_checks import (
     assert_occurred,
     half_full,
     int32,
+    no_events,
     thin,
 )
 from tests.unit.hwsim.operators.softmax_cases import (
@@ -36,8 +37,9 @@ OCCURRING = {
     "ibert": (Counter.SATURATION, Counter.DENOMINATOR_CLAMP),
     "itamax": (),
     "gemmini": (),
+    "pulp": (),
 }
-"""The quotients of ITAMax and Gemmini are at most 1, and their sums at least that: nothing of theirs is clamped."""
+"""Quotients of ITAMax, Gemmini and PULP are at most 1, and their sums at least that: nothing of theirs is clamped."""
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -87,6 +89,34 @@ def test_functions_of_gemmlowp() -> None:
     products = [gemmlowp.doubling_high_multiply(a, b) for a, b in zip(values, values[::-1], strict=True)]
     assert products == list(map(doubling_high, values, values[::-1]))
     assert gemmlowp.doubling_high_multiply(-(2**31), -(2**31)) == 2**31 - 1
+
+
+def test_gemmini_multiplies_by_a_factor_of_binary32() -> None:
+    """The page's example: 127 / (2 * 27095) times 27095 is a hair less than 63.5; the exact quotient is a tie."""
+    two = int32([[5, 5]])
+    constants: Constants = {"polynomial": (68, 133, 9406)}
+    assert run("gemmini", two, np.ones((1, 2), np.bool_), constants, INT8, half_full()).tolist() == [[63, 63]]
+
+
+def test_pulp_by_hand() -> None:
+    """ln2, b, c = 4, 6, 12: E is 48, at 3 below (-3 + 6)^2 + 12 = 21, at 4 half of 48, at 9 a quarter of 25 + 12."""
+    row = int32([[0, -3, -4, -9]])
+    constants: Constants = {"polynomial": (4, 6, 12)}
+    want = [255 * e // (48 + 21 + 24 + 9) for e in (48, 21, 24, 9)]
+    assert want == [120, 52, 60, 22]
+    assert run("pulp", row, np.ones((1, 4), np.bool_), constants, UINT8, half_full()).tolist() == [want]
+
+
+@pytest.mark.parametrize(("clamped", "code"), [(True, 32767), (False, -(2**15))])
+def test_a_row_of_one_key_is_one(clamped: bool, code: int) -> None:
+    """(S9) gives 2^15; CMSIS-NN stores its low 16 bits, which are -2^15, and counts nothing."""
+    constants = constants_of("int16")[0] | {"clamped": clamped}
+    counters = no_events()
+    rows = int32([[3, 0, 0], [0, 0, 0]])
+    allowed = np.array([[True, False, False], [True, True, False]])
+    got = run("int16", rows, allowed, constants, None, counters)
+    assert got.tolist() == [[code, 0, 0], [16384, 16384, 0]]
+    assert counters.tolist() == [0, int(clamped), 0, 0, 0]
 
 
 # Laws
@@ -162,7 +192,9 @@ WRONG: list[tuple[str, Constants, str]] = [
     ("itamax", {"shift": 9}, "shift is 9; allowed: 0 to 8"),
     ("itamax", {"group": -1}, "group is -1; allowed: 0 to"),
     ("gemmini", {"polynomial": (0, 1, 1)}, "ln2 is 0; allowed: 1 to"),
-    ("gemmini", {"polynomial": (1, 2**30, 1)}, rf"allowed: 0 to {2**62 - 1}"),
+    ("gemmini", {"polynomial": (1, 2**30, 1)}, rf"b\^2 \+ c is {2**60 + 1}; allowed: 0 to {2**31 - 1}"),
+    ("pulp", {"polynomial": (0, 1, 1)}, "ln2 is 0; allowed: 1 to"),
+    ("pulp", {"polynomial": (1, 2**30, 1)}, rf"b\^2 \+ c is {2**60 + 1}; allowed: 0 to {2**31 - 1}"),
 ]
 
 
@@ -179,7 +211,7 @@ def test_refuses_formats_of_another_sign_or_width(name: str) -> None:
     right = OUTPUT[name]
     assert right is not None
     wrong = [IntFormat(bits=8, signed=not right.signed), IntFormat(bits=17, signed=right.signed)]
-    wrong += [IntFormat(bits=9, signed=False)] if name == "itamax" else []
+    wrong += [IntFormat(bits=9, signed=False)] if name in ("itamax", "pulp") else []
     wrong += [IntFormat(bits=8, narrow=True)] if name == "gemmlowp" else []
     for form in wrong:
         with pytest.raises(ValueError, match=r"output .*allowed: "):
