@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from hwsim.machine import Machine
+from hwsim.program.operations import PulpLayerNorm
 from tests.replay import __main__ as command
 from tests.replay.__main__ import everything, lines, main, scheme_of
 from tests.replay.comparison import Difference, Tally
+from tests.small.programs import with_constant
 from tests.small.sentences import sentences
 from tests.unit.replay.programs import program_of
 
@@ -67,6 +69,20 @@ def test_what_is_written(tmp_path: Path) -> None:
         "name": "ita-native", "target": "ita", "sentences": 3, "different": 0, "tensors_different": 0, "first": None,
         "overflows": 0, "wrapped": 0, "constants_beyond": [],
     }  # fmt: skip
+
+
+@pytest.mark.usefixtures("small")
+def test_codes_that_wrap_in_the_machine_are_cut_in_the_replay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Deeploy's LayerNorm, its first beta beyond what an int8 makes of them."""
+    program = program_of("deeploy")
+    norm = next(op for _, op in program.operations() if isinstance(op, PulpLayerNorm))
+    planted = with_constant(program, norm.beta, {0: 140 << norm.shift})
+    monkeypatch.setattr(command, "configure", lambda model, scheme, ranges: SimpleNamespace(program=planted))
+    file = tmp_path / "replay.json"
+    assert main(["--target", "deeploy", "--json", str(file)]) == 0
+    (run,) = json.loads(file.read_text())["runs"]
+    assert (run["different"], run["target"]) == (0, "deeploy")
+    assert run["overflows"] == run["wrapped"] > 0
 
 
 @pytest.mark.usefixtures("small")
