@@ -98,6 +98,20 @@ def one_more(right: Any) -> Callable[..., Any]:
     return lambda value: right(value) + int(value > right(value) * (right(value) + 1))
 
 
+def constant(change: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A module's constant changed."""
+    return change
+
+
+def of_result(change: Callable[[Any], Any]) -> Callable[..., Any]:
+    """The right result changed."""
+    return lambda right: lambda *arguments: change(right(*arguments))
+
+
+def floored_quotient(_: Any) -> Callable[..., Any]:
+    return lambda numerator, denominator: np.int64(int(numerator) // int(denominator))
+
+
 def changed(position: int, change: Callable[[Any], Any]) -> Wrapper:
     """The right function with one argument changed."""
 

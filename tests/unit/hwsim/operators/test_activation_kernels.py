@@ -232,7 +232,7 @@ def mean_cases(draw: Draw, bits: int) -> tuple[Integers, int]:
 def test_mean() -> None:
     wide = np.resize(int32([-(2**15), 2**16 - 1, 3]), (2, 2**15))
     grid = int32([[a, b, c] for a in range(-3, 4) for b in range(-3, 4) for c in (0, 1)])
-    pinned = [(wide, 0), (wide, -(2**15)), (grid, 0), (grid[:, :2].copy(), 5), (grid[None, :0], 0)]
+    pinned = [(wide, 0), (wide, -(2**15)), (grid, 0), (grid[None, :0], 0), (grid[:, :2].copy(), 1)]
     assert_occurred(explore(check_mean, mean_cases, pinned), *TIES)
 
 

@@ -24,9 +24,10 @@ from numba.core.dispatcher import Dispatcher
 
 import hwsim
 from hwsim.arithmetic import fixedpoint
-from hwsim.formats import Accumulator, Overflow, Scaling
+from hwsim.formats import Accumulator, Overflow, Rounding, Scaling
 from hwsim.operators.activation import table_interpolate
 from tests import ROOT
+from tests.unit.hwsim.operators import test_converters as converters
 from tests.unit.hwsim.operators.kernel_checks import (
     check_add,
     check_embed,
@@ -43,7 +44,8 @@ from tests.unit.hwsim.operators.softmax_cases import KERNELS, check_softmax_of
 from tests.unit.hwsim.operators.softmax_cases import pinned as softmax_cases
 from tests.unit.hwsim.operators.test_accumulator_kernels import check_accumulator, every
 from tests.unit.hwsim.operators.test_accumulator_kernels import extreme as extreme_products
-from tests.unit.hwsim.operators.test_activation_kernels import INT16, STEEP
+from tests.unit.hwsim.operators.test_activation_kernels import INT16, STEEP, check_mean
+from tests.unit.hwsim.operators.test_gemmini_layernorm import check as check_gemmini_norm
 from tests.unit.hwsim.operators.test_kernels_properties import INT8, INT_MIN, NORM, PLAIN, extreme
 from tests.unit.hwsim.operators.test_layernorm_kernels import KERNELS as NORMS
 from tests.unit.hwsim.operators.test_layernorm_kernels import check_norm
@@ -118,9 +120,19 @@ def call_every_kernel() -> None:
     check_qlinear(int32([[1, 2]]), [1, 1], 1, INT8)
     for name, centred in product(NORMS, (True, False)):
         check_norm(*norm_cases(name, centred)[0])
+    check_gemmini_norm(int32([[1, 2]]), [1, 2], [1, 2], (1, 1))
+    call_every_converter()
     table_interpolate(INT16, STEEP)
     fixedpoint.half_even_divide(1, 2)
     fixedpoint.is_divide_tie(1, 2)
+
+
+def call_every_converter() -> None:
+    """Accumulators of both dtypes, and the mean."""
+    for acc in (int32([[1, 2]]), int64([[1, 2]])):
+        converters.check_shift(acc, [1], [0], 1, Rounding.FLOOR, INT8)
+        converters.check_convert(acc, 0, [1], 1, INT8)
+    check_mean(int32([[1, 2]]), 0)
 
 
 def call_every_scheme() -> None:

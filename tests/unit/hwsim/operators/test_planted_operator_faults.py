@@ -12,10 +12,13 @@ from tests.unit.hwsim.operators.planting import (
     Fault,
     Test,
     changed,
+    constant,
     floored,
+    floored_quotient,
     half_away,
     half_up,
     next_row,
+    of_result,
     one_more,
     outcomes_of,
     report,
@@ -39,6 +42,7 @@ from hwsim.operators.layernorm import ibert as ibert_norm
 from hwsim.operators.layernorm import rows as norm_rows
 from hwsim.operators.softmax import gemmini, gemmlowp_int8, ita, qlinear, table_int16
 from hwsim.operators.softmax import ibert as ibert_softmax
+from hwsim.operators.softmax import pulp as pulp_softmax
 from hwsim.operators.softmax import rows as softmax_rows
 from tests.unit.hwsim.operators import test_accumulator_kernels as accumulators
 from tests.unit.hwsim.operators import test_activation_kernels as activations
@@ -50,23 +54,13 @@ from tests.unit.hwsim.operators import test_softmax_kernels as softmaxes
 
 USERS = (
     *(fixedpoint, gemmlowp, lookup, residual, scaling, softfloat, ordered),
-    *(softmax_rows, gemmini, gemmlowp_int8, ibert_softmax, ita, table_int16),
+    *(softmax_rows, gemmini, gemmlowp_int8, ibert_softmax, ita, pulp_softmax, table_int16),
     *(norm_rows, fullyqt, ibert_norm, pulp, tflite, activation_table),
 )
 """The modules that a primitive is replaced in."""
 
 
 # Wrong functions: each takes the right one
-
-
-def constant(change: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A module's constant changed."""
-    return change
-
-
-def of_result(change: Callable[[Any], Any]) -> Callable[..., Any]:
-    """The right result changed."""
-    return lambda right: lambda *arguments: change(right(*arguments))
 
 
 def more_shift(pair: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -93,10 +87,6 @@ def among_all(right: Any) -> Callable[..., Any]:
         return keys, scores.max(initial=-(1 << 31)) - scores[keys].astype(np.int64)
 
     return distances
-
-
-def floored_quotient(_: Any) -> Callable[..., Any]:
-    return lambda numerator, denominator: np.int64(int(numerator) // int(denominator))
 
 
 def without_rounding(_: Any) -> Callable[..., Any]:
@@ -158,6 +148,11 @@ def norm(name: str, centred: bool = True) -> Test:
     return partial(norms.test_norm, name, centred)
 
 
+@cache
+def activated(name: str) -> Test:
+    return partial(activations.test_gelu, name)
+
+
 def interpolated() -> None:
     activations.test_every_code_of_an_interpolated_table(activations.STEEP)
 
@@ -170,7 +165,7 @@ def float32_inside() -> None:
     scalings.test_requantize_by_scheme("float32_inside", "half_even")
 
 
-ACCUMULATED, ACTIVATED = (accumulators.test_accumulators,), (activations.test_gelu,)
+ACCUMULATED = (accumulators.test_accumulators,)
 FUNCTIONS = softmaxes.test_functions_of_gemmlowp
 Q31 = (scheme("q31_double"), scheme("q31_double_half_up"))
 UP = (scheme("q31_single"), scheme("q15"), scheme("narrow_after"), scheme("narrow_before"), scheme("shift", "half_up"))
@@ -295,9 +290,14 @@ FAULTS = {
     ),
     "last bits of TFLite cut": Fault((tflite,), "_HALF", constant(lambda half: 0), (norm("tflite"),)),
     # activations
-    "I-BERT's GELU loses a bit more": Fault((gelu,), "_CONSTANT_BITS", constant(lambda bits: bits + 1), ACTIVATED),
-    "constants of GELU swapped": Fault(
-        (gelu,), "_polynomial", lambda right: lambda v, b, c: right(v, b + 1, c), ACTIVATED
+    "I-BERT's GELU loses a bit more": Fault(
+        (gelu,), "_CONSTANT_BITS", constant(lambda bits: bits + 1), (activated("ibert"),)
+    ),
+    "GELU bends a code later": Fault(
+        (gelu,),
+        "_polynomial",
+        lambda right: lambda v, b, c: right(v, b + 1, c),
+        (*map(activated, ("ibert", "ita", "pulp")), activations.test_gelu_by_hand),
     ),
     "entries of a table off by one": Fault((activations,), "table_lookup", changed(1, next_row), (looked_up,)),
     # accumulators
