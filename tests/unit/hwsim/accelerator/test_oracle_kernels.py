@@ -106,7 +106,7 @@ def test_requantizations_are_r1(scheme: str, zero: int) -> None:
 )
 def test_shifts_and_relu_are_3_and_6(acc, e, rounding) -> None:
     unit = Unit()
-    assert kernels.shift_right(unit, acc, e, rounding, 32) == oracle.shift_right(acc, e, rounding)
+    assert kernels.shift_right(unit, acc, e, rounding, (32, 32)) == oracle.shift_right(acc, e, rounding)
     assert kernels.relu(unit, acc) == oracle.relu(acc)
     expect(unit, 12, {"requantize_shift": 1, "requantize_add": 1, "compare": 1})
 
@@ -194,6 +194,13 @@ def gemmini(unit: Unit | None, x: list[int], allowed: list[bool]) -> list[int]:
     return softmaxes.gemmini_softmax(unit, x, allowed, 8, polynomial, 8)
 
 
+def pulp(unit: Unit | None, x: list[int], allowed: list[bool]) -> list[int]:
+    polynomial = (13, 27, 384)
+    if unit is None:
+        return oracle.pulp_softmax(x, allowed, polynomial, 8).output
+    return softmaxes.pulp_softmax(unit, x, allowed, 8, polynomial, 8)
+
+
 def qlinear(unit: Unit | None, x: list[int], allowed: list[bool]) -> list[int]:
     table = oracle.qlinear_table(0.05, 8, 64)
     if unit is None:
@@ -229,7 +236,14 @@ SOFTMAXES: dict[str, tuple[Callable[[Unit | None, list[int], list[bool]], list[i
     ),
     "gemmini": (
         gemmini,
-        {"compare": 1, "vector_multiply": 4, "vector_add": 5, "divide": 1, "requantize_shift": 1, "clamp": 1},
+        {"compare": 1, "vector_multiply": 3, "vector_add": 5, "requantize_multiply": 1, "requantize_shift": 2}
+        | {"requantize_add": 1, "clamp": 1},
+        {"divide": 1},
+        {("requantize_multiply", 32, 24): 1},
+    ),
+    "pulp": (
+        pulp,
+        {"compare": 1, "vector_multiply": 3, "vector_add": 5, "divide": 2, "requantize_shift": 1},
         {},
         {("vector_multiply", 32, 8): 1},
     ),
