@@ -195,10 +195,8 @@ def gemmini(unit: Unit | None, x: list[int], allowed: list[bool]) -> list[int]:
 
 
 def pulp(unit: Unit | None, x: list[int], allowed: list[bool]) -> list[int]:
-    polynomial = (13, 27, 384)
-    if unit is None:
-        return oracle.pulp_softmax(x, allowed, polynomial, 8).output
-    return softmaxes.pulp_softmax(unit, x, allowed, 8, polynomial, 8)
+    rest = (13, 27, 384), 8
+    return softmaxes.pulp_softmax(unit, x, allowed, 8, *rest) if unit else oracle.pulp_softmax(x, allowed, *rest).output
 
 
 def qlinear(unit: Unit | None, x: list[int], allowed: list[bool]) -> list[int]:
@@ -208,6 +206,7 @@ def qlinear(unit: Unit | None, x: list[int], allowed: list[bool]) -> list[int]:
     return softmaxes.qlinear_softmax(unit, x, allowed, 8, table, 256, 8)
 
 
+SHAPE = {"compare": 1, "vector_multiply": 3, "vector_add": 5}
 SOFTMAXES: dict[str, tuple[Callable[[Unit | None, list[int], list[bool]], list[int]], dict, dict, dict[Event, int]]] = {
     "table": (
         table_softmax,
@@ -236,14 +235,13 @@ SOFTMAXES: dict[str, tuple[Callable[[Unit | None, list[int], list[bool]], list[i
     ),
     "gemmini": (
         gemmini,
-        {"compare": 1, "vector_multiply": 3, "vector_add": 5, "requantize_multiply": 1, "requantize_shift": 2}
-        | {"requantize_add": 1, "clamp": 1},
+        SHAPE | {"requantize_multiply": 1, "requantize_shift": 2, "requantize_add": 1, "clamp": 1},
         {"divide": 1},
         {("requantize_multiply", 32, 24): 1},
     ),
     "pulp": (
         pulp,
-        {"compare": 1, "vector_multiply": 3, "vector_add": 5, "divide": 2, "requantize_shift": 1},
+        SHAPE | {"divide": 2, "requantize_shift": 1},
         {},
         {("vector_multiply", 32, 8): 1},
     ),
