@@ -195,8 +195,9 @@ def gemmini(unit: Unit | None, x: list[int], allowed: list[bool]) -> list[int]:
 
 
 def pulp(unit: Unit | None, x: list[int], allowed: list[bool]) -> list[int]:
-    rest = (13, 27, 384), 8
-    return softmaxes.pulp_softmax(unit, x, allowed, 8, *rest) if unit else oracle.pulp_softmax(x, allowed, *rest).output
+    if unit is None:
+        return oracle.pulp_softmax(x, allowed, (13, 27, 384), 8).output
+    return softmaxes.pulp_softmax(unit, x, allowed, 8, (13, 27, 384), 8)
 
 
 def qlinear(unit: Unit | None, x: list[int], allowed: list[bool]) -> list[int]:
@@ -241,9 +242,7 @@ SOFTMAXES: dict[str, tuple[Callable[[Unit | None, list[int], list[bool]], list[i
     ),
     "pulp": (
         pulp,
-        SHAPE | {"divide": 2, "requantize_shift": 1},
-        {},
-        {("vector_multiply", 32, 8): 1},
+        *(SHAPE | {"divide": 2, "requantize_shift": 1}, {}, {("vector_multiply", 32, 8): 1}),
     ),
     "qlinear": (
         qlinear,
