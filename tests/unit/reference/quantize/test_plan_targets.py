@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from hwsim.formats import Accumulator, Overflow
 from hwsim.program import Program
 from hwsim.program.catalogue import Dyadic
 from hwsim.program.operations import Embed, MatMul, Requantize, RescaledAdd
@@ -17,7 +19,9 @@ from reference.quantize.plan import Plan, make_plan
 from reference.quantize.plan.constants import RescaledAddConstants
 from reference.quantize.plan.snap import Snapped
 from reference.quantize.scheme import Rule, preset, scheme_for
-from tests.unit.reference.quantize.plans import calibrated, nodes, plan_of
+from tests.small.models import small_model
+from tests.small.programs import planned
+from tests.unit.reference.quantize.plans import ONE, calibrated, nodes, plan_of
 from tests.unit.reference.quantize.relations import TargetRelations
 
 PRESETS = ("int8", "int6", "int4", "w4a8", "native")
@@ -158,6 +162,20 @@ def test_a_product_fills_an_int32_and_no_more(target: str, name: str) -> None:
             met.add(m.bit_length() == 16)
     assert all(s.multiplier.bit_length() == 16 for s in of_sums(plan))  # 256 * 2^16
     assert met == {"int8": {False}, "native": {False}, "w4a8": {True, False}}.get(name, {True})
+
+
+@pytest.mark.parametrize("overflow", [Overflow.SATURATE, Overflow.WRAP])
+def test_a_row_of_an_accumulator_that_overflows_is_as_far_as_its_weights_go(overflow: Overflow) -> None:
+    """A row of zeros has a multiplier of 16 bits, though others reach beyond the 17 of the accumulator."""
+    model = small_model(ONE)
+    with torch.no_grad():
+        model.encoder[0].self_attention.key.weight[3] = 0.0
+        model.encoder[0].self_attention.key.bias[3] = 0.01
+    plan = planned(model, scheme_for("deeploy", name="x", accumulator=Accumulator(bits=17, overflow=overflow)))
+    program, site = lower(model, plan, name="x"), "encoder.0.self_attention.key"
+    assert plan.linear[site].multipliers[3].item() << 16 >= 1 << 31
+    assert max(reaches(program, site)) >= 1 << 16
+    validate(program)
 
 
 @pytest.mark.parametrize("target", ["tflm", "tosa", "ita", "nvdla", "gemmini"])
