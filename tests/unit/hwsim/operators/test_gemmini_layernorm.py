@@ -192,7 +192,12 @@ def test_guards(number: int) -> None:
 
 
 def test_a_refused_row_leaves_no_events() -> None:
-    counters = no_events()
+    """20000 among 19999 zeros: 19999 / floor(sqrt(20000)) = 141.8 saturates; the row after it is refused."""
+    fine, refused = ([first, *[0] * 19998, last] for first, last in ((20000, 0), (70000, -70000)))
+    counters, alone, zeros = no_events(), no_events(), int32([0] * 20000)
+    usual: dict[str, Any] = {"zero": 0, "multiplier": 1, "shift": 0, "zero_point": 0, "output": INT8}
+    gemmini_layernorm(int32([fine]), zeros, int64(zeros), counters=alone, **usual)
+    assert alone.tolist()[Counter.SATURATION] == 1
     with pytest.raises(ValueError, match=r"^the sum of squares"):
-        run([70000, -70000], bias=[1, 1], multiplier=1, shift=1, counters=counters)
+        gemmini_layernorm(int32([fine, refused]), zeros, int64(zeros), counters=counters, **usual)
     assert not counters.any()
