@@ -89,7 +89,7 @@ def test_a_hardware_record_is_refused_by_its_key(refused: Refused, tmp_path: Pat
 
 def test_dotted_keys_cost_no_time(refused: Refused, tmp_path: Path) -> None:
     path = written(tmp_path / "own.toml", ".".join(["a"] * (MAX_BYTES // 2 - 4)) + " = 1")
-    began = time.perf_counter()
+    began = time.process_time()
     refused(*SHAPES, "--accelerator", path)
     assert time.perf_counter() - began < 2
 
@@ -137,9 +137,9 @@ def test_sizes_that_multiply_are_bounded(refused: Refused) -> None:
 def test_equal_names_are_numbered_in_linear_time(tmp_path: Path) -> None:
     taken = "".join(f"a_{number},1,2,3\n" for number in range(2, 20_000))
     path = written(tmp_path / "own.csv", f"Layer,M,N,K\n{taken}" + "a,1,2,3\n" * 20_000)
-    began = time.perf_counter()
+    began = time.process_time()
     names = [layer.name for layer in read_gemm_csv(path).phases[0].layers]
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert len(set(names)) == len(names)
     assert names[19_998:20_001] == ["a", "a_20000", "a_20001"]
 

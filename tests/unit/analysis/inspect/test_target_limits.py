@@ -49,7 +49,7 @@ VALUES = {
         "product": "32 bits",
         "multiplier": INT32,
         "shift": "0 to 31",
-        "shifts": "one a channel",
+        "shifts": "one a layer",
         "added": "any int32, before the shift",
         "residual operands": "saturate to 8 bits",
         "gamma": INT32,

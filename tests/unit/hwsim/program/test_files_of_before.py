@@ -16,7 +16,7 @@ from hwsim.program.operations import Operation, RescaledAdd, ShiftRight
 from tests import GOLDEN
 
 CODES = {
-    "deeploy": "dabc85b8060aa65dce4f71aa8de5102661633db207248660b2d23cbfa35747d7",
+    "deeploy": "d6feb765ac68067000071161655e3b148fd9bde49a2f4b97cf25dff6f31d0276",
     "fullyqt": "84811d13e75d18cca94dd17482d2b993808e6788a181336d7ef559fb646465c3",
     "gemmini": "6790507b9670c245f29b34cc46e7b77066070b7b0b4c8956affebd7fed5406a0",
     "ibert": "8e249b2fd4cc83d93dfbb6ee4c00f43f4f8c24d5f4afdc9c544f93396959129f",
@@ -24,7 +24,7 @@ CODES = {
     "ita-head": "a8cf63642b2b87d938bfa7787066860d89a519da93bfa9493e98bf89b0067427",
     "nvdla-int16": "bcd78a737fd3d6f6ee035da838badd7f14d6e422c05c1ae1bf2b1d01f718a194",
     "onnxruntime": "4660dc088ee9010465cf20ef7bef860b5e4967f49623b65f3c544f4301aea9fa",
-    "pulp": "d0c1cea7a4eb3e72bec1049c1d92142a70ec9571dd860293dc759aeade2cd2a7",
+    "pulp": "5b33a730364a8a8c7ad32dc79aa4755f9b8fa3dad53d94fec5d07d26a4985563",
     "tflm": "249829856917839d3b631743d4527031688cea0e0ec0431fe3fd52211c6ab224",
     "tflm-int16": "7e8ae2d0dbdc44a7ccacbffe01894a45c7ea054b895a5451913bf9c086b84d85",
 }

@@ -49,7 +49,7 @@ class Figures:
 
 Q31 = Figures(least=1 << 30, below=1 << 31, left=True, keys=512)
 Q15 = Figures(least=1 << 14, below=1 << 15, shifts=(8, 46), accumulator=1 << 47, bias=INT64, sums=Q31)
-DEEPLOY = Figures(below=INT32, shifts=(0, 31), product=INT32, gamma=INT32, halving=5, clip=True)
+DEEPLOY = Figures(below=INT32, shifts=(0, 31), product=INT32, one_shift=True, gamma=INT32, halving=5, clip=True)
 ITA = Figures(
     least=0,
     below=256,
@@ -275,7 +275,6 @@ def planted(program: Program, name: str, index: int, value: int) -> Program:
     ("name", "constant", "index", "value", "limit"),
     [
         ("deeploy", "multiplier", 0, 1 << 20, "product"),
-        ("deeploy", "shift", 0, 32, "shift"),
         ("pulp", "bias", 3, 1 << 27, "product"),
         ("ita", "bias", 3, 1 << 23, "bias"),
         ("nvdla", "multiplier", 5, 1 << 15, "multiplier"),
@@ -305,6 +304,8 @@ def test_an_operation_beyond_is_noticed(shipped) -> None:
     clip = with_operation(deeploy, f"{attention}.residual", operand=ops.IntFormat(bits=9))
     assert Walk(clip, FIGURES["deeploy"]).broken == {(f"{attention}.residual", "clip")}
     # Other figures, where the program stays.
-    assert {limit for _, limit in Walk(deeploy, replace(DEEPLOY, one_shift=True)).broken} == {"one shift"}
+    fullyqt = program_of("fullyqt", shipped)
+    assert {limit for _, limit in Walk(fullyqt, replace(FIGURES["fullyqt"], one_shift=True)).broken} == {"one shift"}
+    assert {limit for _, limit in Walk(deeploy, replace(DEEPLOY, shifts=(0, 8))).broken} == {"shift"}
     assert {limit for _, limit in Walk(deeploy, replace(DEEPLOY, accumulator=1 << 20)).broken} == {"accumulator"}
     assert {limit for _, limit in Walk(deeploy, replace(DEEPLOY, keys=256)).broken} == {"keys"}
