@@ -15,7 +15,6 @@ RUNS = (
     ("1,000 test sentences, greedy", "test-1000-greedy"),
     ("100 test sentences, beam 4", "test-100-beam-4"),
     ("Every target in its native configuration, 1,000 test sentences", "targets/native-1000"),
-    ("Every target at int8, int6 and int4, 200 test sentences", "targets/widths-200"),
 )
 WORST = 10
 
