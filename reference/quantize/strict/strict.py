@@ -147,12 +147,12 @@ class StrictArithmetic:
         if truncate is None:
             return self._product(x, row.weight, row.bias, 0, row.bound), self._held(row.bound)
         acc = self._product(x, row.weight, None, 0, row.bound)
-        acc, _ = self._truncated(site, acc, truncate, 0)
+        acc, _ = self._truncated(acc, truncate, 0)
         if row.bias is not None:
             acc = exact.clamp_codes(total := acc.double() + row.bias, total.detach(), 1.0, TRUNCATED)
         return acc, -TRUNCATED.min
 
-    def _truncated(self, site: str, acc: Tensor, truncate: int | None, bound: int) -> tuple[Tensor, int]:
+    def _truncated(self, acc: Tensor, truncate: int | None, bound: int) -> tuple[Tensor, int]:
         """(R13): an accumulator in the 32 bits that NVDLA's SDP reads."""
         if truncate is None:
             return acc, bound
@@ -199,7 +199,7 @@ class StrictArithmetic:
     def scores(self, site: str, queries: Codes, keys: Codes) -> Codes:
         acc, bound = self._activation_product(queries, keys, keys.codes)
         constants = self.plan.scores[site]
-        acc, bound = self._truncated(site, acc, constants.truncate, bound)
+        acc, bound = self._truncated(acc, constants.truncate, bound)
         if constants.shift is not None:
             acc = self._see(f"{site}.shifted", exact.shift_right(acc, constants.shift)).codes
         return self._see(site, self._rescaled(site, acc, *constants.requantization, bound))
@@ -207,7 +207,7 @@ class StrictArithmetic:
     def context(self, site: str, probabilities: Codes, values: Codes) -> Codes:
         acc, bound = self._activation_product(probabilities, values, values.codes.transpose(-1, -2))
         constants = self.plan.context[site]
-        acc, bound = self._truncated(site, acc, constants.truncate, bound)
+        acc, bound = self._truncated(acc, constants.truncate, bound)
         return self._see(site, self._rescaled(site, acc, *constants.requantization, bound))
 
     def logits(self, site: str, x: Codes, embedding: nn.Embedding) -> Codes:
