@@ -1,8 +1,7 @@
 """Operators that several targets have, or borrow."""
 
-from hwsim.program.targets.records import Operator, Source
+from hwsim.program.targets.records import Operator
 
-PAGES = Source("hwsim", "docs/numerics.md", "read")
 DATAPATH = {
     "mask": Operator("masked keys take no part in a softmax", "fullyqt"),
     "activation": Operator("ReLU on the accumulator"),
