@@ -12,7 +12,7 @@ def centre(
     out: Annotated[Path, typer.Option(help="Model folder to write.")],
     top: Annotated[
         float, typer.Option(min=-20, max=20, help="Where the greatest score of a row is to lie, in nat.")
-    ] = 2.0,
+    ] = 1.5,
     model: options.Model = None,
     calibrate: options.Calibrate = None,
     calibrate_reference: options.CalibrateReference = None,

@@ -53,6 +53,7 @@ def page(folder: Path) -> str:
         coarse.setdefault(f"{row['kind']} {row[row['kind']]}", {})[row["bits"]] = row["loss_increase"]
     by_site = folder / "sensitivity-sites" / "sensitivity.json"
     sites = read(by_site) if by_site.exists() else None  # half an hour of work, not repeated for every page
+    ablation = folder / "targets" / "ablation.json"  # the same
     at_four_bits = [row for row in sites["sensitivity"] if row["bits"] == 4] if sites else []
     worst = sorted(at_four_bits, key=lambda row: -row["loss_increase"])
     faults = read(folder / "mutants.json")
@@ -70,7 +71,7 @@ def page(folder: Path) -> str:
         replay=read(folder / "targets" / "replay.json"),
         stock=read(folder / "stock_contract.json"),
         kernels=read(folder / "kernels" / "kernels.json"),
-        ablation=read(folder / "targets" / "ablation.json"),
+        ablation=read(ablation) if ablation.exists() else None,
         sensitivity=sensitivity,
         sites=sites,
         coarse=list(coarse.items()),

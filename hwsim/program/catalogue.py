@@ -236,7 +236,7 @@ CATALOGUE: dict[str, SchemeRecord] = {
             "HALF_AWAY((x - offset) * m / 2^e)",
             "HALF_AWAY",
             "after the rounding",
-            Limits(1, (1 << 15) - 1),
+            Limits(1, (1 << 15) - 1, input_bits=31),
             "NVDLA SDP output converter",
             "NVDLA hardware manual, CVT",
         ),

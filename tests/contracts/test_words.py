@@ -54,7 +54,7 @@ CHOICES = [
     (targets.ResidualMethod, "one_rounding round_each clip_each tflite"),
     (targets.Granularity, "per_tensor per_channel"),
     (targets.Heads, "merged projected"),
-    (targets.LimitName, "shifts bias_bits gamma softmax_keys score_scale operand_bits"),
+    (targets.LimitName, "shift shifts bias_bits gamma softmax_keys score_scale operand_bits"),
     (scheme.Granularity, "per_tensor per_channel"),
     (scheme.Estimator, "ema min_max"),
 ]

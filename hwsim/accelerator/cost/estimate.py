@@ -25,7 +25,7 @@ from hwsim.accelerator.options import Attention, Options
 from hwsim.accelerator.prices import prices_of
 from hwsim.accelerator.tiling import Plan, TilePrices
 
-COST_MODEL = "hwsim-2"
+COST_MODEL = "hwsim-3"
 """The model of docs/accelerator.md, named in every record: figures of different models do not compare."""
 
 

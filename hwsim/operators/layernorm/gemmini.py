@@ -18,6 +18,7 @@ from hwsim.operators.layernorm.rows import Values, check_rows, divide_toward_zer
 from hwsim.operators.rescale import rescale
 
 INT8_MIN, INT8_MAX = -(1 << 7), (1 << 7) - 1
+INT16_MIN, INT16_MAX = -(1 << 15), (1 << 15) - 1
 INT32_MAX = (1 << 31) - 1
 
 
@@ -61,7 +62,7 @@ def gemmini_layernorm(
     """
     check_rows(x, gamma, bias, counters)
     check_zero_point("zero", zero)
-    check_elements("gamma", gamma, INT8_MIN, INT8_MAX)
+    check_elements("gamma", gamma, INT16_MIN, INT16_MAX)
     check_elements("bias", bias, -INT32_MAX - 1, INT32_MAX)
     check_zero_point("zero_point", zero_point)
     check_code_format("output", output)

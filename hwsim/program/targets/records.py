@@ -13,9 +13,9 @@ LayerNormMethod = Literal["fullyqt", "ibert", "pulp", "tflite", "gemmini"]
 ResidualMethod = Literal["one_rounding", "round_each", "clip_each", "tflite"]
 Granularity = Literal["per_tensor", "per_channel"]
 Heads = Literal["merged", "projected"]
-LimitName = Literal["shifts", "bias_bits", "gamma", "softmax_keys", "score_scale", "operand_bits"]
-"""Limits that a program may break if it says so. Multiplier, shift and product are the scheme's, which allows no more;
-the rest of `Limits` only say what there is."""
+LimitName = Literal["shift", "shifts", "bias_bits", "gamma", "softmax_keys", "score_scale", "operand_bits"]
+"""Limits that a program may break if it says so. Multipliers and products are the scheme's, which allows no more; the
+rest of `Limits` only say what there is."""
 
 
 class Source(msgspec.Struct, frozen=True):

@@ -49,9 +49,10 @@ def check_limits(checker: Checker) -> None:
 def breaches(checker: Checker) -> Iterator[Breach]:
     """Every limit of the target that an operation of the program breaks."""
     narrow = target(checker.program.manifest.target)
+    records = [narrow] if narrow.wide is None else [narrow, narrow.wide]
     for _, operation in checker.program.operations():
-        for own in (narrow, narrow.wide or narrow):
-            for name, least, most, what in _uses(checker, own, operation):
+        for own in records:
+            for name, least, most, what in _uses(checker, own, operation, alone=len(records) == 1):
                 bound = own.limits.bound(name)
                 if bound is not None and not bound.holds(least, most):
                     yield Breach(operation.output, name, bound, what)
@@ -60,15 +61,16 @@ def breaches(checker: Checker) -> Iterator[Breach]:
 Use = tuple[LimitName, int, int, str]
 
 
-def _uses(c: Checker, own: Target, op: Operation) -> Iterator[Use]:
-    """(limit, least, greatest, in words) of what an operation needs."""
+def _uses(c: Checker, own: Target, op: Operation, *, alone: bool) -> Iterator[Use]:
+    """(limit, least, greatest, in words) of what an operation needs; `alone`: the target has no other record."""
     match op:
         case ops.Requantize() if op.requantization.record().name == own.requantization:
             shifts = c.values(op.requantization.shift, c.dims(op.output)[-1], 0, 1 << 6)
+            yield "shift", min(shifts), max(shifts), f"shifts of {min(shifts)} to {max(shifts)}"
             yield "shifts", 1, len(set(shifts)), f"{len(set(shifts))} shifts in a layer"
-        case ops.MatMul(bias=str() as bias) if op.accumulator.bits == own.accumulator.bits:
+        case ops.MatMul(bias=str() as bias) if alone or op.accumulator.bits == own.accumulator.bits:
             yield from _bias(c, own, bias)
-        case ops.ShiftRight(bias=str() as bias):
+        case ops.ShiftRight(bias=str() as bias) | ops.ProjectHeads(bias=str() as bias):
             yield from _bias(c, own, bias)
         case ops.RescaledAdd() if own.residual == "clip_each":
             bits = op.operand.bits if isinstance(op.operand, IntFormat) else 63

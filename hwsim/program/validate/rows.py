@@ -124,15 +124,16 @@ def pulp_softmax(c: Checker, op: PulpSoftmax) -> None:
     furthest = scores.max - scores.min
     beyond = max(furthest - MAX_HALVINGS * op.ln2, 0)  # z stops at 31 halvings
     _exponentials(op, min(furthest, max(op.ln2, beyond)), keys, UINT32_END)
-    if (op.b * op.b + op.c) * output.max >= UINT32_END:
+    most = max(op.b, min(furthest, op.ln2) - op.b) ** 2 + op.c  # before its first halving
+    if most * output.max >= UINT32_END:
         raise ValueError(f"b {op.b}, c {op.c}: {output.max} times an exponential reaches 2^32")
 
 
 def _exponentials(op: GemminiSoftmax | PulpSoftmax, lowest: int, keys: int, sum_end: int) -> None:
     """(r + b)^2 + c in 32 bits for r from -lowest to 0, and the sum of so many exponentials, each at most the first."""
-    if max(op.b, lowest - op.b) ** 2 + op.c >= INT32_END:
-        raise ValueError(f"b {op.b}, c {op.c}: (r + b)^2 + c reaches 2^31")
     most = max(op.b, lowest - op.b) ** 2 + op.c
+    if most >= INT32_END:
+        raise ValueError(f"b {op.b}, c {op.c}: (r + b)^2 + c reaches 2^31")
     if keys * most >= sum_end:
         raise ValueError(f"b {op.b}, c {op.c}: exponentials of {keys} keys sum to {keys * most}, at or above {sum_end}")
 
@@ -231,8 +232,8 @@ def ibert_layernorm(c: Checker, op: IBertLayerNorm) -> None:
 def gemmini_layernorm(c: Checker, op: GemminiLayerNorm) -> None:
     n, span, gamma, beta = _normalised(c, op)
     x, zero = c.info(op.input).format, c.info(op.input).zero_point
-    if gamma > 1 << 7 or beta >= INT32_END:
-        raise ValueError(f"gamma {op.gamma} holds {gamma}, beta {beta}; the operation takes int8 and int32")
+    if beta >= INT32_END:
+        raise ValueError(f"beta {op.beta} holds {beta}; the operation takes int32")
     if n * max(x.max - zero, zero - x.min) >= INT32_END or n * span**2 >= INT32_END:
         raise ValueError(f"sums of squares reach {n * span**2}, at or above 2^31; use fewer residual bits")
     single(op.requantization)

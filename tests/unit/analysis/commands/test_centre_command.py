@@ -45,7 +45,7 @@ def biases(model: Model) -> torch.Tensor:
     return torch.cat([model.network.state_dict()[name] for name in names])
 
 
-@pytest.mark.parametrize(("words", "top"), [((), 2.0), (("--top", "-1.5"), -1.5)])
+@pytest.mark.parametrize(("words", "top"), [((), 1.5), (("--top", "-1.5"), -1.5)])
 def test_the_folder_holds_the_centred_model(
     run: Run, folder: Path, tmp_path: Path, words: tuple[str], top: float
 ) -> None:

@@ -91,7 +91,7 @@ def test_dotted_keys_cost_no_time(refused: Refused, tmp_path: Path) -> None:
     path = written(tmp_path / "own.toml", ".".join(["a"] * (MAX_BYTES // 2 - 4)) + " = 1")
     began = time.process_time()
     refused(*SHAPES, "--accelerator", path)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_a_text_with_dots_is_no_key(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_all_of_an_estimate() -> None:
         "cost_model", "workload", "program", "hardware", "options", "boundary", "sram_area_mm2", "energy_table",
         "total", "phases", "layers",
     ]  # fmt: skip
-    assert record["cost_model"] == "hwsim-2"
+    assert record["cost_model"] == "hwsim-3"
     assert record["workload"] == {
         "name": "mine", "scheme": "w4a8", "batch": 2, "source": "3", "target": "5", "sentences": 2,
         "phases": [{"name": "prefill", "tokens": 4, "layers": 3}, {"name": "decode", "tokens": 3, "layers": 1}],

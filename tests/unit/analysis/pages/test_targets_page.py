@@ -76,7 +76,7 @@ LIMITS = {
 def test_limits() -> None:
     assert named("Limits", "`nvdla`, int16") == LIMITS
     assert named("Limits", "`deeploy`")["B"] == "5, scores of scale ln(2)/2^5"
-    assert "(`shifts`, `bias_bits`, `gamma`, `softmax_keys`, `score_scale`, `operand_bits`)" in TEXT
+    assert "(`shift`, `shifts`, `bias_bits`, `gamma`, `softmax_keys`, `score_scale`, `operand_bits`)" in TEXT
 
 
 def test_where_limits_were_read() -> None:

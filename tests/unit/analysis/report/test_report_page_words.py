@@ -82,7 +82,7 @@ def test_cost_on_the_page() -> None:
     )
     assert words == (
         "On edge-256: 16 × 16 systolic array, 256 KiB of SRAM, LPDDR4 at 4.00 GB/s, 500 MHz; tiles for least dram,"
-        " attention unfused. Energy within the boundary system, cost model hwsim-2. Priced at batch 1, greedy, at the"
+        " attention unfused. Energy within the boundary system, cost model hwsim-3. Priced at batch 1, greedy, at the"
         " sentences' actual lengths: encoding is once a sentence, decoding once a target token."
     )
 

@@ -205,7 +205,7 @@ def test_a_configuration() -> None:
         "weight_bytes": 2_469_134,
         "batch": 2,
         "priced_decoding": "greedy",
-        "cost_model": "hwsim-2",
+        "cost_model": "hwsim-3",
         "accelerator": "edge-256",
         "energy_table": "horowitz-45",
         "boundary": "system",

@@ -158,7 +158,7 @@ EDGES: list[Edge] = [
     *FORMATS,
     *[
         ({name: [good, 0]}, {name: [bad, 0]}, f"an element of {name} is {bad}; allowed: {low} to {high}")
-        for name, low, high in (("gamma", -128, 127), ("bias", LEAST, MOST))
+        for name, low, high in (("gamma", -(2**15), 2**15 - 1), ("bias", LEAST, MOST))
         for good, bad in ((low, low - 1), (high, high + 1))
     ],
     ({"gamma": [0, 0]}, {"gamma": [0]}, "gamma has shape (1,); allowed: (2,)"),

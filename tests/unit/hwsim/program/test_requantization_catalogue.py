@@ -28,7 +28,7 @@ PAGE = {  # docs/operators/requantization.md, section 1: least and greatest m, o
     "narrow_after": (0, (1 << 8) - 1, 0, 34, 63, 64),
     "narrow_before": (1, (1 << 31) - 1, 0, 31, 31, 32),
     "shift": (1, 1, 0, 62, 63, 64),
-    "nvdla": (1, (1 << 15) - 1, 0, 62, 63, 64),
+    "nvdla": (1, (1 << 15) - 1, 0, 62, 31, 64),
     "float32": (1, (1 << 24) - 1, 0, 62, 31, 64),
     "float32_inside": (1, (1 << 24) - 1, 0, 62, 31, 64),
 }

@@ -12,7 +12,7 @@ from hwsim.program.catalogue import NarrowAfter, Q31Double
 from hwsim.program.proofs import Interval, product_reach
 from hwsim.program.validate import validate
 from tests.small.heads import HALF, heads_program, random_codes
-from tests.unit.hwsim.program.program_edits import UINT8, Edit, constant, edited, operation, tensor
+from tests.unit.hwsim.program.program_edits import UINT8, Edit, constant, edited, manifest, operation, tensor
 
 WEIGHT, BIAS = np.array([[1, -2, 3, 4], [5, 6, -7, 8], [0, 0, 1, 0]]), np.array([10, -20, 30])
 """Two heads of d_head 2, three columns."""
@@ -121,6 +121,7 @@ def test_a_requantization_beyond_its_scheme_is_refused() -> None:
 def test_products_beyond_simulation_are_refused() -> None:
     accumulator = Accumulator(bits=63, overflow=Overflow.WRAP)
     program = heads_program(np.array([[1, 1]]), np.array([1 << 30]), 2, accumulator=accumulator)
+    program = edited(program, manifest(beyond=["bias_bits"]))  # of ITA's 24
     validate(program)
     wide = constant("bias", np.array([1 << 62]), format=IntFormat(bits=63, signed=False))
     with pytest.raises(ValueError, match=r"products reach \d+, beyond 64-bit simulation"):

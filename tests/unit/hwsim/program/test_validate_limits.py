@@ -6,11 +6,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from hwsim.formats import IntFormat
-from hwsim.program.catalogue import NarrowAfter
+from hwsim.formats import Accumulator, IntFormat
+from hwsim.program.catalogue import Q15, NarrowAfter
 from hwsim.program.targets import LimitName
 from hwsim.program.validate import validate
 from tests.unit.hwsim.program.program_edits import (
+    ACCUMULATOR,
     KEY,
     NORM,
     POSITIONS,
@@ -24,6 +25,7 @@ from tests.unit.hwsim.program.program_edits import (
     native,
     new_constant,
     operation,
+    tensor,
 )
 
 WIDE = IntFormat(bits=48)
@@ -35,6 +37,12 @@ def keys(count: int) -> list[Edit]:
 
 
 BROKEN: dict[LimitName, tuple[str, list[Edit], str]] = {
+    "shift": (
+        "tflm-int16",
+        [operation(KEY, requantization=Q15(multiplier=1 << 14, shift=47))],
+        f"{KEY}: shifts of 47 to 47; the limit `shift` is 8 to 46 (MultiplyByQuantizedMultiplier of int64: shift 7 at "
+        "most; TensorFlow Lite Micro 90b983c, compiled); target tflm has no hardware for it, unless `beyond` names it",
+    ),
     "shifts": (
         "ita",
         [
@@ -78,6 +86,7 @@ BROKEN: dict[LimitName, tuple[str, list[Edit], str]] = {
 }
 
 KEPT: dict[LimitName, tuple[str, list[Edit]]] = {
+    "shift": ("tflm-int16", [operation(KEY, requantization=Q15(multiplier=1 << 14, shift=46))]),
     "shifts": (
         "ita",
         [new_constant("e", [9] * 8), operation(KEY, requantization=NarrowAfter(multiplier=9, shift="e"))],
@@ -118,6 +127,16 @@ def test_the_limit_itself_is_kept(limit: LimitName) -> None:
 def test_a_sum_whose_operands_saturate_nowhere_breaks_the_limit() -> None:
     broken = edited(native("gemmini"), operation(SUM, operand=msgspec.UNSET))
     with pytest.raises(ValueError, match=f"^{SUM}: operands of a sum keep 63 bits; the limit `operand_bits` is 8 "):
+        validate(broken)
+
+
+@pytest.mark.parametrize("fields", [{}, {"accumulator": Accumulator(bits=32)}])
+def test_a_bias_of_heads_or_under_another_accumulator_has_the_limit_too(fields: dict[str, Accumulator]) -> None:
+    """ITA has one record: whatever the accumulator, its biases have 24 bits; head 0's has the bias."""
+    site = KEY if fields else "encoder.0.self_attention.output"
+    name, wide = f"{site}.accumulator", [tensor(ACCUMULATOR, format=IntFormat(bits=32))] if fields else []
+    broken = edited(native("ita"), operation(name, **fields), *wide, constant(f"{site}.bias", ONE << 23, format=WIDE))
+    with pytest.raises(ValueError, match=f"^{name}: a bias of 25 bits; the limit `bias_bits` is 24 "):
         validate(broken)
 
 

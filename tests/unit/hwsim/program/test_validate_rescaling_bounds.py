@@ -133,7 +133,7 @@ LIMITS += [
         (NarrowBefore(multiplier=65535, shift=0), ((1 << 31) - 1) // 65535),
         (NarrowBefore(multiplier=9, shift=31), ((1 << 31) - 1 - (1 << 30)) // 9),
         (NarrowBefore(multiplier=(1 << 31) - 1, shift=0), 1),
-        (Nvdla(multiplier=32767, shift=1), ((1 << 63) - 2) // 32767),
+        (Nvdla(multiplier=32767, shift=1), 1 << 31),
         (Dyadic(multiplier=(1 << 31) - 1, shift=62), ((1 << 63) - 1 - (1 << 61)) // ((1 << 31) - 1)),
     )
 ]
