@@ -28,8 +28,6 @@ SHARES = (1.0, 0.7, 0.5, 0.35, 0.25)
 """Of its calibrated range that a residual sum spans."""
 TOPS = (1.0, 1.5, 2.0, 2.5)
 """Nat, of `hwsim centre`."""
-SPREADS = (1.0, 1.25, 1.5)
-"""Of the scores' range: above 1 an ITAMax takes them for flatter than they are."""
 TABLE_SOFTMAX = Rule(pattern="*.softmax.output", softmax="table")
 FULLYQT_LAYERNORM = Rule(pattern="*.layernorm.output", layernorm="fullyqt")
 WHOLE_SUMS = Rule(pattern="*.residual", range=1.0)
@@ -84,9 +82,7 @@ def choices() -> Iterator[Variant]:
             rule = Rule(pattern="*.residual", range=share)
             yield Variant(target=target, change=f"sums span {share:g} of their range", within=True, rules=(rule,))
     for target in ("ita", "deeploy"):
-        for spread in SPREADS:
-            rule = Rule(pattern="*.scores", range=spread)
-            yield Variant(target=target, change=f"scores span {spread:g} of theirs", within=True, rules=(rule,))
+        yield Variant(target=target, change=NATIVE, within=True)
         for top in TOPS:
             yield Variant(target=target, change=f"keys centred at {top:g} nat", within=True, top=top)
 

@@ -1,5 +1,6 @@
 """`hwsim centre`."""
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -7,17 +8,19 @@ import typer
 
 from analysis.commands import options, shared
 
+MOST_TOP = 20
+
 
 def centre(
     out: Annotated[Path, typer.Option(help="Model folder to write.")],
-    top: Annotated[
-        float, typer.Option(min=-20, max=20, help="Where the greatest score of a row is to lie, in nat.")
-    ] = 1.5,
+    top: Annotated[float, typer.Option(help="Where the greatest score of a row is to lie, -20 to 20 nat.")] = 1.5,
     model: options.Model = None,
     calibrate: options.Calibrate = None,
     calibrate_reference: options.CalibrateReference = None,
 ) -> None:
-    """The same model with key biases that keep scores where ITAMax sees them: for targets with a wired score scale.
+    """The same model with key biases that keep scores where ITAMax sees them: for `ita` and `deeploy`, B = 5.
+
+    The float model's translations stay what they are.
 
     Examples: `hwsim centre --out centred` and then `hwsim run --model centred --target ita`
     """
@@ -26,11 +29,17 @@ def centre(
     from reference.checkpoint import save_checkpoint
     from reference.quantize.centring import centred
 
+    if not -MOST_TOP <= top <= MOST_TOP:
+        raise ValueError(f"--top is {top:g}; it must be from {-MOST_TOP} to {MOST_TOP} nat")
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise ValueError(f"--out {out} is there already: give a new folder")
     loaded = load_model(model)
-    if out.exists() and out.samefile(loaded.folder):
-        raise ValueError(f"--out is the model's own folder, {out}: give another")
     with shared.progress("centring", None):
         network = centred(loaded.network, shared.calibration(loaded, calibrate, calibrate_reference), top)
-    write_whole(out / "vocabulary.model", (loaded.folder / "vocabulary.model").read_bytes())
-    save_checkpoint(out, network.config, network.state_dict())
-    print(f"{out}: the same model; the greatest score of a row lies near {top:g} nat")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as unfinished:
+        whole = Path(unfinished) / out.name
+        write_whole(whole / "vocabulary.model", (loaded.folder / "vocabulary.model").read_bytes())
+        save_checkpoint(whole, network.config, network.state_dict())
+        whole.replace(out)
+    print(f"{out}: the same model, its keys centred at {top:g} nat")

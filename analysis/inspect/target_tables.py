@@ -111,7 +111,11 @@ def schemes() -> list[RenderableType]:
 
 def _scheme_facts(record: SchemeRecord) -> dict[str, str]:
     limits = record.limits
-    targets = [one.name for one in TARGETS.values() if one.requantization == record.name]
+    targets = [
+        one.name
+        for one in TARGETS.values()
+        if record.name in (one.requantization, one.wide and one.wide.requantization, one.residual_requantization)
+    ]
     return {
         "formula": record.formula,
         "rounding": f"{record.rounding}; zero point {record.zero_point}",

@@ -440,4 +440,11 @@ def read_scheme(path: Path) -> Scheme:
     except OSError as error:
         raise ValueError(f"cannot read scheme {path}: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a scheme: {error}") from error
+        raise ValueError(f"{path} is not a scheme: {error}{_known_at(str(error))}") from error
+
+
+def _known_at(message: str) -> str:
+    """The names that a field knows, where a message says that it holds none of them."""
+    known = {"softmax": SoftmaxMethod, "layernorm": LayerNormMethod, "beyond": LimitName}
+    fields = [field for field in known if f".{field}" in message]
+    return f"; known: {', '.join(get_args(known[fields[0]]))}" if "Invalid enum" in message and fields else ""

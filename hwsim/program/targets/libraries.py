@@ -83,14 +83,17 @@ TOSA = Target(
 )
 
 
-def _tflite_like(name: str, source: Source, files: tuple[str, str, str], wide_files: tuple[str, str, str]) -> Target:
-    """TFLM and CMSIS-NN compute the same integers from different code; `files`: product, sum and softmax."""
+def _tflite_like(
+    name: str, source: Source, files: tuple[str, str, str], wide_files: tuple[str, str, str], *, clamps_softmax: bool
+) -> Target:
+    """TFLM and CMSIS-NN compute the same integers but for one clamp; `files`: product, sum and softmax."""
     product, addition, softmax = files
     native = Target(
         name=name,
         requantization="q31_double",
         multiplier_bits=31,
         softmax="gemmlowp",
+        clamps_softmax=clamps_softmax,
         layernorm="tflite",
         residual="tflite",
         weight_bits=(8, 4),
@@ -145,12 +148,14 @@ TFLM = _tflite_like(
     _TFLM,
     ("MultiplyByQuantizedMultiplier", "reference ADD", "reference softmax, int8"),
     ("MultiplyByQuantizedMultiplier of int64", "reference ADD, int16", "SoftmaxInt16"),
+    clamps_softmax=True,
 )
 CMSIS_NN = _tflite_like(
     "cmsis-nn",
     _CMSIS,
     ("arm_nn_requantize", "arm_elementwise_add_s8", "arm_softmax_s8"),
     ("arm_nn_requantize_s64", "arm_elementwise_add_s16", "arm_softmax_s16, without a last clamp"),
+    clamps_softmax=False,
 )
 
 ONNXRUNTIME = Target(

@@ -161,6 +161,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         Widest activation that may have a zero point; 0 where all are symmetric.
     itamax_group
         Keys that arrive at once at an ITAMax; 0 is the whole row.
+    clamps_softmax
+        Whether the int16 table softmax clamps its result, as (S9) does.
     heads
         Whether heads are merged and multiplied at once, or projected one by one, requantized and summed, (R14).
     least_score_bits
@@ -190,6 +192,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     zero_point_bits: int = 0
     sqrt_mode: Literal["shift", "merged"] = "merged"
     itamax_group: int = 0
+    clamps_softmax: bool = True
     heads: Heads = "merged"
     least_score_bits: int = 2
     operators: Mapping[str, Operator]

@@ -119,8 +119,12 @@ def score_scale(planner: Planner, site: str) -> float:
     ideal, method = planner.scale[site], planner.plan.scheme.softmax_at(softmax_of(site))
     if method == "itamax":  # its exponential has base 2
         wired = planner.limit("score_scale")
-        # A wired B is the softmax of scores of ln(2) / 2^B; a wider range is that of flatter scores.
-        return itamax_scale(ideal, wired) * (1.0 if wired is None else planner.plan.settings[site].range)
+        if wired is not None and planner.plan.settings[site].range != 1.0:
+            raise ValueError(
+                f"site {site}: target {planner.plan.target.name} wires its scale to ln(2) / 2^{wired}, which a `range` "
+                "cannot change; remove the rule (`hwsim centre` moves scores into that range)"
+            )
+        return itamax_scale(ideal, wired)
     if method == "gemmini":
         return min(ideal, gemmini_coarsest(planner.plan.settings[site].format))
     return ideal
@@ -158,7 +162,7 @@ def int16(planner: Planner, node: Node) -> None:
     width = Q31Double.record().limits.multiplier_bits
     ratio = _s_in(planner, node) * INT16_STEPS / INT16_RANGE
     planner.plan.softmax[node.site] = Int16SoftmaxConstants(
-        requantization=snap_down(node.site, ratio, width, width), clamped=planner.plan.target.name != "cmsis-nn"
+        requantization=snap_down(node.site, ratio, width, width), clamped=planner.plan.target.clamps_softmax
     )
     planner.scale[f"{node.site}.output"] = math.ldexp(1.0, 1 - _output_bits(planner, node))
 

@@ -52,7 +52,7 @@ def test_the_folder_holds_the_centred_model(
     out = tmp_path / "deep" / "centred"
     text = ("--calibrate", folder / "text.en", "--calibrate-reference", folder / "text.de")
     code, printed, _ = run("--model", folder / "model", *text, "--out", out, *words)
-    assert (code, printed) == (0, f"{out}: the same model; the greatest score of a row lies near {top:g} nat\n")
+    assert (code, printed) == (0, f"{out}: the same model, its keys centred at {top:g} nat\n")
     model, made = load_model(folder / "model"), load_model(out)
     batches = calibration_batches(model, read_parallel(folder / "text.en", folder / "text.de"))
     wanted = Model(folder=out, network=centred(model.network, batches, top), tokenizer=model.tokenizer)
@@ -78,7 +78,10 @@ def test_text_without_translations(run: Run, folder: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--out", "{folder}/model"), "--out is the model's own folder, {folder}/model: give another"),
+        (("--out", "{folder}/model"), "--out {folder}/model is there already: give a new folder"),
+        (("--out", "{folder}/text.en"), "--out {folder}/text.en is there already: give a new folder"),
+        (("--out", "{folder}/new", "--top", "20.5"), "--top is 20.5; it must be from -20 to 20 nat"),
+        (("--out", "{folder}/new", "--top", "nan"), "--top is nan; it must be from -20 to 20 nat"),
         (
             ("--out", "{folder}/new"),
             "{folder}/model has a vocabulary of its own; calibrate it on its own text (--calibrate)",
@@ -95,3 +98,16 @@ def test_refusals(run: Run, folder: Path, arguments: tuple[str, ...], message: s
     assert (code, printed) == (2, "")
     assert error.splitlines()[-1] == f"hwsim: error: {message.format(folder=folder)}"
     assert not (folder / "new").exists()
+
+
+def test_an_interruption_leaves_nothing(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("reference.checkpoint.save_checkpoint", interrupted)
+    text = ("--calibrate", folder / "text.en", "--calibrate-reference", folder / "text.de")
+    code, _, error = run("--model", folder / "model", *text, "--out", tmp_path / "new")
+    assert code == 2 and "interrupted" in error
+    assert list(tmp_path.iterdir()) == []

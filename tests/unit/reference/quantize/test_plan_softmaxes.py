@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 from types import SimpleNamespace
 
 import msgspec
@@ -40,20 +41,23 @@ def test_itamax_stops_at_both_ends() -> None:
 
 
 @pytest.mark.parametrize(("target", "wired"), [("ita", 5), ("ita-head", 0), ("deeploy", 5)])
-@pytest.mark.parametrize("share", [1.0, 2.5])
-def test_scores_of_itamax_have_the_base_two_as_nearly_as_8_bits_say(target: str, wired: int, share: float) -> None:
-    """The range of a rule makes scores flatter, by so much, and leaves B where it is."""
+def test_scores_of_itamax_have_the_base_two_as_nearly_as_8_bits_say(target: str, wired: int) -> None:
     model, seen = calibrated()
     scheme = preset("native", target)
-    if share != 1.0:
-        scheme = msgspec.structs.replace(scheme, rules=[Rule(pattern="*.scores", range=share)])
     plan = make_plan(model, scheme, seen)
     for site, constants in plan.softmax.items():
         assert isinstance(constants, ItaMaxConstants)
         scale = plan.quantizers[site.replace(".softmax", ".scores")].scale
-        exact = math.ldexp(math.log(2), -wired) * share
+        exact = math.ldexp(math.log(2), -wired)
         assert exact * (1 - 1e-12) <= scale < exact * (1 + 2.0**-7)
         assert constants.shift == wired
+    ranged = msgspec.structs.replace(scheme, rules=[Rule(pattern="*.scores", range=2.5)])
+    refusal = (
+        f"site encoder.0.self_attention.scores: target {target} wires its scale to ln(2) / 2^{wired}, which a `range` "
+        "cannot change; remove the rule (`hwsim centre` moves scores into that range)"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(refusal)}$"):
+        make_plan(model, ranged, seen)
 
 
 def test_an_itamax_that_is_not_wired_has_the_finest_scale() -> None:

@@ -230,6 +230,15 @@ def test_a_file_does_not_hide_a_target_that_was_asked_for(tmp_path: Path) -> Non
         ('name = "x"\n[[rules]]\npattern = "*"\nwidth = 4', r"unknown field `width`.*rules\[0\]"),
         ('name = "x"\nweight_bits = "8"', r"Expected `int`, got `str` .*weight_bits"),
         ('name = "x"\naccumulator = { bits = 7 }', r"allowed are 8 to 63"),
+        (
+            'name = "x"\n[[rules]]\npattern = "*"\nlayernorm = "fulyqt"',
+            r"'fulyqt' - at `\$\.rules\[0\]\.layernorm`; known: fullyqt, ibert, pulp, tflite, gemmini$",
+        ),
+        (
+            'name = "x"\nbeyond = ["gama"]',
+            r"'gama' - at `\$\.beyond\[0\]`; known: shift, shifts, bias_bits, gamma, softmax_keys, score_scale, ",
+        ),
+        ('name = "x"\nsqrt_mode = "rounded"', r"sqrt_mode`$"),
         ("name = ", "is not a scheme"),
         ('name = "\\ud800"', "is not a scheme"),
     ],
