@@ -23,6 +23,7 @@ from reference.quantize.calibrate import Range, calibrate
 from reference.quantize.centring import centred
 from reference.quantize.scheme import Rule, scheme_for
 
+COMMAND = ("python", "-m", "analysis.accuracy.ablation")
 NATIVE = "native"
 SHARES = (1.0, 0.7, 0.5, 0.35, 0.25)
 """Of its calibrated range that a residual sum spans."""
@@ -158,7 +159,7 @@ def study(
     tested = _Study(model, test)
     measured = [_told(tested.measure(variant)) for variant in variants(max(tops, key=lambda top: tops[top]))]
     result = Ablation(
-        context=context(sys.argv, model.folder, time.monotonic() - began),
+        context=context([*COMMAND, *sys.argv[1:]], model.folder, time.monotonic() - began),
         sentences={"validation": len(held_out), "test": len(test)},
         bleu_float={"validation": validation.bleu_float, "test": tested.bleu_float},
         chosen=chosen,
