@@ -4,26 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from analysis import cli
 from reference.quantize.scheme import preset
 from tests.small.programs import tiny_program
-from tests.unit.analysis.commands.estimate_runs import Outcome, Run
+from tests.unit.analysis.commands.estimate_runs import Run, caller
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run `hwsim estimate` in this process: exit code, standard output, standard error."""
-
-    def call(*arguments: object) -> Outcome:
-        monkeypatch.setattr("sys.argv", ["hwsim", "estimate", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capsys.readouterr()
-
-    return call
+    return caller("estimate", monkeypatch, capsys)
 
 
 @pytest.fixture(scope="session")

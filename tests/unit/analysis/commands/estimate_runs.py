@@ -1,12 +1,31 @@
-"""Runs of `hwsim estimate`: what they give, what they record, how they are refused."""
+"""Runs of a command in this process; of `hwsim estimate`: what they record, how they are refused."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from analysis import cli
+
 Outcome = tuple[int, str, str]
 Run = Callable[..., Outcome]
+
+
+def caller(command: str, patch: pytest.MonkeyPatch, streams: pytest.CaptureFixture[str]) -> Run:
+    """A call of one command: exit code, standard output, standard error."""
+
+    def call(*arguments: object) -> Outcome:
+        patch.setattr("sys.argv", ["hwsim", command, *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *streams.readouterr()
+
+    return call
 
 
 def refused(outcome: Outcome, *words: str) -> None:

@@ -1,32 +1,20 @@
 """`hwsim centre` on a tiny model: what it writes, prints and refuses."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from analysis import cli
 from analysis.workload import Model, calibration_batches, load_model
 from reference.data import ParallelText, read_parallel
 from reference.quantize.centring import centred
 from tests.small.models import save_tiny_model
-
-Run = Callable[..., tuple[int, str, str]]
+from tests.unit.analysis.commands.estimate_runs import Run, caller
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["hwsim", "centre", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capsys.readouterr()
-
-    return call
+    return caller("centre", monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")
