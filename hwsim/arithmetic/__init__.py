@@ -1,1 +1,5 @@
 """Scalar arithmetic on integers: rounding, saturation, roots, fixed point, binary32, and every rule of scaling."""
+
+from hwsim.arithmetic import compilation
+
+compilation.install()

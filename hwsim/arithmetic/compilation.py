@@ -1,0 +1,27 @@
+"""Numba's compile cache made safe for processes that compile at once, and for one that is stopped while it saves.
+
+Numba numbers the files of compiled code by what the index of a function holds at that moment, and writes the index
+before the code. Two processes that compile two variants of one function, by dtype or by constant, can so both write
+number 7, and the index then gives one of them the other's code; a process that ends between the two writes leaves an
+index that points to older code (read in numba 0.68, numba/core/caching.py, IndexDataCacheFile.save). Here every piece
+of code has a name that nothing else ever had, and is whole before the index knows it. What two processes can still lose
+is an entry of the index, which is then compiled again.
+"""
+
+import uuid
+from typing import Any
+
+from numba.core.caching import IndexDataCacheFile
+
+
+def save(self: Any, key: Any, data: Any) -> None:
+    """Save compiled code under its key; in place of `IndexDataCacheFile.save`."""
+    known = self._load_index()
+    name = known.get(key) or self._data_name(uuid.uuid4().int)
+    self._save_data(name, data)
+    self._save_index(self._load_index() | {key: name})
+
+
+def install() -> None:
+    """Let every cache of this process save so."""
+    IndexDataCacheFile.save = save  # type: ignore[method-assign]

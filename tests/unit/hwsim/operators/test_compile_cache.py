@@ -1,0 +1,63 @@
+"""Two processes fill one compile cache at once, and one is stopped while it saves: no code is mixed up."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from numba.core.caching import IndexDataCacheFile
+
+from hwsim.arithmetic import compilation
+
+STAMP = (1.0, 100)
+
+
+def cache(folder: Path) -> Any:
+    return IndexDataCacheFile(str(folder), "kernel-12.py311", STAMP)
+
+
+class Unknowing(IndexDataCacheFile):  # type: ignore[misc]
+    """A process that read the index before anybody wrote it."""
+
+    def _load_index(self) -> dict[str, str]:
+        return {}
+
+
+class Overtaken(IndexDataCacheFile):  # type: ignore[misc]
+    """A process that another one overtakes before it has written its code."""
+
+    def _save_data(self, name: str, data: Any) -> None:
+        Unknowing(self._cache_path, "kernel-12.py311", STAMP).save("of int16", "code of int16")
+        super()._save_data(name, data)
+
+
+def test_code_of_two_processes_is_kept_apart(tmp_path: Path) -> None:
+    Overtaken(str(tmp_path), "kernel-12.py311", STAMP).save("of int8", "code of int8")
+    assert cache(tmp_path).load("of int8") in ("code of int8", None)
+    assert cache(tmp_path).load("of int16") == "code of int16"
+
+
+def test_what_is_stopped_while_it_saves_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Older code has the number that a new index would begin with."""
+    (tmp_path / "kernel-12.py311.1.nbc").write_bytes(b"older code")
+
+    def stop(self: Any, name: str, data: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(IndexDataCacheFile, "_save_data", stop)
+        with pytest.raises(KeyboardInterrupt):
+            cache(tmp_path).save("of int8", "code of int8")
+    assert cache(tmp_path).load("of int8") is None
+    cache(tmp_path).save("of int8", "code of int8")
+    assert cache(tmp_path).load("of int8") == "code of int8"
+
+
+def test_code_saved_again_takes_the_place_of_the_old(tmp_path: Path) -> None:
+    for code in ("first", "second"):
+        cache(tmp_path).save("of int8", code)
+    assert cache(tmp_path).load("of int8") == "second"
+    assert len(list(tmp_path.glob("*.nbc"))) == 1
+
+
+def test_the_cache_of_this_process_saves_so() -> None:
+    assert IndexDataCacheFile.save is compilation.save
