@@ -187,36 +187,6 @@ def rounded_quotient(numerator: Tensor, denominator: Tensor, multiplier: int, sh
     return quotient_int64(numerator.long() * multiplier, denominator.long() << shift).double()
 
 
-class _Quotient(Function):
-    @staticmethod
-    def forward(
-        ctx: Any, numerator: Tensor, denominator: Tensor, exact: Tensor, slope: float, passes: Tensor
-    ) -> Tensor:
-        ctx.save_for_backward(numerator, denominator, passes)
-        ctx.slope = slope
-        return exact
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        numerator, denominator, passes = ctx.saved_tensors
-        above = torch.where(passes, grads[0], 0.0) * ctx.slope / denominator
-        below = -(above * numerator).sum(-1, keepdim=True) / denominator
-        return above.to(numerator.dtype), below.to(denominator.dtype), None, None, None
-
-
-def quotient(numerator: Tensor, denominator: Tensor, multiplier: int, shift: int, fmt: IntFormat, bound: int) -> Tensor:
-    """sat(HALF_EVEN(numerator*multiplier/(denominator*2^shift))): eqs (4e), (5e), with the real quotient's gradient.
-
-    numerator (..., n) with |numerator| <= bound, denominator (..., 1) >= 1; gradient 0 where saturated.
-    """
-    exact = rounded_quotient(numerator.detach(), denominator.detach(), multiplier, shift, bound)
-    clamped = clamp_codes(exact, exact, 1.0, fmt)
-    if not tracked(numerator, denominator):
-        return clamped
-    slope, passes = ratio(multiplier, shift), clamped == exact
-    return _Quotient.apply(numerator, denominator, clamped, slope, passes)  # type: ignore[no-any-return, no-untyped-call]
-
-
 # Elementwise stages
 
 
@@ -245,17 +215,6 @@ def requantize(
     if zero_point:
         rounded += zero_point
     return clamp_codes(acc, rounded, slope, fmt, pass_clamped)
-
-
-def quantize_parameter(w: Tensor, scale: float | Tensor, fmt: IntFormat) -> Tensor:
-    """clamp(HALF_EVEN(w/scale)), the division in float64; gradient 1/scale inside the clamp, none for the scale."""
-    wide = scale.detach().double() if isinstance(scale, Tensor) else scale
-    return clamp_codes(w, (w.detach().double() / wide).round_(), 1.0 / wide, fmt)
-
-
-def quantize_bias(b: Tensor, scale: float | Tensor, bits: int = 32) -> Tensor:
-    """`quantize_parameter` to signed `bits`, always float64."""
-    return quantize_parameter(b, scale, IntFormat(bits=bits)).double()
 
 
 _OF_SIZE = {Rounding.HALF_AWAY: Rounding.HALF_UP, Rounding.TOWARD_ZERO: Rounding.FLOOR}
@@ -292,24 +251,6 @@ def shift_right(acc: Tensor, k: int, rounding: Rounding = Rounding.HALF_EVEN, fm
 def relu(acc: Tensor) -> Tensor:
     """max(acc, 0): eq (6)."""
     return torch.relu(acc)
-
-
-def add(
-    a: Tensor,
-    b: Tensor,
-    a_zero: int,
-    b_zero: int,
-    a_multiplier: int,
-    b_multiplier: int,
-    shift: int,
-    zero_point: int,
-    fmt: IntFormat,
-) -> Tensor:
-    """clamp(HALF_EVEN(((a-a_zero)*a_multiplier + (b-b_zero)*b_multiplier)/2^shift) + zero_point): eq (7)."""
-    offset = a_zero * a_multiplier + b_zero * b_multiplier
-    acc = torch.add(a.double() * a_multiplier, b.double(), alpha=b_multiplier)
-    bound = (a_multiplier + b_multiplier) << CODE_BITS
-    return requantize(acc - offset if offset else acc, 1, shift, zero_point, fmt, bound)
 
 
 def embed(

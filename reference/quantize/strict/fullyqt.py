@@ -1,52 +1,38 @@
-"""Strict fake-quant softmax and LayerNorm: sections 4 and 5 of docs/numerics.md."""
+"""Strict fake-quant softmax by a table: section 4 of docs/numerics.md."""
 
 import decimal
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 from hwsim.formats import IntFormat
-from reference.quantize.plan.constants import LayerNormConstants, Rescale
-from reference.quantize.strict.exact import CODE_BITS, magnitude, quotient, requantize, straight_through, tracked
-from reference.quantize.strict.matmul import accumulator_dtype
+from reference.quantize.plan.constants import Rescale
+from reference.quantize.strict.blocks import keep_, part, rows_of, scale_, scratch, slices, stopped
+from reference.quantize.strict.exact import CODE_BITS, ratio, tracked
+from reference.quantize.strict.stages import divide_, ends_of, raised, ratio_of, shaped
 
 MAX_SCORE_BITS = 12
-VARIANCE_END = 1 << 52
 
 
 class SoftmaxCodes(NamedTuple):
-    """Codes (..., n), the denominator (..., 1), and how many denominators were raised to 1."""
+    """Codes (..., n) and denominators (..., 1), of which `unraised` are those before they were raised to 1.
+
+    Only `output` has a gradient; the rest is empty where nobody asked for it.
+    """
 
     numerator: Tensor
     denominator: Tensor
     output: Tensor
-    denominator_clamps: int
+    unraised: Tensor
 
-
-class LayerNormCodes(NamedTuple):
-    """Codes (..., n), the denominator (..., 1), and how many denominators were raised to 1."""
-
-    numerator: Tensor
-    denominator: Tensor
-    quotient: Tensor
-    output: Tensor
-    denominator_clamps: int
-
-
-def _rescale(acc: Tensor, to: Rescale, bound: int, pass_clamped: bool = False) -> Tensor:
-    return requantize(acc, to.multiplier, to.shift, to.zero_point, to.fmt, bound, pass_clamped=pass_clamped)
-
-
-def _denominator(acc: Tensor, to: Rescale, bound: int, pass_clamped: bool) -> tuple[Tensor, int]:
-    """Eqs (4d), (5d): the rescaled `acc`, at least 1, and how often that had to be enforced."""
-    codes = _rescale(acc, to, bound, pass_clamped)
-    raised = codes.detach().clamp(min=1)
-    passes = codes.detach() == raised
-    clamps = passes.numel() - int(passes.sum())
-    return straight_through(codes, raised, 1.0, None if pass_clamped else passes), clamps
+    @property
+    def denominator_clamps(self) -> int:
+        """How many denominators were raised to 1."""
+        return int((self.unraised < 1).sum())
 
 
 @functools.cache
@@ -66,16 +52,86 @@ def exp_table(scale: float, score_bits: int, numerator_bits: int) -> Tensor:
     return torch.tensor([int(value.to_integral_value(decimal.ROUND_HALF_EVEN, context)) for value in real])
 
 
-def _numerator(scores: Tensor, allowed: Tensor | None, table: Tensor, table_scale: float) -> Tensor:
-    """Eqs (4a), (4b): float32; d numerator/d score = table_scale*numerator, the maximum being a constant."""
-    q = scores.detach()
-    if allowed is None:
-        numerator = table.float()[(q.amax(-1, keepdim=True) - q).long()]
-    else:
-        seen = q.masked_fill(~allowed, -torch.inf)
-        below = (seen.amax(-1, keepdim=True) - seen).masked_fill(~allowed, len(table))
-        numerator = torch.cat((table, table.new_zeros(1))).float()[below.long()]
-    return straight_through(scores, numerator, numerator * table_scale)
+MASKED, FORBIDDEN = -(1 << 22), -(1 << 20)
+"""What a masked score counts as, and the least that a maximum counts as: far from each other and from all scores."""
+
+
+class Stages(NamedTuple):
+    """Constants of (4d) and (4e), and of the gradient of (4b)."""
+
+    table_scale: float
+    denominator: Rescale
+    output: Rescale
+
+
+class _Made(NamedTuple):
+    """Codes of a softmax, and where its gradients end."""
+
+    output: Tensor
+    numerator: Tensor | None
+    unraised: Tensor | None
+    passes: Tensor | None
+    stops: Tensor | None
+
+
+@functools.lru_cache(maxsize=64)
+def _numerators(table: Tensor) -> Tensor:
+    """The table in float64, and a 0 for what is masked."""
+    with torch.inference_mode(False):
+        return torch.cat((table, table.new_zeros(1))).double()
+
+
+def _softmax(scores: Tensor, allowed: Tensor | None, table: Tensor, to: Stages, keep: bool, grads: bool) -> _Made:
+    rows = rows_of(scores if allowed is None else scores.masked_fill(~allowed, MASKED))
+    count, width = rows.shape
+    numbers, top = _numerators(table), int(table[0])
+    made = _Made(
+        output=torch.empty(rows.shape),
+        numerator=torch.empty(rows.shape) if keep else None,
+        unraised=torch.empty(count, 1) if keep else None,
+        passes=torch.empty(count, 1) if grads else None,
+        stops=torch.empty(rows.shape, dtype=torch.bool) if grads else None,
+    )
+    ends = ends_of(to.output)
+    for few in slices(count, width):
+        greatest = part(rows, few).amax(-1, keepdim=True)
+        apart = torch.sub(greatest if allowed is None else greatest.clamp_(min=FORBIDDEN), part(rows, few))
+        if allowed is not None:
+            apart.clamp_(max=len(table))
+        index = scratch("index", (apart.numel(),), torch.int64).copy_(apart.view(-1))
+        wide = torch.index_select(numbers, 0, index, out=scratch("wide", (len(index),))).view(-1, width)
+        keep_(made.numerator, few, wide)
+        total = scale_(wide.sum(-1, keepdim=True), *ratio_of(to.denominator), width * top).round_()
+        codes = total.clamp(max=to.denominator.fmt.max)
+        keep_(made.unraised, few, codes)
+        codes.clamp_(min=1)
+        if grads:
+            keep_(made.passes, few, codes == total)
+        ends.finish(divide_(wide, codes, to.output, top), part(made.output, few), part(made.stops, few))
+    return made
+
+
+class _Softmax(Function):
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, allowed: Tensor | None, table: Tensor, to: Stages) -> tuple[Any, ...]:
+        made = _softmax(scores, allowed, table, to, keep=True, grads=True)
+        ctx.save_for_backward(made.numerator, made.unraised, made.passes, made.stops)
+        ctx.to = to
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(made.numerator, made.unraised)
+        return made.output.view(scores.shape), made.numerator, made.unraised
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, None, None, None]:
+        numerator, unraised, passes, stops = ctx.saved_tensors
+        if grads[0] is None:
+            return None, None, None, None
+        to, below = ctx.to, unraised.clamp(min=1)
+        direct = stopped(rows_of(grads[0]), stops) * (ratio(*ratio_of(to.output)) / below)
+        work = torch.mul(direct, numerator, out=scratch("work", direct.shape, torch.float32))
+        slope = ratio(*ratio_of(to.denominator))
+        direct.sub_(work.sum(-1, keepdim=True) / below * (passes * slope))
+        return direct.mul_(numerator).mul_(to.table_scale).view(grads[0].shape), None, None, None
 
 
 def softmax(
@@ -90,6 +146,7 @@ def softmax(
     output_multiplier: int,
     output_shift: int,
     output_fmt: IntFormat,
+    inner: bool = True,
 ) -> SoftmaxCodes:
     """Softmax over the last axis: eqs (4a) to (4e).
 
@@ -100,67 +157,18 @@ def softmax(
     allowed
         bool, broadcasts to `scores`; None allows all.
     table, table_scale
-        `exp_table(table_scale, ...)`.
+        `exp_table(table_scale, ...)`. d numerator/d score = table_scale*numerator, the maximum being a constant.
+    inner
+        Whether anybody asks for more than the output.
     """
-    numerator = _numerator(scores, allowed, table, table_scale)
-    top = int(table[0])
-    to = Rescale(multiplier=denominator_multiplier, shift=denominator_shift, fmt=denominator_fmt)
-    total = numerator.sum(-1, keepdim=True, dtype=torch.float64)
-    denominator, clamps = _denominator(total, to, scores.shape[-1] * top, pass_clamped=False)
-    output = quotient(numerator, denominator, output_multiplier, output_shift, output_fmt, top)
-    return SoftmaxCodes(numerator, denominator, output, clamps)
-
-
-def isqrt(v: Tensor) -> Tensor:
-    """Floor of the square root, int64, 0 <= v < 2^52."""
-    root = v.double().sqrt().long()
-    root -= (root * root > v).long()
-    return root + ((root + 1) * (root + 1) <= v)
-
-
-def _row_root(x: Tensor, centred: Tensor, eps: int) -> Tensor:
-    """isqrt(V) of eq (5b), (..., 1), float64; d/dx = centred/sqrt(V), and 0 if V is 0.
-
-    x and centred: float64, (..., n); only x has the gradient.
-    """
-    n, q = x.shape[-1], x.detach()
-    if n >= 1 << 15:
-        raise ValueError(f"a row of {n}; allowed are fewer than 2^15")
-    total = q.sum(-1, keepdim=True).long()
-    variance = n * q.square().sum(-1, keepdim=True).long() - total * total + eps
-    if int(variance.max()) >= VARIANCE_END:
-        raise ValueError(f"n^2*variance + eps of {int(variance.max())}; it must be below 2^52")
-    root = isqrt(variance).double()
-    if not tracked(x):
-        return root
-    return straight_through(x, root, centred / variance.clamp(min=1).double().sqrt())
-
-
-def _affine(codes: Tensor, gamma: Tensor, beta: Tensor, codes_fmt: IntFormat, to: Rescale) -> Tensor:
-    """Eq (5f)."""
-    bound = magnitude(codes_fmt) * int(gamma.abs().max()) + int(beta.abs().max())
-    dtype = accumulator_dtype(bound)
-    return _rescale(codes.to(dtype) * gamma.to(dtype) + beta.to(dtype), to, bound)
-
-
-def layernorm(x: Tensor, gamma_codes: Tensor, beta_codes: Tensor, constants: LayerNormConstants) -> LayerNormCodes:
-    """LayerNorm over the last axis: eqs (5a) to (5f).
-
-    Parameters
-    ----------
-    x
-        Codes, float32, (..., n), n < 2^15, with any zero point.
-    gamma_codes, beta_codes
-        Integers, (n,).
-
-    The denominator has the gradient of the unclamped real one even where it was clamped.
-    """
-    wide = x.double()
-    centred = x.shape[-1] * wide - wide.sum(-1, keepdim=True)
-    numerator = _rescale(centred, constants.numerator, x.shape[-1] << CODE_BITS)
-    root = _row_root(wide, centred.detach(), constants.eps)
-    denominator, clamps = _denominator(root, constants.denominator, 1 << 26, pass_clamped=True)
-    to = constants.quotient
-    codes = quotient(numerator, denominator, to.multiplier, to.shift, to.fmt, magnitude(constants.numerator.fmt))
-    output = _affine(codes, gamma_codes, beta_codes, to.fmt, constants.output)
-    return LayerNormCodes(numerator, denominator, codes, output, clamps)
+    to = Stages(
+        table_scale=table_scale,
+        denominator=Rescale(multiplier=denominator_multiplier, shift=denominator_shift, fmt=denominator_fmt),
+        output=Rescale(multiplier=output_multiplier, shift=output_shift, fmt=output_fmt),
+    )
+    if tracked(scores):
+        output, numerator, unraised = _Softmax.apply(scores, allowed, table, to)  # type: ignore[no-untyped-call]
+    else:
+        output, numerator, unraised, *_ = _softmax(scores, allowed, table, to, keep=inner, grads=False)
+    below = shaped(unraised, (*scores.shape[:-1], 1))
+    return SoftmaxCodes(shaped(numerator, scores.shape), raised(below), output.view(scores.shape), below)

@@ -18,7 +18,7 @@ from reference.quantize.strict.exact import (
     straight_through,
     tracked,
 )
-from reference.quantize.strict.fullyqt import isqrt
+from reference.quantize.strict.fullyqt_layernorm import isqrt
 from reference.quantize.strict.scaling import (
     INT32_MAX,
     INT32_MIN,

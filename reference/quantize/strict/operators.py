@@ -28,14 +28,14 @@ from reference.quantize.plan.constants import (
     TfliteLayerNormConstants,
 )
 from reference.quantize.plan.tables import softmax_tables
-from reference.quantize.strict import exact, fullyqt, qlinear, scaling
+from reference.quantize.strict import fullyqt, fullyqt_layernorm, qlinear, residual, scaling
 from reference.quantize.strict import layernorm as layernorms
 from reference.quantize.strict import softmax as softmaxes
 
 UNWRAPPED = IntFormat(bits=48)
 """Holds every code of a LayerNorm before it wraps."""
 See = Callable[[str, Tensor], object]
-"""Called with (site, codes) for every inner site."""
+"""Called with (site, codes) for every inner site, if anybody asks for them."""
 
 
 class Scores(NamedTuple):
@@ -46,7 +46,7 @@ class Scores(NamedTuple):
     allowed: Tensor | None
     plan: Plan
     slope: float
-    see: See
+    see: See | None
 
     def format(self, part: str) -> IntFormat:
         return self.plan.quantizers[f"{self.site}.{part}"].format
@@ -54,6 +54,8 @@ class Scores(NamedTuple):
 
 class Norm(NamedTuple):
     """What a LayerNorm reads, beside its constants: codes of x (zero point `zero`), of gamma and of beta.
+
+    `bound` is that of what gamma and beta make, where the constants know one.
 
     `overflowed` is told how many codes wrapped.
     """
@@ -63,8 +65,9 @@ class Norm(NamedTuple):
     zero: int
     gamma: Tensor
     beta: Tensor
+    bound: int | None
     plan: Plan
-    see: See
+    see: See | None
     overflowed: Callable[[int], None]
 
     @property
@@ -108,9 +111,11 @@ def _table(at: Scores, c: SoftmaxConstants) -> Tensor:
         output_multiplier=c.output.multiplier,
         output_shift=c.output.shift,
         output_fmt=at.format("output"),
+        inner=at.see is not None,
     )
-    at.see(f"{at.site}.numerator", result.numerator)
-    at.see(f"{at.site}.denominator", result.denominator)
+    if at.see is not None:
+        at.see(f"{at.site}.numerator", result.numerator)
+        at.see(f"{at.site}.denominator", result.denominator)
     return result.output
 
 
@@ -174,9 +179,10 @@ SOFTMAX: dict[type, Callable[[Scores, Any], Tensor]] = {
 
 
 def _fullyqt_layernorm(at: Norm, c: LayerNormConstants) -> Tensor:
-    result = fullyqt.layernorm(at.codes, at.gamma, at.beta, c)
-    for part in ("numerator", "denominator", "quotient"):
-        at.see(f"{at.site}.{part}", getattr(result, part))
+    result = fullyqt_layernorm.layernorm(at.codes, at.gamma, at.beta, c, at.bound, at.see is not None)
+    if at.see is not None:
+        for part in ("numerator", "denominator", "quotient"):
+            at.see(f"{at.site}.{part}", getattr(result, part))
     return result.output
 
 
@@ -239,7 +245,7 @@ LAYERNORM: dict[type, Callable[[Norm, Any], Tensor]] = {
 
 def _one_rounding(at: Sum, c: AddConstants) -> Tensor:
     to = at.plan.quantizers[at.site]
-    return exact.add(at.a, at.b, at.a_zero, at.b_zero, *c.multipliers, c.shift, to.zero_point, to.format)
+    return residual.add(at.a, at.b, at.a_zero, at.b_zero, *c.multipliers, c.shift, to.zero_point, to.format)
 
 
 def _rescaled(at: Sum, c: RescaledAddConstants) -> Tensor:

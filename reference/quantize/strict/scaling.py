@@ -235,8 +235,15 @@ class HeadSum(NamedTuple):
     total: Tensor
 
 
-def sum_of_heads(heads: Tensor, multiplier: int | Tensor, shift: int | Tensor, fmt: IntFormat, bound: int) -> HeadSum:
-    """c[h] = clamp(HALF_UP(acc[h]*m[h]/2^e[h])) and sum_h c[h]: (R14) but for its products and its last scaling.
+def sum_of_heads(
+    heads: Tensor,
+    multiplier: int | Tensor,
+    shift: int | Tensor,
+    fmt: IntFormat,
+    bound: int,
+    scaling: Scaling = Scaling.HALF_UP,
+) -> HeadSum:
+    """c[h] = clamp(scale(acc[h]; m[h], e[h])) and sum_h c[h]: (R14) but for its products and its last scaling.
 
     Parameters
     ----------
@@ -248,6 +255,8 @@ def sum_of_heads(heads: Tensor, multiplier: int | Tensor, shift: int | Tensor, f
         Of the codes of a head; ITA's is int8.
     bound
         Proven maximum of |acc|.
+    scaling
+        Of the scheme; ITA's is HALF_UP.
 
     Returns
     -------
@@ -258,7 +267,7 @@ def sum_of_heads(heads: Tensor, multiplier: int | Tensor, shift: int | Tensor, f
         if isinstance(constant, Tensor) and constant.shape != heads.shape[-3:-2]:
             raise ValueError(f"{name} {tuple(constant.shape)} of {heads.shape[-3]} heads; allowed is one a head")
     m, e = (x.view(-1, 1, 1) if isinstance(x, Tensor) else x for x in (multiplier, shift))
-    codes = requantize_by(heads, Scaling.HALF_UP, m, e, 0, fmt, bound)
+    codes = requantize_by(heads, scaling, m, e, 0, fmt, bound)
     return HeadSum(codes, codes.sum(-3))
 
 

@@ -9,10 +9,7 @@ from hypothesis import strategies as st
 
 from hwsim.formats import Accumulator, IntFormat, Overflow
 from reference.quantize.strict.exact import (
-    add,
     embed,
-    quantize_bias,
-    quantize_parameter,
     relu,
     requantize,
     round_half_even_scaled,
@@ -20,6 +17,8 @@ from reference.quantize.strict.exact import (
     shift_right,
 )
 from reference.quantize.strict.matmul import matmul, matmul_ordered
+from reference.quantize.strict.parameters import quantize_bias, quantize_parameter
+from reference.quantize.strict.residual import add
 from tests.unit.reference.quantize.page_arithmetic import clamp, narrow, wide
 
 torch.set_num_threads(1)
