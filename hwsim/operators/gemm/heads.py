@@ -19,7 +19,8 @@ from hwsim.operators.arguments import (
     multiplier_max,
     multiplier_min,
 )
-from hwsim.operators.gemm.product import Prepared, matmul
+from hwsim.operators.gemm.operand import Prepared
+from hwsim.operators.gemm.product import matmul
 from hwsim.operators.rescale import rescale
 
 

@@ -1,6 +1,5 @@
-"""Which engine multiplies: the fast one for proven accumulators, the ordered one for the others."""
+"""Which product is taken: the fast one for proven accumulators, the ordered one for the others."""
 
-from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -9,8 +8,6 @@ from numpy.typing import NDArray
 from hwsim.arithmetic.fixedpoint import Counters
 from hwsim.formats import MAX_TILE, Accumulator, Granularity, Overflow
 from hwsim.operators.arguments import (
-    CODE_MAX,
-    CODE_MIN,
     Accumulators,
     Codes,
     check_array,
@@ -18,90 +15,27 @@ from hwsim.operators.arguments import (
     check_elements,
     check_exact,
     check_range,
-    check_zero_point,
     empty_accumulators,
 )
-from hwsim.operators.gemm.blocked import Narrow, centre, dot_narrow, dot_wide
-from hwsim.operators.gemm.ordered import dot_ordered, first_event, running_extremes
+from hwsim.operators.gemm.operand import Operand, Prepared, prepare
+from hwsim.operators.gemm.ordered import (
+    LANE_LIMIT,
+    dot_ordered,
+    first_event,
+    fit_sums,
+    lanes,
+    reach,
+    running_extremes,
+    start_of,
+)
+from hwsim.operators.gemm.proven import multiply_proven
 
-NARROW_MIN, NARROW_MAX = -(1 << 15), (1 << 15) - 1
-
-
-class Operand:
-    """Codes (..., rows, k) of a zero point, checked once, with the forms that an engine may want.
-
-    Raises
-    ------
-    ValueError
-        If the codes are not int32, C-contiguous, of at least two dimensions and at most 16 bits.
-    """
-
-    def __init__(self, name: str, codes: Codes, zero: int) -> None:
-        check_array(name, codes, (np.int32,))
-        check_zero_point(f"{name}_zero", zero)
-        if codes.ndim < 2:
-            raise ValueError(f"{name} has shape {codes.shape}; allowed: at least two dimensions")
-        self.codes, self.zero = codes, int(zero)
-        self.bounds = check_elements(name, codes, CODE_MIN, CODE_MAX)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the codes."""
-        return self.codes.shape
-
-    @property
-    def batched(self) -> Codes:
-        """The codes with one batch dimension, (batch, rows, k)."""
-        return self.codes.reshape(prod(self.shape[:-2]), *self.shape[-2:])
-
-    @property
-    def magnitude(self) -> int:
-        """The greatest |code - zero point|."""
-        return max(abs(bound - self.zero) for bound in self.bounds)
-
-    def rows(self, shape: tuple[int, ...]) -> Codes:
-        """The codes of a first operand as the batch and rows of a product of this shape."""
-        return self.codes.reshape(shape[0], shape[1], self.shape[-1])
-
-    @cached_property
-    def narrow(self) -> Narrow | None:
-        """Codes minus zero point as int16, (batch, rows, k), or None if they do not fit."""
-        if self.bounds[0] - self.zero < NARROW_MIN or self.bounds[1] - self.zero > NARROW_MAX:
-            return None
-        centred = np.empty(self.batched.shape, np.int16)
-        centre(self.codes.reshape(-1), self.zero, centred.reshape(-1))
-        return centred
-
-    @cached_property
-    def columns(self) -> Codes:
-        """The codes transposed, (batch, k, rows)."""
-        return np.ascontiguousarray(self.batched.swapaxes(1, 2))
-
-
-class Prepared(Operand):
-    """A second operand made by `prepare`. It refers to the codes it was made from; they must not change after."""
-
-
-def prepare(b: Codes, b_zero: int = 0) -> Prepared:
-    """Check and convert a constant second operand once, for many calls of `matmul`.
-
-    Parameters
-    ----------
-    b : int32, (..., n, k)
-        Codes of at most 16 bits, the summed dimension last.
-    b_zero : int
-        Their zero point.
-
-    Raises
-    ------
-    ValueError
-        For other dtypes, layouts, codes or zero points.
-    """
-    return Prepared("b", b, b_zero)
+FIRST_OPERANDS = (np.int8, np.uint8, np.int16, np.int32)
+FirstOperand = NDArray[np.int8] | NDArray[np.uint8] | NDArray[np.int16] | Codes
 
 
 def matmul(
-    a: Codes,
+    a: FirstOperand,
     b: Codes | Prepared,
     bias: NDArray[np.int64] | None,
     *,
@@ -118,7 +52,7 @@ def matmul(
 
     Parameters
     ----------
-    a : int32, (..., m, k)
+    a : int8, uint8, int16 or int32, (..., m, k)
         Codes of at most 16 bits.
     b : int32, (..., n, k) or (n, k); or Prepared
         Codes of at most 16 bits, with the batch dimensions of a or shared by the whole batch.
@@ -146,14 +80,14 @@ def matmul(
     offsets = _offsets(bias, shape[2], accumulator)
     result = empty_accumulators(shape, accumulator)
     if accumulator.overflow is Overflow.PROVEN:
-        _proven(left, right, offsets, result)
+        multiply_proven(left, right, offsets, result)
     else:
         _ordered(left, right, offsets, accumulator, result, counters)
     return result.reshape(*left.shape[:-1], shape[2])
 
 
 def partial_extremes(
-    a: Codes,
+    a: FirstOperand,
     b: Codes | Prepared,
     bias: NDArray[np.int64] | None,
     *,
@@ -188,12 +122,12 @@ def partial_extremes(
         return 0, 0
     greatest_bias = max(abs(int(offsets.min())), abs(int(offsets.max())))
     check_exact("a sum", greatest_bias + left.shape[-1] * left.magnitude * right.magnitude)
-    extremes = running_extremes(left.rows(shape), left.zero, right.columns, right.zero, offsets, int(tile))
+    extremes = running_extremes(left.rows(shape), left.zero, right.columns, offsets, int(tile))
     return int(extremes[0]), int(extremes[1])
 
 
 def first_overflow(
-    a: Codes,
+    a: FirstOperand,
     b: Codes | Prepared,
     bias: NDArray[np.int64] | None,
     *,
@@ -231,29 +165,33 @@ def first_overflow(
 
 
 def _operands(
-    a: Codes, b: Codes | Prepared, a_zero: int, b_zero: int
+    a: FirstOperand, b: Codes | Prepared, a_zero: int, b_zero: int
 ) -> tuple[Operand, Prepared, tuple[int, int, int]]:
     """The checked operands and the (batch, m, n) of their product."""
-    left = Operand("a", a, a_zero)
+    left = Operand("a", a, a_zero, FIRST_OPERANDS)
     right = b if isinstance(b, Prepared) else prepare(b, b_zero)
     if b_zero not in (0, right.zero):
         raise ValueError(f"b_zero is {b_zero} beside a b prepared for {right.zero}; allowed: 0 or {right.zero}")
     return left, right, _batched_shape(left.shape, right.shape)
 
 
-def _proven(a: Operand, b: Operand, bias: NDArray[np.int64], result: Accumulators) -> None:
-    batch, m, k = result.shape[0], result.shape[1], a.shape[-1]
-    if result.dtype == np.int32 and a.narrow is not None and b.narrow is not None:
-        dot_narrow(a.narrow.reshape(batch, m, k), b.narrow, bias, result)
-    else:
-        dot_wide(a.rows(result.shape), a.zero, b.batched, b.zero, bias, result)
-
-
 def _ordered(
-    a: Operand, b: Operand, bias: NDArray[np.int64], acc: Accumulator, result: Accumulators, counters: Counters
+    a: Operand, b: Prepared, bias: NDArray[np.int64], acc: Accumulator, result: Accumulators, counters: Counters
 ) -> None:
-    rule = _rule(acc, a.shape[-1])
-    dot_ordered(a.rows(result.shape), a.zero, b.columns, b.zero, bias, *rule, result, counters)
+    """A sum that cannot leave the accumulator, or is looked at once, takes its products in any order."""
+    (bits, wraps, tile), terms = _rule(acc, a.shape[-1]), a.shape[-1]
+    start = start_of(bias, bits, wraps, result.shape[0] * result.shape[1], counters)
+    product = a.magnitude * b.magnitude
+    greatest = reach(start, terms * product)
+    inside = greatest < 1 << (bits - 1)
+    tile = max(terms, 1) if inside else tile
+    if tile >= terms and greatest < LANE_LIMIT and result.dtype == np.int32:
+        multiply_proven(a, b, start, result)
+        if not inside:
+            fit_sums(result, bits, wraps, counters)
+    else:
+        sums = lanes(result.shape[1], bits, min(tile, terms) * product)
+        dot_ordered(a.rows(result.shape), a.zero, b.columns, start, bits, wraps, tile, sums, result, counters)
 
 
 def _rule(accumulator: Accumulator, products: int) -> tuple[int, bool, int]:

@@ -1,0 +1,53 @@
+"""Exact products of small integers at the speed of the processor: sums modulo 2^32 in int32.
+
+`ENGINE` is the best that the processor has, or the one that the environment names: HWSIM_GEMM=portable. All engines
+read the same two packed forms and give the same results. `EIGHT_BITS` names the form that is faster for 8-bit codes.
+"""
+
+import os
+from collections.abc import Callable
+
+import numba
+
+from hwsim.operators.gemm.engines import kernels, products
+from hwsim.operators.gemm.engines.cpu import ENGINES, available, chosen
+from hwsim.operators.gemm.engines.packing import (
+    pack_centred,
+    pack_pairs,
+    pack_quads,
+    pairs_shape,
+    put_column_pairs,
+    put_column_quads,
+    put_depth_pairs,
+    put_depth_quads,
+    quads_shape,
+)
+
+INTERPRETED = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]  # Numba sets it from the environment
+multiply_quads: Callable[..., None]
+multiply_pairs: Callable[..., None]
+ENGINE = "portable" if INTERPRETED else chosen(os.environ.get("HWSIM_GEMM"), available())
+EIGHT_BITS = "pairs" if ENGINE in ("avx2", "portable") and not INTERPRETED else "quads"
+if INTERPRETED:
+    multiply_quads = multiply_pairs = products.interpreted
+else:
+    multiply_quads, multiply_pairs = products.multiply_quads, products.multiply_pairs
+    kernels.bind(ENGINE)
+
+__all__ = [
+    "EIGHT_BITS",
+    "ENGINE",
+    "ENGINES",
+    "available",
+    "multiply_pairs",
+    "multiply_quads",
+    "pack_centred",
+    "pack_pairs",
+    "pack_quads",
+    "pairs_shape",
+    "put_column_pairs",
+    "put_column_quads",
+    "put_depth_pairs",
+    "put_depth_quads",
+    "quads_shape",
+]

@@ -1,0 +1,133 @@
+"""The second operand as the engines read it: panels of 16 columns, each with its groups of k one after the other.
+
+`quads` is int8 (panels, groups, 16, 4), for 8-bit codes; `pairs` is int16 (panels, groups, 16, 2). A group is 64 bytes
+in both, and an element of a group is (column, k). What lies beyond n or k is 0.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Quads = NDArray[np.int8]
+Pairs = NDArray[np.int16]
+
+_TILE_GROUPS = 16
+"""Groups of quads are a multiple of it, k of 64, so that a tile of AMX is never cut off."""
+
+
+def quads_shape(n: int, k: int) -> tuple[int, int, int, int]:
+    """Shape of the quads of an (n, k) operand, groups a multiple of 16."""
+    return -(-n // 16), -(-k // (4 * _TILE_GROUPS)) * _TILE_GROUPS, 16, 4
+
+
+def pairs_shape(n: int, k: int) -> tuple[int, int, int, int]:
+    """Shape of the pairs of an (n, k) operand."""
+    return -(-n // 16), -(-k // 2), 16, 2
+
+
+@njit(nogil=True, cache=True)
+def _pack(b: NDArray[Any], zero: int, packed: NDArray[Any]) -> None:
+    panels, groups, _, size = packed.shape
+    n, k = b.shape
+    whole = min(k // size, groups)
+    for panel in range(panels):
+        for column in range(16):
+            j = 16 * panel + column
+            used = np.int64(0)
+            if j < n:
+                used = whole
+                for group in range(whole):
+                    for at in range(size):
+                        packed[panel, group, column, at] = b[j, group * size + at] - zero
+            for group in range(used, groups):
+                for at in range(size):
+                    place = group * size + at
+                    inside = j < n and place < k
+                    packed[panel, group, column, at] = b[j, place] - zero if inside else 0
+
+
+@njit(nogil=True, cache=True)
+def pack_quads(b: NDArray[Any], packed: Quads) -> None:
+    """Pack all of b.
+
+    Parameters
+    ----------
+    b : integers from -128 to 127, (n, k)
+    packed : int8, quads_shape(n, k) or larger
+        Written whole, zeros where b has no element.
+    """
+    _check(packed, b.shape[0], b.shape[1])
+    _pack(b, 0, packed)
+
+
+@njit(nogil=True, cache=True)
+def pack_pairs(b: NDArray[Any], packed: Pairs) -> None:
+    """Pack all of b.
+
+    Parameters
+    ----------
+    b : integers from -2^15 to 2^15 - 1, (n, k)
+    packed : int16, pairs_shape(n, k) or larger
+        Written whole, zeros where b has no element.
+    """
+    _check(packed, b.shape[0], b.shape[1])
+    _pack(b, 0, packed)
+
+
+@njit(nogil=True, cache=True)
+def pack_centred(b: NDArray[Any], zero: int, packed: Quads | Pairs) -> None:
+    """Pack b - zero, which must fit, as quads or pairs."""
+    _check(packed, b.shape[0], b.shape[1])
+    _pack(b, zero, packed)
+
+
+@njit(nogil=True, cache=True)
+def _check(packed: Quads | Pairs, n: int, k: int) -> None:
+    if n > packed.shape[0] * 16 or k > packed.shape[1] * packed.shape[3]:
+        raise ValueError("a packed operand has fewer columns or rows than are put into it")
+
+
+@njit(nogil=True, cache=True)
+def put_column_quads(packed: Quads, j: int, row: NDArray[Any]) -> None:
+    """Write row j of b, (k,): a column of the product. Elements beyond k stay as they are."""
+    _check(packed, j + 1, row.size)
+    _put_column(packed, j, row)
+
+
+@njit(nogil=True, cache=True)
+def put_column_pairs(packed: Pairs, j: int, row: NDArray[Any]) -> None:
+    """As `put_column_quads`."""
+    _check(packed, j + 1, row.size)
+    _put_column(packed, j, row)
+
+
+@njit(nogil=True, cache=True)
+def put_depth_quads(packed: Quads, t: int, values: NDArray[Any]) -> None:
+    """Write element t of all n rows of b, (n,). Columns beyond n stay as they are."""
+    _check(packed, values.size, t + 1)
+    _put_depth(packed, t, values)
+
+
+@njit(nogil=True, cache=True)
+def put_depth_pairs(packed: Pairs, t: int, values: NDArray[Any]) -> None:
+    """As `put_depth_quads`."""
+    _check(packed, values.size, t + 1)
+    _put_depth(packed, t, values)
+
+
+@njit(nogil=True, cache=True)
+def _put_column(packed: Quads | Pairs, j: int, row: NDArray[Any]) -> None:
+    size = packed.shape[3]
+    panel = packed[j >> 4, :, j & 15]
+    for k in range(row.size):
+        panel[k // size, k % size] = row[k]
+
+
+@njit(nogil=True, cache=True)
+def _put_depth(packed: Quads | Pairs, t: int, values: NDArray[Any]) -> None:
+    size = packed.shape[3]
+    group = packed[:, t // size, :, t % size]
+    for j in range(values.size):
+        group[j >> 4, j & 15] = values[j]
