@@ -40,50 +40,54 @@ INVERSE_SQRT_STEPS = 5
 INVERSE_SQRT_LIMIT = 1 << 29
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def doubling_high_multiply(a: Integer, b: Integer) -> np.int64:
     """S(a, b) = min(2^31 - 1, HALF_UP(a*b / 2^31)) of two int32, or of 2^31 and 0 <= b < 2^31."""
     return min(half_up_shift(np.int64(a) * np.int64(b), 31), np.int64(INT32_MAX))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def rounding_divide(a: Integer, r: Integer) -> np.int64:
     """R(a, r) = HALF_AWAY(a / 2^r), for every int64 a and 0 <= r <= 62."""
     return half_away_shift(a, r)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def saturating_shift_left(a: Integer, k: Integer) -> np.int64:
     """satshl(a, k) = clamp_int32(a * 2^k) of an int32, 0 <= k <= 31."""
     return clamp(np.int64(a) << np.int64(k), INT32_MIN, INT32_MAX)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def count_leading_zeros32(v: Integer) -> np.int64:
     """Leading zeros of 0 <= v < 2^32 in 32 bits; 32 for 0."""
     return 32 - bit_length(v)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def multiply_by_multiplier(x: Integer, m: Integer, e: Integer) -> np.int64:
     """scale(x; m, e) of (R2): R(S(x * 2^max(31-e, 0), m), max(e-31, 0)), |x| * 2^max(31-e, 0) <= 2^31."""
     return rounding_divide(high_multiply_left(x, m, e), np.int64(max(e - 31, 0)))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def high_multiply_left(x: Integer, m: Integer, e: Integer) -> np.int64:
     """The y of (R2) and (R3): S(x * 2^max(31-e, 0), m)."""
     return doubling_high_multiply(np.int64(x) << np.int64(max(31 - e, 0)), m)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True, forceinline=True)
+def _times_bit(r: np.int64, remainder: Integer, k: int, factor: int) -> np.int64:
+    """r times a factor if bit QUARTER_BITS + k of the remainder is set. A loop over the bits would not vectorise."""
+    return doubling_high_multiply(r, factor) if (remainder >> (QUARTER_BITS + k)) & 1 else r
+
+
+@njit(cache=True, nogil=True, forceinline=True)
 def exp_on_negative(a: Integer) -> np.int64:
     """exp_q(a) of softmax.md, section 2: exp of a Q5.26, -2^31 <= a <= 0, in Q0.31.
 
     A Taylor series around -1/8 for the part in [-1/4, 0), one factor for each bit of what remains.
     """
-    if a == 0:
-        return np.int64(Q31_ONE)
     f = (np.int64(a) & ((1 << QUARTER_BITS) - 1)) - (1 << QUARTER_BITS)
     x = saturating_shift_left(f, 5) + EIGHTH
     x2 = doubling_high_multiply(x, x)
@@ -92,13 +96,17 @@ def exp_on_negative(a: Integer) -> np.int64:
     y = rounding_divide(doubling_high_multiply(rounding_divide(x4, 2) + x3, THIRD) + x2, 1)
     r = EXP_MINUS_EIGHTH + doubling_high_multiply(EXP_MINUS_EIGHTH, x + y)
     remainder = f - np.int64(a)
-    for k in range(len(EXP_OF_BIT)):
-        if (remainder >> (QUARTER_BITS + k)) & 1:
-            r = doubling_high_multiply(r, EXP_OF_BIT[k])
-    return r
+    r = _times_bit(r, remainder, 0, EXP_OF_BIT[0])
+    r = _times_bit(r, remainder, 1, EXP_OF_BIT[1])
+    r = _times_bit(r, remainder, 2, EXP_OF_BIT[2])
+    r = _times_bit(r, remainder, 3, EXP_OF_BIT[3])
+    r = _times_bit(r, remainder, 4, EXP_OF_BIT[4])
+    r = _times_bit(r, remainder, 5, EXP_OF_BIT[5])
+    r = _times_bit(r, remainder, 6, EXP_OF_BIT[6])
+    return r if a != 0 else np.int64(Q31_ONE)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def one_over_one_plus(v: Integer) -> np.int64:
     """recip(v) of softmax.md, section 2: 1/(1 + v) of a Q0.31, 0 <= v < 2^31, in Q0.31, by Newton's method."""
     half = (np.int64(v) + Q31_ONE + 1) >> 1
@@ -109,7 +117,7 @@ def one_over_one_plus(v: Integer) -> np.int64:
     return saturating_shift_left(x, 1)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def inverse_sqrt(v: Integer) -> tuple[np.int64, np.int64]:
     """invsqrt(v) of layernorm.md, section 4: (I, k) with 1/sqrt(v) ~ I / 2^(31+k), I in Q0.31, v >= 1, k >= 0."""
     if v == 1:

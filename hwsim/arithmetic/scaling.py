@@ -11,9 +11,6 @@ from hwsim.arithmetic.fixedpoint import (
     HALF_AWAY,
     HALF_EVEN,
     HALF_UP,
-    NEGATIVE_TIE,
-    POSITIVE_TIE,
-    Counters,
     Integer,
     shift_by_rule,
     tie_sign,
@@ -33,7 +30,7 @@ FLOAT32_MAX = 1 << 31
 FLOAT32_MULTIPLIER_MAX = (1 << MANTISSA_BITS) - 1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def greatest_input(rule: int, m: Integer, e: Integer) -> np.int64:
     """The greatest x that the rule takes: (R2, R3) x * 2^max(31-e, 0) < 2^31; (R9) 2^31; else an exact product."""
     if rule in (FLOAT32, FLOAT32_INSIDE):
@@ -43,13 +40,13 @@ def greatest_input(rule: int, m: Integer, e: Integer) -> np.int64:
     return (EXACT_MAX - ((np.int64(1) << e) >> 1)) // max(np.int64(m), np.int64(1))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def least_input(rule: int, m: Integer, e: Integer) -> np.int64:
     """The least x that the rule takes: minus the greatest, and one less for (R2, R3), whose x * 2^l is an int32."""
     return -greatest_input(rule, m, e) - np.int64(rule in (Q31_DOUBLE, Q31_DOUBLE_HALF_UP))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def last_rounding(rule: int, x: Integer, m: Integer, e: Integer, z: Integer) -> tuple[np.int64, np.int64]:
     """(v, s): the last rounding of a rule rounds v / 2^s. z is only seen by FLOAT32_INSIDE.
 
@@ -66,7 +63,7 @@ def last_rounding(rule: int, x: Integer, m: Integer, e: Integer, z: Integer) -> 
     return np.int64(x) * np.int64(m), np.int64(e)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def last_rounding_rule(rule: int, e: Integer) -> int:
     """Which of the five roundings the last one is."""
     if rule <= TOWARD_ZERO:
@@ -78,7 +75,7 @@ def last_rounding_rule(rule: int, e: Integer) -> int:
     return HALF_UP
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def scale_and_tie(rule: int, x: Integer, m: Integer, e: Integer, z: Integer) -> tuple[np.int64, np.int64]:
     """scale(x; m, e), and 1 or -1 where its last rounding met a tie above or below 0, else 0.
 
@@ -96,16 +93,7 @@ def scale_and_tie(rule: int, x: Integer, m: Integer, e: Integer, z: Integer) -> 
     return shift_by_rule(last_rounding_rule(rule, e), value, shift), tie_sign(value, shift)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def scale(rule: int, x: Integer, m: Integer, e: Integer) -> np.int64:
     """scale(x; m, e), under the terms of `scale_and_tie`, the zero point 0."""
     return scale_and_tie(rule, x, m, e, 0)[0]
-
-
-@njit(cache=True)
-def scale_counted(rule: int, x: Integer, m: Integer, e: Integer, counters: Counters) -> np.int64:
-    """scale(x; m, e), under the terms of `scale_and_tie`, ties counted, the zero point 0."""
-    scaled, tie = scale_and_tie(rule, x, m, e, 0)
-    counters[POSITIVE_TIE] += np.int64(tie > 0)
-    counters[NEGATIVE_TIE] += np.int64(tie < 0)
-    return scaled

@@ -17,20 +17,20 @@ SUM_BITS = 46
 """Fractional bits of a sum with a zero point: a zero point of at most 17 bits, and the product, stay below 2^63."""
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def to_mantissa(value: Integer) -> np.int64:
     """fl32 of an integer |v| < 2^63: the nearest of 24 significant bits, a tie to the even mantissa."""
     dropped = max(bit_length(abs(np.int64(value))) - MANTISSA_BITS, np.int64(0))
     return half_even_shift(value, dropped) << dropped
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def multiply(x: Integer, m: Integer) -> np.int64:
     """fl32(fl32(x) * m), |x| <= 2^31 and 1 <= m < 2^24; over 2^e it is fl32(fl32(x) * m / 2^e)."""
     return to_mantissa(to_mantissa(x) * np.int64(m))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def divide_integers(numerator: Integer, denominator: Integer) -> tuple[np.int64, np.int64]:
     """fl32(numerator / fl32(denominator)) as (m, e) of m / 2^e, 2^23 <= m < 2^24.
 
@@ -46,7 +46,7 @@ def divide_integers(numerator: Integer, denominator: Integer) -> tuple[np.int64,
     return value >> dropped, kept - dropped
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def add_integer(value: Integer, shift: Integer, z: Integer) -> tuple[np.int64, np.int64]:
     """fl32(value / 2^shift + z) as (v, s) of v / 2^s, for a product of `multiply` and a zero point.
 
@@ -67,7 +67,7 @@ FINITE_BITS = 0x7F7FFFFF
 Number = tuple[np.int64, np.int64]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def from_bits(bits: Integer) -> Number:
     """The number whose 32 bits are 0 <= bits <= FINITE_BITS."""
     fraction, field = np.int64(bits) & ((1 << (MANTISSA_BITS - 1)) - 1), np.int64(bits) >> (MANTISSA_BITS - 1)
@@ -75,14 +75,14 @@ def from_bits(bits: Integer) -> Number:
     return fraction | hidden, max(field, np.int64(1)) + (LEAST_POWER - 1)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def rounded(value: Integer, power: Integer) -> Number:
     """fl32(value * 2^power), 0 <= value < 2^63."""
     dropped = max(bit_length(value) - MANTISSA_BITS, np.int64(0))
     return half_even_shift(value, dropped), np.int64(power) + dropped
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def add(a: Number, b: Number) -> Number:
     """fl32(a + b). A power of two that lies 39 or more below the other one leaves less than half of a last bit."""
     if a[0] == 0:

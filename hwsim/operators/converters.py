@@ -141,7 +141,7 @@ def _check(values: Accumulators, counters: Counters, output: IntFormat) -> None:
         raise ValueError(f"output has format {output}; allowed: signed to {PRODUCT_BITS} bits, unsigned to 31")
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _requant_shift(
     acc: Accumulators,
     multiplier: Multipliers,
@@ -163,7 +163,7 @@ def _requant_shift(
             codes[i, j] = np.int32(saturate(held >> shift, limits[0], limits[1], counters))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _nvdla_convert(
     x: Accumulators,
     offset: int,
@@ -182,7 +182,7 @@ def _nvdla_convert(
             codes[i, j] = np.int32(saturate(half_away_shift(exact, shift), limits[0], limits[1], counters))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _count_tie(tie: np.int64, counters: Counters) -> None:
     counters[POSITIVE_TIE] += np.int64(tie > 0)
     counters[NEGATIVE_TIE] += np.int64(tie < 0)

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from hwsim.arithmetic.fixedpoint import Counters, round_shift, saturate
+from hwsim.arithmetic.fixedpoint import Counters, add_events, clamp_and_change, half_even_and_tie
 from hwsim.formats import IntFormat
 from hwsim.operators.arguments import (
     MULTIPLIER_MAX,
@@ -22,6 +22,7 @@ from hwsim.operators.arguments import (
     check_shape,
     check_zero_point,
 )
+from hwsim.operators.quotients import Held
 
 
 class Placement(NamedTuple):
@@ -91,22 +92,24 @@ def embed(
     check_counters(counters)
     numbers = (first_position, position_multiplier, shift, zero_point, output.min, output.max)
     codes = np.empty((rows, n, width), np.int32)
-    _embed(ids, table, multipliers, positions, Placement(*map(int, numbers)), codes, counters)
+    embed_rows(ids, table, multipliers, positions, Placement(*map(int, numbers)), codes, counters)
     return codes
 
 
-@njit(cache=True)
-def _embed(
+@njit(cache=True, nogil=True)
+def embed_rows(
     ids: NDArray[np.int64],
-    table: Codes,
+    table: Held,
     multipliers: Multipliers,
-    positions: Codes,
+    positions: Held,
     place: Placement,
-    result: Codes,
+    result: Held,
     counters: Counters,
 ) -> None:
-    """Equation (8)."""
+    """Equation (8) into (rows, n, d) of any integer dtype; the caller has checked what `embed` checks."""
     step = np.int64(multipliers.size > 1)
+    lo, hi = place.lo - place.zero_point, place.hi - place.zero_point
+    ties, balance, saturations = np.int64(0), np.int64(0), np.int64(0)
     for i in range(ids.shape[0]):
         for t in range(ids.shape[1]):
             token, position = ids[i, t], place.first_position + t
@@ -114,5 +117,10 @@ def _embed(
             for j in range(table.shape[1]):
                 word = np.int64(table[token, j]) * multiplier
                 where = np.int64(positions[position, j]) * place.position_multiplier
-                value = round_shift(word + where, place.shift, counters) + place.zero_point
-                result[i, t, j] = np.int32(saturate(value, place.lo, place.hi, counters))
+                value, tie = half_even_and_tie(word + where, place.shift)
+                code, changed = clamp_and_change(value, lo, hi)
+                result[i, t, j] = code + place.zero_point
+                ties += tie & 1
+                balance += tie
+                saturations += changed
+    add_events(ties, balance, saturations, counters)

@@ -12,11 +12,11 @@ INTERPOLATED_ENTRIES = 513
 _MIDDLE, _STEP_BITS = 256, 7
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def interpolate(table: Codes, value: Integer) -> np.int64:
     """lookup(T, v): the straight line between the two entries around an int16 code."""
     index, offset = _MIDDLE + (np.int64(value) >> _STEP_BITS), np.int64(value) & ((1 << _STEP_BITS) - 1)
-    left, right = np.int64(table[index]), np.int64(table[index + 1])
+    left, right = np.int64(table[np.uint64(index)]), np.int64(table[np.uint64(index + 1)])
     return left + (((right - left) * offset + (1 << _STEP_BITS >> 1)) >> _STEP_BITS)
 
 

@@ -52,7 +52,7 @@ def pulp_mean(x: Codes, *, zero: int, counters: Counters) -> Codes:
     return means.reshape(x.shape[:-1])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _mean(x: Codes, zero: int, means: Codes, counters: Counters) -> None:
     """Equation (G8), row by row: a rest of half of n is a tie."""
     n = np.int64(x.shape[1])

@@ -8,8 +8,10 @@ from numba import njit
 from hwsim.arithmetic.fixedpoint import (
     SATURATION,
     Counters,
-    round_shift_by_rule,
-    saturate,
+    add_events,
+    clamp_and_change,
+    shift_by_rule,
+    tie_sign,
 )
 from hwsim.formats import IntFormat, Rounding, Scaling
 from hwsim.operators.arguments import (
@@ -124,8 +126,8 @@ def shift_right(
         raise ValueError(f"output has format {output}; allowed: signed formats")
     dtype = acc.dtype if output is None else np.dtype(np.int32 if output.bits <= MAX_OUTPUT_BITS else np.int64)
     limits = (INT64_MIN, INT64_MAX) if output is None else (output.min, output.max)
-    shifted, rule = np.empty(acc.shape, dtype), int(Scaling[rounding.name])
-    _shift_right(acc.reshape(-1), int(shift), limits, shifted.reshape(-1), counters, rule)
+    shifted = np.empty(acc.shape, dtype)
+    SHIFTS[rounding](acc.reshape(-1), int(shift), *limits, shifted.reshape(-1), counters)
     return shifted
 
 
@@ -166,11 +168,31 @@ def add_bias(acc: Accumulators, bias: Multipliers, output: IntFormat, counters: 
     return held.astype(np.int32) if acc.dtype == np.int32 else held
 
 
-@njit(cache=True)
-def _shift_right(
-    acc: Accumulators, shift: int, limits: tuple[int, int], result: Accumulators, counters: Counters, rule: int
+@njit(cache=True, nogil=True, forceinline=True)
+def shift_flat(
+    rule: int, acc: Accumulators, shift: int, lo: int, hi: int, result: Accumulators, counters: Counters
 ) -> None:
-    """Equations (3) and (R13) on a flat array."""
+    """Equations (3) and (R13) on flat arrays by one rounding, which has to be a constant of the caller to be fast."""
+    ties, balance, saturations = np.int64(0), np.int64(0), np.int64(0)
     for i in range(acc.size):
-        shifted = round_shift_by_rule(rule, np.int64(acc[i]), shift, counters)
-        result[i] = saturate(shifted, limits[0], limits[1], counters)
+        tie = tie_sign(np.int64(acc[i]), shift)
+        held, changed = clamp_and_change(shift_by_rule(rule, np.int64(acc[i]), shift), lo, hi)
+        result[i] = held
+        ties += tie & 1
+        balance += tie
+        saturations += changed
+    add_events(ties, balance, saturations, counters)
+
+
+def _shift(rule: int) -> Loop:
+    """`shift_flat` by one rounding."""
+
+    @njit(cache=True, nogil=True)
+    def loop(acc: Accumulators, shift: int, lo: int, hi: int, result: Accumulators, counters: Counters) -> None:
+        shift_flat(rule, acc, shift, lo, hi, result, counters)
+
+    return loop
+
+
+SHIFTS: dict[Rounding, Loop] = {rounding: _shift(int(Scaling[rounding.name])) for rounding in Rounding}
+"""The loop of every rounding; each is compiled when it is first used."""

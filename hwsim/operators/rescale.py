@@ -1,16 +1,28 @@
 """The loop of (R1): accumulators to codes by any rule, for every operator that ends so; its caller checks arguments."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-from hwsim.arithmetic.fixedpoint import NEGATIVE_TIE, POSITIVE_TIE, SATURATION, Counters, clamp
+from hwsim.arithmetic.fixedpoint import Counters, Integer, add_events, clamp_and_change
 from hwsim.arithmetic.scaling import FLOAT32_INSIDE, greatest_input, least_input, scale_and_tie
 from hwsim.formats import IntFormat, Scaling
-from hwsim.operators.arguments import Accumulators, Codes, Multipliers
+from hwsim.operators.arguments import INT64_MIN, Accumulators, Codes, Multipliers
+from hwsim.operators.quotients import Held
 
 Loop = Callable[..., None]
+
+
+class Ends(NamedTuple):
+    """Least accumulator, the zero point that is added before the last rounding, and the ends of what is clamped."""
+
+    floor: int
+    inside: int
+    lo: int
+    hi: int
+
 
 _INPUTS = {
     Scaling.Q31_DOUBLE: "acc * 2^max(31 - shift, 0) from -2^31 to 2^31 - 1",
@@ -39,7 +51,7 @@ def rescale(
     """
     _check_inputs(acc, multiplier, shift, scaling)
     codes = np.empty(acc.shape, np.int32)
-    LOOPS[scaling](acc, multiplier, shift, int(zero_point), output.min, output.max, codes, counters)
+    LOOPS[scaling](acc, multiplier, shift, int(zero_point), output.min, output.max, INT64_MIN, codes, counters)
     return codes
 
 
@@ -52,7 +64,7 @@ def _check_inputs(acc: Accumulators, multiplier: Multipliers, shift: Multipliers
         raise ValueError(f"{got}; allowed: {_INPUTS.get(scaling, _EXACT_INPUT)}")
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _are_taken(acc: Accumulators, multiplier: Multipliers, shift: Multipliers, rule: int) -> bool:
     """Whether every |acc| is one that the rule takes."""
     m_step, e_step = np.int64(multiplier.size > 1), np.int64(shift.size > 1)
@@ -68,14 +80,63 @@ def _are_taken(acc: Accumulators, multiplier: Multipliers, shift: Multipliers, r
     return bool(beyond == 0)
 
 
-def _loop(rule: int) -> Loop:
-    """Equation (R1) on (rows, channels) by one rule, a constant to the compiler.
+@njit(cache=True, nogil=True, forceinline=True)
+def _code(rule: int, acc: Integer, m: Integer, e: Integer, ends: Ends) -> tuple[np.int64, np.int64, np.int64]:
+    """(R1) of one accumulator: the code less what is added last, the sign of a tie, and 1 if the clamp changed it."""
+    value, tie = scale_and_tie(rule, max(np.int64(acc), np.int64(ends.floor)), m, e, ends.inside)
+    code, changed = clamp_and_change(value, ends.lo, ends.hi)
+    return code, tie, changed
 
-    Events are kept in registers so that the loop vectorises. The zero point moves the bounds of the clamp instead of
-    the value, which it could carry past 2^63.
+
+@njit(cache=True, nogil=True, forceinline=True)
+def rescale_rows(
+    rule: int,
+    acc: Accumulators,
+    multiplier: Multipliers,
+    shift: Multipliers,
+    zero_point: int,
+    lo: int,
+    hi: int,
+    floor: int,
+    result: Held,
+    counters: Counters,
+) -> None:
+    """Equation (R1) on (rows, channels) by one rule, which has to be a constant of the caller for a loop that is fast.
+
+    Accumulators are of any integer dtype, results of any that holds the codes; an accumulator below `floor` counts as
+    that, so that 0 is a ReLU. Events are kept in registers so that the loop vectorises; for the same reason it is
+    written out for one ratio and for one in each channel. The zero point moves the bounds of the clamp instead of the
+    value, which it could carry past 2^63.
     """
+    inside = zero_point if rule == FLOAT32_INSIDE else 0
+    outside = zero_point - inside
+    ends = Ends(floor, inside, lo - outside, hi - outside)
+    m_step, e_step = np.int64(multiplier.size > 1), np.int64(shift.size > 1)
+    saturations, ties, balance = np.int64(0), np.int64(0), np.int64(0)
+    for i in range(acc.shape[0]):
+        if m_step + e_step == 0:
+            m, e = multiplier[0], shift[0]
+            for j in range(acc.shape[1]):
+                code, tie, changed = _code(rule, acc[i, j], m, e, ends)
+                result[i, j] = code + outside
+                ties, balance, saturations = ties + (tie & 1), balance + tie, saturations + changed
+        elif m_step + e_step == 2:
+            for j in range(acc.shape[1]):
+                code, tie, changed = _code(rule, acc[i, j], multiplier[j], shift[j], ends)
+                result[i, j] = code + outside
+                ties, balance, saturations = ties + (tie & 1), balance + tie, saturations + changed
+        else:
+            for j in range(acc.shape[1]):
+                code, tie, changed = _code(rule, acc[i, j], multiplier[j * m_step], shift[j * e_step], ends)
+                result[i, j] = code + outside
+                ties, balance, saturations = ties + (tie & 1), balance + tie, saturations + changed
+    add_events(ties, balance, saturations, counters)
 
-    @njit(cache=True)
+
+def _loop(rule: int) -> Loop:
+    """`rescale_rows` by one rule."""
+
+    @njit(cache=True, nogil=True)
     def loop(
         acc: Accumulators,
         multiplier: Multipliers,
@@ -83,24 +144,11 @@ def _loop(rule: int) -> Loop:
         zero_point: int,
         lo: int,
         hi: int,
-        result: Codes,
+        floor: int,
+        result: Held,
         counters: Counters,
     ) -> None:
-        m_step, e_step = np.int64(multiplier.size > 1), np.int64(shift.size > 1)
-        inside = zero_point if rule == FLOAT32_INSIDE else 0
-        outside = zero_point - inside
-        saturations, ties, balance = np.int64(0), np.int64(0), np.int64(0)
-        for i in range(acc.shape[0]):
-            for j in range(acc.shape[1]):
-                value, tie = scale_and_tie(rule, acc[i, j], multiplier[j * m_step], shift[j * e_step], inside)
-                clamped = clamp(value, lo - outside, hi - outside)
-                ties += tie & 1
-                balance += tie
-                saturations += np.int64(clamped != value)
-                result[i, j] = np.int32(clamped + outside)
-        counters[SATURATION] += saturations
-        counters[POSITIVE_TIE] += (ties + balance) >> 1
-        counters[NEGATIVE_TIE] += (ties - balance) >> 1
+        rescale_rows(rule, acc, multiplier, shift, zero_point, lo, hi, floor, result, counters)
 
     return loop
 

@@ -1,12 +1,21 @@
 """The residual sum of two code tensors of different scales: (7) of docs/numerics.md and (R10) of requantization.md."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-from hwsim.arithmetic.fixedpoint import Counters, bounds, clamp, round_shift, saturate
-from hwsim.arithmetic.scaling import scale, scale_counted
+from hwsim.arithmetic.fixedpoint import (
+    Counters,
+    Integer,
+    add_events,
+    bounds,
+    clamp,
+    clamp_and_change,
+    half_even_and_tie,
+)
+from hwsim.arithmetic.scaling import scale, scale_and_tie
 from hwsim.formats import IntFormat, Scaling
 from hwsim.operators.arguments import (
     INT64_MAX,
@@ -22,6 +31,7 @@ from hwsim.operators.arguments import (
     check_shape,
     check_zero_point,
 )
+from hwsim.operators.quotients import Held
 
 MAX_LEFT_SHIFT = 20
 IDENTITY = -1
@@ -103,7 +113,7 @@ def add(
     check_ratio("b", b_multiplier, shift)
     numbers = (a_zero, b_zero, a_multiplier, b_multiplier, shift, zero_point, output.min, output.max)
     codes = np.empty_like(a)
-    _add(a.reshape(-1), b.reshape(-1), Sum(*map(int, numbers)), codes.reshape(-1), counters)
+    add_flat(a.reshape(-1), b.reshape(-1), Sum(*map(int, numbers)), codes.reshape(-1), counters)
     return codes
 
 
@@ -173,7 +183,7 @@ def rescaled_add(
     )
     _check_reach(a, b, terms, scaling, rescaled=output_multiplier is not None)
     codes = np.empty_like(a)
-    _rescaled_add(a.reshape(-1), b.reshape(-1), terms, int(scaling), codes.reshape(-1), counters)
+    SUMS[scaling](a.reshape(-1), b.reshape(-1), terms, codes.reshape(-1), counters)
     return codes
 
 
@@ -206,28 +216,73 @@ def _reach(name: str, codes: Codes, by: Rescaling, terms: RescaledSum, scaling: 
     return int(clamp(low, terms.operand_lo, terms.operand_hi)), int(clamp(high, terms.operand_lo, terms.operand_hi))
 
 
-@njit(cache=True)
-def _add(a: Codes, b: Codes, terms: Sum, result: Codes, counters: Counters) -> None:
-    """Equation (7) on flat arrays."""
+@njit(cache=True, nogil=True)
+def add_flat(a: Held, b: Held, terms: Sum, result: Held, counters: Counters) -> None:
+    """Equation (7) on flat arrays of any integer dtypes; the caller has checked what `add` checks."""
+    lo, hi = terms.lo - terms.zero_point, terms.hi - terms.zero_point
+    ties, balance, saturations = np.int64(0), np.int64(0), np.int64(0)
     for i in range(a.size):
         left = (np.int64(a[i]) - terms.a_zero) * terms.a_multiplier
         right = (np.int64(b[i]) - terms.b_zero) * terms.b_multiplier
-        value = round_shift(left + right, terms.shift, counters) + terms.zero_point
-        result[i] = np.int32(saturate(value, terms.lo, terms.hi, counters))
+        value, tie = half_even_and_tie(left + right, terms.shift)
+        code, changed = clamp_and_change(value, lo, hi)
+        result[i] = code + terms.zero_point
+        ties += tie & 1
+        balance += tie
+        saturations += changed
+    add_events(ties, balance, saturations, counters)
 
 
-@njit(cache=True)
-def _rescaled_add(a: Codes, b: Codes, terms: RescaledSum, rule: int, result: Codes, counters: Counters) -> None:
-    """Equation (R10) on flat arrays; the zero point moves the bounds of the clamp, as in `requantize`."""
+@njit(cache=True, nogil=True, forceinline=True)
+def _operand(rule: int, code: Integer, by: Rescaling, terms: RescaledSum) -> tuple[np.int64, np.int64, np.int64]:
+    """c(scale((code - zero point) * 2^L)), the sign of a tie, and 1 if c changed it."""
+    scaled, tie = scale_and_tie(rule, (np.int64(code) - by.zero_point) << terms.left_shift, by.multiplier, by.shift, 0)
+    held, changed = clamp_and_change(scaled, terms.operand_lo, terms.operand_hi)
+    return held, tie, changed
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def rescaled_add_flat(rule: int, a: Held, b: Held, terms: RescaledSum, result: Held, counters: Counters) -> None:
+    """Equation (R10) on flat arrays of any integer dtypes by one rule, a constant of the caller if it is to be fast.
+
+    The zero point moves the bounds of the clamp, as in `requantize`. Sums that are not scaled have a loop of their own.
+    """
     out = terms.output
-    for i in range(a.size):
-        left = (np.int64(a[i]) - terms.a.zero_point) << terms.left_shift
-        right = (np.int64(b[i]) - terms.b.zero_point) << terms.left_shift
-        left = scale_counted(rule, left, terms.a.multiplier, terms.a.shift, counters)
-        right = scale_counted(rule, right, terms.b.multiplier, terms.b.shift, counters)
-        total = saturate(left, terms.operand_lo, terms.operand_hi, counters)
-        total += saturate(right, terms.operand_lo, terms.operand_hi, counters)
-        if out.multiplier != IDENTITY:
-            total = scale_counted(rule, total, out.multiplier, out.shift, counters)
-        code = saturate(total, terms.lo - out.zero_point, terms.hi - out.zero_point, counters)
-        result[i] = np.int32(code + out.zero_point)
+    lo, hi = terms.lo - out.zero_point, terms.hi - out.zero_point
+    ties, balance, saturations = np.int64(0), np.int64(0), np.int64(0)
+    if out.multiplier == IDENTITY:
+        for i in range(a.size):
+            left, left_tie, left_held = _operand(rule, a[i], terms.a, terms)
+            right, right_tie, right_held = _operand(rule, b[i], terms.b, terms)
+            code, changed = clamp_and_change(left + right, lo, hi)
+            result[i] = code + out.zero_point
+            ties += (left_tie & 1) + (right_tie & 1)
+            balance += left_tie + right_tie
+            saturations += changed + left_held + right_held
+    else:
+        for i in range(a.size):
+            left, left_tie, left_held = _operand(rule, a[i], terms.a, terms)
+            right, right_tie, right_held = _operand(rule, b[i], terms.b, terms)
+            total, tie = scale_and_tie(rule, left + right, out.multiplier, out.shift, 0)
+            code, changed = clamp_and_change(total, lo, hi)
+            result[i] = code + out.zero_point
+            ties += (left_tie & 1) + (right_tie & 1) + (tie & 1)
+            balance += left_tie + right_tie + tie
+            saturations += changed + left_held + right_held
+    add_events(ties, balance, saturations, counters)
+
+
+def _rescaled_sum(rule: int) -> Callable[..., None]:
+    """`rescaled_add_flat` by one rule."""
+
+    @njit(cache=True, nogil=True)
+    def loop(a: Held, b: Held, terms: RescaledSum, result: Held, counters: Counters) -> None:
+        rescaled_add_flat(rule, a, b, terms, result, counters)
+
+    return loop
+
+
+SUMS: dict[Scaling, Callable[..., None]] = {
+    scaling: _rescaled_sum(int(scaling)) for scaling in Scaling if scaling is not Scaling.FLOAT32_INSIDE
+}
+"""The loop of every rule that a rescaled sum may have; each is compiled when it is first used."""

@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 from hwsim.arithmetic.fixedpoint import (
     ISQRT_BITS,
     Counters,
+    Integer,
+    add_events,
     bounds,
+    clamp_and_change,
+    half_even_and_tie,
     isqrt,
     raise_to_one,
-    round_ratio,
     round_shift,
     saturate,
 )
@@ -27,7 +30,8 @@ from hwsim.operators.arguments import (
     check_ratio,
     check_zero_point,
 )
-from hwsim.operators.layernorm.rows import check_rows, offset_rows, sums
+from hwsim.operators.layernorm.rows import as_rows, check_rows, row_sum, squares_about
+from hwsim.operators.quotients import Held, Stage, quotients_of_row
 
 
 class LayerNormCodes(NamedTuple):
@@ -62,15 +66,6 @@ class LayerNormConstants(NamedTuple):
     output: IntFormat
 
 
-class Stage(NamedTuple):
-    """One rounding as the kernel sees it."""
-
-    multiplier: int
-    shift: int
-    lo: int
-    hi: int
-
-
 class Stages(NamedTuple):
     """The four roundings of (5c) to (5f)."""
 
@@ -78,6 +73,13 @@ class Stages(NamedTuple):
     denominator: Stage
     quotient: Stage
     output: Stage
+
+
+class Zeros(NamedTuple):
+    """Zero points: what is taken from x (0 where the mean cancels it), and what is added to the output."""
+
+    input: int
+    output: int
 
 
 def layernorm(
@@ -125,13 +127,12 @@ def layernorm(
     stages = _check_constants(constants)
     check_elements("x", x, CODE_MIN, CODE_MAX)
     check_zero_point("zero", zero)
-    offset = offset_rows(x, 0 if centred else zero)
-    rows, n = offset.shape
-    _check_variance(offset, constants.eps, centred)
+    rows, n = as_rows(x).shape
+    zeros = Zeros(0 if centred else int(zero), int(constants.output_zero_point))
+    _check_variance(as_rows(x), zeros.input, constants.eps, centred)
     _check_affine(gamma, beta, constants)
     flat = LayerNormCodes(*(np.empty((rows, width), np.int32) for width in (n, 1, n, n)))
-    zero_point = int(constants.output_zero_point)
-    _layernorm(offset, gamma, beta, int(constants.eps), stages, zero_point, bool(centred), flat, counters)
+    normalise_rows(as_rows(x), gamma, beta, int(constants.eps), stages, zeros, bool(centred), flat, counters)
     return LayerNormCodes(*(codes.reshape(*x.shape[:-1], codes.shape[1]) for codes in flat))
 
 
@@ -148,13 +149,13 @@ def _check_constants(constants: LayerNormConstants) -> Stages:
     return Stages(*stages)
 
 
-def _check_variance(x: Codes, eps: int, centred: bool) -> None:
+def _check_variance(x: Codes, zero: int, eps: int, centred: bool) -> None:
     """Refuse rows whose V could reach 2^52, or leave int64 on the way.
 
     V is at most n^2*(hi-lo)^2/4 + eps about the mean, n^2*max(x^2) + eps without it.
     """
     n = x.shape[1]
-    lo, hi = (int(bound) for bound in bounds(x.reshape(-1)))
+    lo, hi = (int(bound) - zero for bound in bounds(x.reshape(-1)))
     squares = n * n * max(lo * lo, hi * hi)
     greatest = (n * n * (hi - lo) ** 2 // 4 if centred else squares) + eps
     if eps < 0 or greatest >= 1 << ISQRT_BITS:
@@ -173,41 +174,76 @@ def _check_affine(gamma: Codes, beta: NDArray[np.int64], constants: LayerNormCon
     )
 
 
-@njit(cache=True)
-def _layernorm(
-    x: Codes,
+@njit(cache=True, nogil=True)
+def normalise_rows(
+    x: Held,
     gamma: Codes,
     beta: NDArray[np.int64],
     eps: int,
     stages: Stages,
-    zero_point: int,
+    zeros: Zeros,
     centred: bool,
     codes: LayerNormCodes,
     counters: Counters,
 ) -> None:
-    """Equations (5a) to (5f), row by row."""
+    """Equations (5a) to (5f) on (rows, n) of any integer dtype into results of any that hold their codes.
+
+    The caller has checked what `layernorm` checks. Each pass over a row is a loop of its own, so that it vectorises.
+    """
     n = np.int64(x.shape[1])
     numerators, denominators, quotients, outputs = codes
-    lowest, highest = stages.output.lo - zero_point, stages.output.hi - zero_point
     for i in range(x.shape[0]):
-        total, squares = sums(x[i], centred)
-        variance = n * squares - total * total + eps
-        root = isqrt(variance) * stages.denominator.multiplier
+        total, squares = row_sum(x, i, zeros.input, centred), squares_about(x, i, zeros.input, 0)
+        root = isqrt(n * squares - total * total + eps) * stages.denominator.multiplier
         denominator = raise_to_one(_rescale(root, stages.denominator, counters), counters)
-        denominators[i, 0] = np.int32(denominator)
-        for j in range(x.shape[1]):
-            deviation = n * np.int64(x[i, j]) - total
-            numerator = _rescale(deviation * stages.numerator.multiplier, stages.numerator, counters)
-            divided = round_ratio(numerator * stages.quotient.multiplier, denominator, stages.quotient.shift, counters)
-            quotient = saturate(divided, stages.quotient.lo, stages.quotient.hi, counters)
-            affine = quotient * np.int64(gamma[j]) + beta[j]
-            rounded = round_shift(affine * stages.output.multiplier, stages.output.shift, counters)
-            numerators[i, j] = np.int32(numerator)
-            quotients[i, j] = np.int32(quotient)
-            outputs[i, j] = np.int32(saturate(rounded, lowest, highest, counters) + zero_point)
+        denominators[i, 0] = denominator
+        _numerators(x, i, n * zeros.input + total, stages.numerator, numerators, counters)
+        quotients_of_row(numerators, i, denominator, stages.quotient, quotients, counters)
+        _affine(quotients, i, gamma, beta, stages.output, zeros.output, outputs, counters)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
+def _numerators(x: Held, i: int, total: Integer, stage: Stage, numerators: Held, counters: Counters) -> None:
+    """(5c): n * x - total, rescaled; total has the zero points in it."""
+    n = np.int64(x.shape[1])
+    ties, balance, saturations = np.int64(0), np.int64(0), np.int64(0)
+    for j in range(x.shape[1]):
+        deviation = n * np.int64(x[i, j]) - total
+        rounded, tie = half_even_and_tie(deviation * stage.multiplier, stage.shift)
+        code, changed = clamp_and_change(rounded, stage.lo, stage.hi)
+        numerators[i, j] = code
+        ties += tie & 1
+        balance += tie
+        saturations += changed
+    add_events(ties, balance, saturations, counters)
+
+
+@njit(cache=True, nogil=True)
+def _affine(
+    quotients: Held,
+    i: int,
+    gamma: Codes,
+    beta: NDArray[np.int64],
+    stage: Stage,
+    zero_point: int,
+    outputs: Held,
+    counters: Counters,
+) -> None:
+    """(5f); the zero point moves the bounds of the clamp."""
+    lo, hi = stage.lo - zero_point, stage.hi - zero_point
+    ties, balance, saturations = np.int64(0), np.int64(0), np.int64(0)
+    for j in range(quotients.shape[1]):
+        affine = np.int64(quotients[i, j]) * np.int64(gamma[j]) + beta[j]
+        rounded, tie = half_even_and_tie(affine * stage.multiplier, stage.shift)
+        code, changed = clamp_and_change(rounded, lo, hi)
+        outputs[i, j] = code + zero_point
+        ties += tie & 1
+        balance += tie
+        saturations += changed
+    add_events(ties, balance, saturations, counters)
+
+
+@njit(cache=True, nogil=True)
 def _rescale(product: np.int64, stage: Stage, counters: Counters) -> np.int64:
     """sat(HALF_EVEN(product / 2^shift)), product already multiplied."""
     return saturate(round_shift(product, stage.shift, counters), stage.lo, stage.hi, counters)

@@ -3,7 +3,8 @@
 import numpy as np
 from numba import njit
 
-from hwsim.arithmetic.fixedpoint import Counters, half_even_divide, isqrt, saturate
+from hwsim.arithmetic.division import Reciprocal, headroom, multiply, reciprocal
+from hwsim.arithmetic.fixedpoint import SATURATION, Counters, Integer, clamp_and_change, isqrt
 from hwsim.arithmetic.scaling import FLOAT32_MULTIPLIER_MAX
 from hwsim.formats import IntFormat, Scaling
 from hwsim.operators.arguments import (
@@ -14,7 +15,8 @@ from hwsim.operators.arguments import (
     check_range,
     check_zero_point,
 )
-from hwsim.operators.layernorm.rows import Values, check_rows, divide_toward_zero, offset_rows, sums
+from hwsim.operators.layernorm.rows import Values, as_rows, check_rows, divide_toward_zero, row_sum
+from hwsim.operators.quotients import Held
 from hwsim.operators.rescale import rescale
 
 INT8_MIN, INT8_MAX = -(1 << 7), (1 << 7) - 1
@@ -69,9 +71,9 @@ def gemmini_layernorm(
     check_range("multiplier", multiplier, 1, FLOAT32_MULTIPLIER_MAX)
     check_range("shift", shift, 0, SHIFT_MAX)
     check_elements("x", x, zero - INT32_MAX - 1, zero + INT32_MAX)
-    offset, events = offset_rows(x, zero), np.zeros_like(counters)
-    affine = np.empty(offset.shape, np.int64)
-    total, squares = _normalise(offset, gamma, bias, affine, events)
+    rows, events = as_rows(x), np.zeros_like(counters)
+    affine = np.empty(rows.shape, np.int64)
+    total, squares = normalise_rows(rows, int(zero), gamma, bias, affine, events)
     check_range("the sum of a row", int(total), 0, INT32_MAX)
     check_range("the sum of squares of a row", int(squares), 0, INT32_MAX)
     codes = rescale(affine, np.array([multiplier]), np.array([shift]), zero_point, output, events, Scaling.FLOAT32)
@@ -79,20 +81,45 @@ def gemmini_layernorm(
     return codes.reshape(x.shape)
 
 
-@njit(cache=True)
-def _normalise(x: Codes, gamma: Codes, bias: Values, affine: Values, counters: Counters) -> tuple[np.int64, np.int64]:
-    """(L15) and (L16), times gamma, plus bias; the greatest |sum| and sum of squares of a row that were met."""
+@njit(cache=True, nogil=True)
+def normalise_rows(
+    x: Held, zero: int, gamma: Codes, bias: Values, affine: Values, counters: Counters
+) -> tuple[np.int64, np.int64]:
+    """(L15) and (L16), times gamma, plus bias; the greatest |sum| and sum of squares of a row, refused beyond int32.
+
+    A row whose squares leave int32 is left out.
+    """
     n, most_total, most_squares = x.shape[1], np.int64(0), np.int64(0)
     for i in range(x.shape[0]):
-        total = sums(x[i], True)[0]
+        total = row_sum(x, i, zero, True)
         mean = divide_toward_zero(total, n)
-        y = x[i].astype(np.int64) - mean
-        squares = np.int64(0)
-        for j in range(n):  # a deviation so great alone leaves int32: its square need not be held
-            squares = min(squares + min(abs(y[j]), np.int64(1 << 16)) ** 2, np.int64(1 << 40))
+        squares = _held_squares(x, i, mean + zero)
         most_total, most_squares = max(most_total, abs(total)), max(most_squares, squares)
-        sigma = max(isqrt(squares // n), np.int64(1))
-        for j in range(n):
-            unit = saturate(half_even_divide(y[j], sigma), INT8_MIN, INT8_MAX, counters)
-            affine[i, j] = unit * np.int64(gamma[j]) + bias[j]
+        if squares <= INT32_MAX:
+            sigma = max(isqrt(squares // n), np.int64(1))
+            _units(x, i, mean + zero, reciprocal(1, headroom(1), sigma, 0), gamma, bias, affine, counters)
     return most_total, most_squares
+
+
+@njit(cache=True, nogil=True)
+def _held_squares(x: Held, i: int, mean: Integer) -> np.int64:
+    """Sum of (x - mean)^2. A deviation that alone leaves int32 is held: its square need not be exact."""
+    squares = np.int64(0)
+    for j in range(x.shape[1]):
+        held = min(abs(np.int64(x[i, j]) - mean), np.int64(1 << 16))
+        squares += held * held
+    return squares
+
+
+@njit(cache=True, nogil=True)
+def _units(
+    x: Held, i: int, mean: Integer, by: Reciprocal, gamma: Codes, bias: Values, affine: Values, counters: Counters
+) -> None:
+    """(L16), gamma and bias; a square within int32 is of a deviation below 2^16."""
+    saturations = np.int64(0)
+    for j in range(x.shape[1]):
+        quotient, _ = multiply(np.int64(x[i, j]) - mean, by)
+        unit, changed = clamp_and_change(quotient, INT8_MIN, INT8_MAX)
+        affine[i, j] = unit * np.int64(gamma[j]) + bias[j]
+        saturations += changed
+    counters[SATURATION] += saturations

@@ -6,12 +6,8 @@ from numba import njit
 from hwsim.arithmetic.fixedpoint import Counters, half_even_divide, isqrt, raise_to_one
 from hwsim.formats import IntFormat, Scaling
 from hwsim.operators.arguments import MULTIPLIER_MAX, SHIFT_MAX, Codes, Multipliers, check_multipliers, check_range
-from hwsim.operators.layernorm.rows import (
-    Values,
-    checked_rows,
-    deviations,
-    sums,
-)
+from hwsim.operators.layernorm.rows import Values, checked_rows, row_sum, squares_about
+from hwsim.operators.quotients import Held
 from hwsim.operators.rescale import rescale
 
 MAX_VARIANCE_SHIFT = 31
@@ -64,38 +60,37 @@ def ibert_layernorm(
         For other dtypes, shapes, constants or formats, if V of a row reaches 2^32, or if a value before the last
         rounding times its multiplier, and half of 2^shift, reach 2^63.
     """
-    offset = checked_rows(
-        x, gamma, bias, counters, zero=zero, zero_point=zero_point, output=output, gamma_range=(-1, 1)
-    )
+    rows = checked_rows(x, gamma, bias, counters, zero=zero, zero_point=zero_point, output=output, gamma_range=(-1, 1))
     check_multipliers("multiplier", multiplier, (1, gamma.size), 1, MULTIPLIER_MAX)
     check_multipliers("shift", shift, (1, gamma.size), 0, SHIFT_MAX)
     check_range("variance_shift", variance_shift, 0, MAX_VARIANCE_SHIFT)
-    values, variances = np.empty(offset.shape, np.int64), np.empty(len(offset), np.int64)
-    _deviations(offset, int(variance_shift), bool(centred), values, variances)
-    check_range("V of a row", int(variances.max(initial=0)), 0, VARIANCE_LIMIT - 1)
-    events = np.zeros_like(counters)
-    _normalise(values, variances, gamma, bias, int(variance_shift), events)
+    values, events = np.empty(rows.shape, np.int64), np.zeros_like(counters)
+    greatest = normalise_rows(rows, int(zero), gamma, bias, int(variance_shift), bool(centred), values, events)
+    check_range("V of a row", int(greatest), 0, VARIANCE_LIMIT - 1)
     codes = rescale(values, multiplier, shift, zero_point, output, events, Scaling.HALF_EVEN)
     counters += events
     return codes.reshape(x.shape)
 
 
-@njit(cache=True)
-def _deviations(x: Codes, variance_shift: int, centred: bool, values: Values, variances: Values) -> None:
-    """(L1) and (L2): y and V of each row."""
+@njit(cache=True, nogil=True)
+def normalise_rows(
+    x: Held,
+    zero: int,
+    gamma: Codes,
+    bias: Values,
+    variance_shift: int,
+    centred: bool,
+    values: Values,
+    counters: Counters,
+) -> np.int64:
+    """(L1) to (L4): o of each element of (rows, n), and the greatest V; from VARIANCE_LIMIT on it is to be refused."""
+    greatest = np.int64(0)
     for i in range(x.shape[0]):
-        mean = half_even_divide(sums(x[i], centred)[0], x.shape[1])
-        row, variances[i] = deviations(x[i], mean, variance_shift)
-        for j in range(row.size):  # copying it whole compiles to code with doubles
-            values[i, j] = row[j]
-
-
-@njit(cache=True)
-def _normalise(
-    values: Values, variances: Values, gamma: Codes, bias: Values, variance_shift: int, counters: Counters
-) -> None:
-    """(L3) and (L4), in place: y to o."""
-    for i in range(values.shape[0]):
-        factor = _ONE // raise_to_one(isqrt(variances[i]) << variance_shift, counters)
-        for j in range(values.shape[1]):
-            values[i, j] = ((values[i, j] * factor) >> 1) * np.int64(gamma[j]) + bias[j]
+        mean = half_even_divide(row_sum(x, i, zero, centred), x.shape[1]) + zero
+        variance = squares_about(x, i, mean, variance_shift)
+        greatest = max(greatest, variance)
+        root = isqrt(min(variance, np.int64(VARIANCE_LIMIT - 1))) << variance_shift
+        factor = _ONE // raise_to_one(root, counters)
+        for j in range(x.shape[1]):
+            values[i, j] = (((np.int64(x[i, j]) - mean) * factor) >> 1) * np.int64(gamma[j]) + bias[j]
+    return greatest

@@ -17,6 +17,7 @@ from hwsim.operators.arguments import (
     check_shape,
     check_zero_point,
 )
+from hwsim.operators.quotients import Held
 
 Values = NDArray[np.int64]
 
@@ -49,7 +50,7 @@ def checked_rows(
     output: IntFormat,
     gamma_range: tuple[int, int] = (SIGNED_MIN, SIGNED_MAX),
 ) -> Codes:
-    """x' of (n,) rows, after every check that operators with one result have in common.
+    """x as (rows, n), after every check that operators with one result have in common.
 
     Refuses, besides what `check_rows` does, an x, a result or a zero point that is no code, a gamma outside its range,
     and a bias beyond 2^62.
@@ -61,30 +62,34 @@ def checked_rows(
     check_elements("bias", bias, -BIAS_MAX, BIAS_MAX)
     check_zero_point("zero_point", zero_point)
     check_code_format("output", output)
-    return offset_rows(x, zero)
+    return as_rows(x)
 
 
-def offset_rows(x: Codes, zero: int) -> Codes:
-    """x' = x - zero as (rows, n)."""
-    return x.reshape(-1, x.shape[-1]) - np.int32(zero)
+def as_rows(x: Codes) -> Codes:
+    """x as (rows, n)."""
+    return x.reshape(-1, x.shape[-1])
 
 
-@njit(cache=True)
-def sums(row: Codes, centred: bool) -> tuple[np.int64, np.int64]:
-    """Sum of a row, or 0 if its mean is left in it, and sum of squares."""
-    values = row.astype(np.int64)
-    return np.int64(centred) * values.sum(), (values * values).sum()
+@njit(cache=True, nogil=True)
+def row_sum(x: Held, i: Integer, zero: Integer, centred: bool) -> np.int64:
+    """Sum of x - zero over row i, or 0 if its mean is left in it."""
+    total = np.int64(0)
+    for j in range(x.shape[1]):
+        total += np.int64(x[i, j])
+    return np.int64(centred) * (total - np.int64(x.shape[1]) * zero)
 
 
-@njit(cache=True)
-def deviations(row: Codes, mean: Integer, shift: Integer) -> tuple[Values, np.int64]:
-    """y = x' - mean, and the sum of floor(y / 2^shift)^2."""
-    values = row.astype(np.int64) - mean
-    narrowed = values >> shift
-    return values, (narrowed * narrowed).sum()
+@njit(cache=True, nogil=True)
+def squares_about(x: Held, i: Integer, mean: Integer, shift: Integer) -> np.int64:
+    """Sum of floor((x - mean) / 2^shift)^2 over row i."""
+    squares = np.int64(0)
+    for j in range(x.shape[1]):
+        narrowed = (np.int64(x[i, j]) - mean) >> shift
+        squares += narrowed * narrowed
+    return squares
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def divide_toward_zero(value: Integer, divisor: Integer) -> np.int64:
     """TOWARD_ZERO(value / divisor), divisor > 0."""
     magnitude = abs(np.int64(value)) // np.int64(divisor)

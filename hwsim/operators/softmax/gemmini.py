@@ -9,13 +9,26 @@ from hwsim.arithmetic.fixedpoint import Counters, clamp, half_even_shift, raise_
 from hwsim.arithmetic.softfloat import divide_integers, multiply
 from hwsim.formats import IntFormat
 from hwsim.operators.arguments import Codes, check_code_format, check_range
-from hwsim.operators.softmax.rows import Mask, check_rows, distances, furthest, shifted_right, store
+from hwsim.operators.quotients import Held
+from hwsim.operators.softmax.rows import (
+    Mask,
+    Masks,
+    Values,
+    allowed_sum,
+    check_rows,
+    distances,
+    furthest,
+    masks_of,
+    row_of_mask,
+    shifted_right,
+    store,
+)
 
 INT32_LIMIT = 1 << 31
 MAX_HALVINGS = 31
 
 
-class Constants(NamedTuple):
+class GemminiConstants(NamedTuple):
     """What the kernel needs to know of section 6."""
 
     ln2: int
@@ -60,8 +73,9 @@ def gemmini_softmax(
     greatest = int(furthest(scores, allowed))
     check_range("the greatest distance", greatest, -1, INT32_LIMIT - 1)
     check_range("the greatest distance * floor(65536 / ln2)", greatest * (65536 // int(ln2)), -65536, INT32_LIMIT - 1)
-    codes, events = np.zeros_like(scores), np.zeros_like(counters)
-    reach = _gemmini_softmax(scores, allowed, Constants(int(ln2), int(b), int(c), output.max), codes, events)
+    codes, events, values = np.empty_like(scores), np.zeros_like(counters), np.empty(scores.shape[1], np.int64)
+    constants = GemminiConstants(int(ln2), int(b), int(c), output.max)
+    reach = softmax_rows(scores, masks_of(allowed), constants, codes, values, events)
     check_range("the greatest z", int(reach[0]), 0, MAX_HALVINGS)
     check_range("the greatest exponential before its shift", int(reach[1]), 0, INT32_LIMIT - 1)
     check_range("the greatest sum of exponentials", int(reach[2]), 0, INT32_LIMIT - 1)
@@ -69,26 +83,39 @@ def gemmini_softmax(
     return codes
 
 
-@njit(cache=True)
-def _gemmini_softmax(
-    scores: Codes, allowed: Mask, constants: Constants, codes: Codes, counters: Counters
+@njit(cache=True, nogil=True)
+def _exponentials(values: Values, constants: GemminiConstants) -> tuple[np.int64, np.int64]:
+    """(S18) in place; the greatest z, and exponential before its shift."""
+    most_halvings, most_wide, per_step = np.int64(0), np.int64(0), np.int64(65536 // constants.ln2)
+    for j in range(values.size):
+        halvings = (values[j] * per_step) >> 16
+        root = halvings * constants.ln2 - values[j] + constants.b
+        wide = root * root + constants.c
+        values[j] = shifted_right(wide, halvings)
+        most_halvings, most_wide = max(most_halvings, halvings), max(most_wide, wide)
+    return most_halvings, most_wide
+
+
+@njit(cache=True, nogil=True)
+def softmax_rows(
+    scores: Held, masks: Masks, constants: GemminiConstants, codes: Held, values: Values, counters: Counters
 ) -> tuple[np.int64, np.int64, np.int64]:
-    """Equations (S18) and (S19), row by row; the greatest z, exponential before its shift, and sum that were met."""
+    """(S18) and (S19) on (rows, n) of any integer dtype; values are int64 (n,) to work in.
+
+    The greatest z, exponential before its shift, and sum that were met: what is beyond int32 is to be refused.
+    """
     most_halvings, most_wide, most_total = np.int64(0), np.int64(0), np.int64(0)
     for i in range(scores.shape[0]):
-        keys, values = distances(scores[i], allowed[i])
-        for j in range(keys.size):
-            halvings = (values[j] * (65536 // constants.ln2)) >> 16
-            root = halvings * constants.ln2 - values[j] + constants.b
-            wide = root * root + constants.c
-            values[j] = shifted_right(wide, halvings)
+        k = row_of_mask(i, masks)
+        some = distances(scores, i, masks.mask, k, values)
+        halvings, wide = _exponentials(values, constants)
+        total = allowed_sum(values, masks.mask, k)
+        if some:
             most_halvings, most_wide = max(most_halvings, halvings), max(most_wide, wide)
-        if keys.size:
-            most_total = max(most_total, values.sum())
-            factor, shift = divide_integers(
-                constants.greatest, clamp(raise_to_one(values.sum(), counters), 1, INT32_LIMIT - 1)
-            )
-            for j in range(keys.size):
+            most_total = max(most_total, total)
+            held = clamp(raise_to_one(total, counters), 1, INT32_LIMIT - 1)
+            factor, shift = divide_integers(constants.greatest, held)
+            for j in range(values.size):
                 values[j] = half_even_shift(multiply(values[j], factor), shift)
-            store(codes[i], keys, values, -constants.greatest, constants.greatest, counters)
+        store(codes, i, values, -constants.greatest, constants.greatest, counters)
     return most_halvings, most_wide, most_total

@@ -15,7 +15,18 @@ from hwsim.arithmetic.gemmlowp import (
 )
 from hwsim.formats import IntFormat
 from hwsim.operators.arguments import Codes, check_code_format, check_range
-from hwsim.operators.softmax.rows import Mask, check_rows, distances, store
+from hwsim.operators.quotients import Held
+from hwsim.operators.softmax.rows import (
+    Mask,
+    Masks,
+    Values,
+    allowed_sum,
+    check_rows,
+    distances,
+    masks_of,
+    row_of_mask,
+    store,
+)
 
 MAX_KEYS = 4095
 """So many exponentials of 1 sum to less than 2^31."""
@@ -28,7 +39,7 @@ _FURTHEST = 31 << 26
 _Q31_ONE = 1 << 31
 
 
-class Constants(NamedTuple):
+class GemmlowpConstants(NamedTuple):
     """What the kernel needs to know of section 2."""
 
     multiplier: int
@@ -81,10 +92,9 @@ def gemmlowp_softmax(
     check_code_format("output", output, signed=True)
     if output.narrow:
         raise ValueError(f"output has format {output}; allowed: formats that are not narrow")
-    codes, events = np.full(scores.shape, output.min, np.int32), np.zeros_like(counters)
-    greatest = _gemmlowp_softmax(
-        scores, allowed, Constants(int(multiplier), int(left_shift), output.bits), codes, events
-    )
+    codes, events, values = np.empty_like(scores), np.zeros_like(counters), np.empty(scores.shape[1], np.int64)
+    constants = GemmlowpConstants(int(multiplier), int(left_shift), output.bits)
+    greatest = softmax_rows(scores, masks_of(allowed), constants, codes, values, events)
     if max_exponentials is not None:
         check_range("max_exponentials", max_exponentials, 1, MAX_KEYS)
         check_range("the sum of exponentials in Q12.19", int(greatest), 0, (int(max_exponentials) << _SUM_FRACTION) - 1)
@@ -92,31 +102,35 @@ def gemmlowp_softmax(
     return codes
 
 
-@njit(cache=True)
-def _exponential(distance: Integer, constants: Constants) -> np.int64:
-    """(S1) and (S2): exp of minus a distance in Q0.31."""
-    if distance > _FURTHEST >> constants.left_shift:
-        return np.int64(0)
-    return exp_on_negative(doubling_high_multiply(-(distance << constants.left_shift), constants.multiplier))
+@njit(cache=True, nogil=True, forceinline=True)
+def _exponential(distance: Integer, constants: GemmlowpConstants) -> np.int64:
+    """(S1) and (S2): exp of minus a distance in Q0.31, without a branch."""
+    furthest = np.int64(_FURTHEST >> constants.left_shift)
+    near = min(np.int64(distance), furthest)
+    exponential = exp_on_negative(doubling_high_multiply(-(near << constants.left_shift), constants.multiplier))
+    return exponential * np.int64(distance <= furthest)
 
 
-@njit(cache=True)
-def _gemmlowp_softmax(scores: Codes, allowed: Mask, constants: Constants, codes: Codes, counters: Counters) -> np.int64:
-    """Equations (S1) to (S5), row by row; the greatest sum of a row."""
-    greatest = np.int64(0)
-    half = np.int64(1) << (constants.bits - 1)
+@njit(cache=True, nogil=True)
+def softmax_rows(
+    scores: Held, masks: Masks, constants: GemmlowpConstants, codes: Held, values: Values, counters: Counters
+) -> np.int64:
+    """Equations (S1) to (S5) on (rows, n) of any integer dtype, the greatest sum; values are int64 (n,) to work in."""
+    most, half = np.int64(0), np.int64(1) << (constants.bits - 1)
     for i in range(scores.shape[0]):
-        keys, values = distances(scores[i], allowed[i])
-        total = np.int64(0)
-        for j in range(keys.size):
+        k = row_of_mask(i, masks)
+        some = distances(scores, i, masks.mask, k, values)
+        for j in range(values.size):
             values[j] = _exponential(values[j], constants)
+        allowed_sum(values, masks.mask, k)
+        total = np.int64(0)
+        for j in range(values.size):
             total += rounding_divide(values[j], SUM_BITS)
-        greatest = max(greatest, total)
-        if keys.size:
-            headroom = count_leading_zeros32(total)
-            reciprocal = one_over_one_plus((total << headroom) - _Q31_ONE)
-            shift = SUM_BITS - headroom + 31 - constants.bits
-            for j in range(keys.size):
-                values[j] = rounding_divide(doubling_high_multiply(reciprocal, values[j]), shift) - half
-            store(codes[i], keys, values, -half, half - 1, counters)
-    return greatest
+        most = max(most, total)
+        headroom = count_leading_zeros32(total) if some else np.int64(0)
+        reciprocal = one_over_one_plus((total << headroom) - _Q31_ONE) if some else np.int64(0)
+        shift = SUM_BITS - headroom + 31 - constants.bits
+        for j in range(values.size):
+            values[j] = rounding_divide(doubling_high_multiply(reciprocal, values[j]), shift) - half
+        store(codes, i, values, -half, half - 1, counters)
+    return most

@@ -5,19 +5,33 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from hwsim.arithmetic.division import Divisor, divisor, floor_divide
 from hwsim.arithmetic.fixedpoint import Counters, Integer, half_even_shift, raise_to_one
 from hwsim.formats import IntFormat
 from hwsim.operators.arguments import CODE_MAX, SHIFT_MAX, Codes, check_code_format, check_exact, check_range
-from hwsim.operators.softmax.rows import Mask, check_rows, distances, store
+from hwsim.operators.quotients import Held
+from hwsim.operators.softmax.rows import (
+    Mask,
+    Masks,
+    Values,
+    allowed_sum,
+    check_rows,
+    distances,
+    masks_of,
+    row_of_mask,
+    store,
+)
 
 MAX_HALVINGS = 30
 """Exponentials of more than 30 * ln(2) below the greatest are taken as that."""
 EXPONENTIAL_LIMIT = 1 << 62
 _INT31_MAX = (1 << 31) - 1
 _FACTOR_BITS = 32
+_FURTHEST = 1 << 32
+"""More than two scores lie apart."""
 
 
-class Constants(NamedTuple):
+class IBertConstants(NamedTuple):
     """What the kernel needs to know of section 4."""
 
     ln2: int
@@ -73,9 +87,9 @@ def ibert_softmax(
     check_range("shift", shift, 0, SHIFT_MAX)
     check_code_format("output", output, signed=False)
     _check_exponential(int(ln2), int(b), int(c), int(multiplier))
-    constants = Constants(int(ln2), int(b), int(c), int(multiplier), int(shift), output.bits)
-    codes = np.zeros_like(scores)
-    _ibert_softmax(scores, allowed, constants, codes, counters)
+    constants = IBertConstants(int(ln2), int(b), int(c), int(multiplier), int(shift), output.bits)
+    codes, values = np.empty_like(scores), np.empty(scores.shape[1], np.int64)
+    softmax_rows(scores, masks_of(allowed), constants, codes, values, counters)
     return codes
 
 
@@ -90,25 +104,30 @@ def _check_exponential(ln2: int, b: int, c: int, multiplier: int) -> None:
     check_exact("exponential * multiplier", greatest * multiplier)
 
 
-@njit(cache=True)
-def _exponential(distance: Integer, constants: Constants) -> np.int64:
+@njit(cache=True, nogil=True, forceinline=True)
+def _exponential(distance: Integer, by: Divisor, constants: IBertConstants) -> np.int64:
     """(S10) to (S12): exp of minus a distance in 16 bits. The maximum is taken before the shift, which keeps signs."""
     y = -min(np.int64(distance), np.int64(MAX_HALVINGS * constants.ln2))
-    halvings = -y // constants.ln2
+    halvings = floor_divide(-y, by)
     r = y + constants.ln2 * halvings
     polynomial = max((r + constants.b) * r + constants.c, np.int64(0))
     wide = (polynomial << (MAX_HALVINGS - halvings)) * constants.multiplier
     return min(half_even_shift(wide, constants.shift), np.int64(CODE_MAX))
 
 
-@njit(cache=True)
-def _ibert_softmax(scores: Codes, allowed: Mask, constants: Constants, codes: Codes, counters: Counters) -> None:
-    """Equations (S10) to (S14), row by row."""
+@njit(cache=True, nogil=True)
+def softmax_rows(
+    scores: Held, masks: Masks, constants: IBertConstants, codes: Held, values: Values, counters: Counters
+) -> None:
+    """Equations (S10) to (S14) on (rows, n) of any integer dtype; values are int64 (n,) to work in."""
+    by = divisor(min(np.int64(constants.ln2), np.int64(_FURTHEST)))
     for i in range(scores.shape[0]):
-        keys, values = distances(scores[i], allowed[i])
-        for j in range(keys.size):
-            values[j] = _exponential(values[j], constants)
-        if keys.size:
-            factor = (np.int64(1) << _FACTOR_BITS) // raise_to_one(values.sum(), counters)
-            probabilities = (values * factor) >> (_FACTOR_BITS - constants.bits)
-            store(codes[i], keys, probabilities, 0, (1 << constants.bits) - 1, counters)
+        k = row_of_mask(i, masks)
+        some = distances(scores, i, masks.mask, k, values)
+        for j in range(values.size):
+            values[j] = _exponential(values[j], by, constants)
+        total = allowed_sum(values, masks.mask, k)
+        factor = (np.int64(1) << _FACTOR_BITS) // raise_to_one(total, counters) if some else np.int64(0)
+        for j in range(values.size):
+            values[j] = (values[j] * factor) >> (_FACTOR_BITS - constants.bits)
+        store(codes, i, values, 0, (1 << constants.bits) - 1, counters)

@@ -1,17 +1,41 @@
 """ITA's softmax of base 2, with shifts only and keys in groups: docs/operators/softmax.md, section 5."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
 from hwsim.arithmetic.fixedpoint import Counters, Integer
 from hwsim.formats import IntFormat
 from hwsim.operators.arguments import Codes, check_code_format, check_range
-from hwsim.operators.softmax.rows import Mask, Values, check_rows, distances, shifted_right, store
+from hwsim.operators.quotients import Held
+from hwsim.operators.softmax.rows import (
+    Mask,
+    Masks,
+    Values,
+    allowed_sum,
+    check_rows,
+    distances,
+    masks_of,
+    row_of_mask,
+    shifted_right,
+    store,
+)
 
 MAX_SHIFT = 8
 MAX_OUTPUT_BITS = 8
 ONE = 256
 """What the greatest score adds to the sum."""
+FURTHEST = 1 << 32
+"""More than two scores lie apart."""
+
+
+class ItaConstants(NamedTuple):
+    """What the kernel needs to know of section 5; a group is at least one key."""
+
+    shift: int
+    group: int
+    greatest: int
 
 
 def itamax(scores: Codes, allowed: Mask, *, shift: int, group: int, output: IntFormat, counters: Counters) -> Codes:
@@ -46,43 +70,50 @@ def itamax(scores: Codes, allowed: Mask, *, shift: int, group: int, output: IntF
     check_range("group", group, 0, (1 << 31) - 1)
     check_code_format("output", output, signed=False)
     check_range("output bits", output.bits, 2, MAX_OUTPUT_BITS)
-    codes = np.zeros_like(scores)
-    _itamax(scores, allowed, int(shift), int(group) or max(scores.shape[1], 1), output.max, codes, counters)
+    codes, values = np.empty_like(scores), np.empty(scores.shape[1], np.int64)
+    constants = ItaConstants(int(shift), int(group) or max(scores.shape[1], 1), output.max)
+    softmax_rows(scores, masks_of(allowed), constants, codes, values, counters)
     return codes
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _halvings(distance: Integer, shift: int) -> np.int64:
     """sh(d): a distance in powers of 2, HALF_UP."""
     return (np.int64(distance) + (1 << shift >> 1)) >> shift
 
 
-@njit(cache=True)
-def _running_sum(keys: Values, distance: Values, shift: int, group: int) -> np.int64:
+@njit(cache=True, nogil=True)
+def _running_sum(values: Values, mask: Mask, k: Integer, shift: int, group: int) -> np.int64:
     """(S15). The running maximum is held as its own distance below the row's greatest code."""
-    nearest, total, start = np.int64(0), np.int64(0), 0
-    while start < keys.size:
-        end = start + np.searchsorted(keys[start:], (keys[start] // group + 1) * group)
-        least = np.int64(distance[start:end].min())
-        if start == 0:
+    nearest, total = np.int64(-1), np.int64(0)
+    for start in range(0, values.size, group):
+        end = min(start + group, values.size)
+        least = np.int64(FURTHEST)
+        for j in range(start, end):
+            least = min(least, values[j] if k < 0 or mask[k, j] else np.int64(FURTHEST))
+        if least < FURTHEST and nearest < 0:
             nearest = least
         elif least < nearest:
             total = shifted_right(total, _halvings(nearest - least, shift))
             nearest = least
         for j in range(start, end):
-            total += shifted_right(ONE, _halvings(distance[j] - nearest, shift))
-        start = end
+            added = shifted_right(ONE, _halvings(max(values[j] - nearest, np.int64(0)), shift))
+            total += added if k < 0 or mask[k, j] else np.int64(0)
     return total
 
 
-@njit(cache=True)
-def _itamax(
-    scores: Codes, allowed: Mask, shift: int, group: int, greatest: int, codes: Codes, counters: Counters
+@njit(cache=True, nogil=True)
+def softmax_rows(
+    scores: Held, masks: Masks, constants: ItaConstants, codes: Held, values: Values, counters: Counters
 ) -> None:
-    """Equations (S15) to (S17), row by row."""
+    """Equations (S15) to (S17) on (rows, n) of any integer dtype; values are int64 (n,) to work in."""
+    shift = constants.shift
     for i in range(scores.shape[0]):
-        keys, values = distances(scores[i], allowed[i])
-        inverse = greatest * ONE // max(_running_sum(keys, values, shift, group), np.int64(1))
-        for j in range(keys.size):
+        k = row_of_mask(i, masks)
+        distances(scores, i, masks.mask, k, values)
+        total = _running_sum(values, masks.mask, k, shift, constants.group)
+        inverse = constants.greatest * ONE // max(total, np.int64(1))
+        for j in range(values.size):
             values[j] = shifted_right(inverse, _halvings(values[j], shift))
-        store(codes[i], keys, values, 0, greatest, counters)
+        allowed_sum(values, masks.mask, k)
+        store(codes, i, values, 0, constants.greatest, counters)

@@ -5,17 +5,30 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from hwsim.arithmetic.division import Divisor, divisor, floor_divide
 from hwsim.arithmetic.fixedpoint import Counters, raise_to_one
 from hwsim.formats import IntFormat
 from hwsim.operators.arguments import Codes, check_code_format, check_range
-from hwsim.operators.softmax.rows import Mask, check_rows, distances, furthest, store
+from hwsim.operators.quotients import Held
+from hwsim.operators.softmax.rows import (
+    Mask,
+    Masks,
+    Values,
+    allowed_sum,
+    check_rows,
+    distances,
+    furthest,
+    masks_of,
+    row_of_mask,
+    store,
+)
 
 MAX_HALVINGS = 31
 MAX_OUTPUT_BITS = 8
 INT32_LIMIT, UINT32_LIMIT = 1 << 31, 1 << 32
 
 
-class Constants(NamedTuple):
+class PulpConstants(NamedTuple):
     """What the kernel needs to know of section 6a."""
 
     ln2: int
@@ -59,8 +72,9 @@ def pulp_softmax(
     check_range("output bits", output.bits, 2, MAX_OUTPUT_BITS)
     check_range("b^2 + c", int(b) ** 2 + int(c), 0, INT32_LIMIT - 1)
     check_range("the greatest distance", int(furthest(scores, allowed)), -1, INT32_LIMIT - 1)
-    codes, events = np.zeros_like(scores), np.zeros_like(counters)
-    reach = _pulp_softmax(scores, allowed, Constants(int(ln2), int(b), int(c), output.max), codes, events)
+    codes, events, values = np.empty_like(scores), np.zeros_like(counters), np.empty(scores.shape[1], np.int64)
+    constants = PulpConstants(int(ln2), int(b), int(c), output.max)
+    reach = softmax_rows(scores, masks_of(allowed), constants, codes, values, events)
     check_range("the greatest exponential before its shift", int(reach[0]), 0, INT32_LIMIT - 1)
     check_range("the greatest code times an exponential", int(reach[1]) * output.max, 0, UINT32_LIMIT - 1)
     check_range("the greatest sum of exponentials", int(reach[2]), 0, UINT32_LIMIT - 1)
@@ -68,25 +82,38 @@ def pulp_softmax(
     return codes
 
 
-@njit(cache=True)
-def _pulp_softmax(
-    scores: Codes, allowed: Mask, constants: Constants, codes: Codes, counters: Counters
+@njit(cache=True, nogil=True)
+def _exponentials(values: Values, ln2: Divisor, constants: PulpConstants) -> tuple[np.int64, np.int64]:
+    """(S20) and (S21) in place; the greatest exponential before and after its shift."""
+    most_wide, most_narrow = np.int64(0), np.int64(0)
+    for j in range(values.size):
+        halvings = min(floor_divide(values[j], ln2), np.int64(MAX_HALVINGS))  # of 2^28 or more the floor is not exact
+        root = halvings * constants.ln2 - values[j] + constants.b
+        wide = root * root + constants.c
+        values[j] = wide >> halvings
+        most_wide, most_narrow = max(most_wide, wide), max(most_narrow, values[j])
+    return most_wide, most_narrow
+
+
+@njit(cache=True, nogil=True)
+def softmax_rows(
+    scores: Held, masks: Masks, constants: PulpConstants, codes: Held, values: Values, counters: Counters
 ) -> tuple[np.int64, np.int64, np.int64]:
-    """(S20) to (S22), row by row; the greatest exponential before and after its shift, and sum, that were met."""
+    """(S20) to (S22) on (rows, n) of any integer dtype; values are int64 (n,) to work in.
+
+    The greatest exponential before and after its shift, and sum, that were met: beyond 32 bits they are to be refused.
+    """
     most_wide, most_narrow, most_total = np.int64(0), np.int64(0), np.int64(0)
+    ln2 = divisor(constants.ln2)
     for i in range(scores.shape[0]):
-        keys, values = distances(scores[i], allowed[i])
-        for j in range(keys.size):
-            halvings = min(values[j] // constants.ln2, np.int64(MAX_HALVINGS))
-            root = halvings * constants.ln2 - values[j] + constants.b
-            wide = root * root + constants.c
-            values[j] = wide >> halvings
-            most_wide, most_narrow = max(most_wide, wide), max(most_narrow, values[j])
-        if keys.size:
-            total = values.sum()
-            most_total = max(most_total, total)
-            divisor = raise_to_one(total, counters)
-            for j in range(keys.size):
-                values[j] = constants.greatest * values[j] // divisor
-            store(codes[i], keys, values, 0, constants.greatest, counters)
+        k = row_of_mask(i, masks)
+        some = distances(scores, i, masks.mask, k, values)
+        wide, narrow = _exponentials(values, ln2, constants)
+        total = allowed_sum(values, masks.mask, k)
+        if some:
+            most_wide, most_narrow, most_total = max(most_wide, wide), max(most_narrow, narrow), max(most_total, total)
+            by = divisor(min(raise_to_one(total, counters), np.int64(UINT32_LIMIT)))
+            for j in range(values.size):
+                values[j] = floor_divide(min(constants.greatest * values[j], np.int64(UINT32_LIMIT - 1)), by)
+        store(codes, i, values, 0, constants.greatest, counters)
     return most_wide, most_narrow, most_total

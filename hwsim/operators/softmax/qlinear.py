@@ -9,7 +9,18 @@ from hwsim.arithmetic import softfloat
 from hwsim.arithmetic.fixedpoint import Counters, Integer, half_even_divide
 from hwsim.formats import IntFormat
 from hwsim.operators.arguments import Codes, check_array, check_code_format, check_elements, check_range
-from hwsim.operators.softmax.rows import Mask, check_distances, check_rows, distances, store
+from hwsim.operators.quotients import Held
+from hwsim.operators.softmax.rows import (
+    Mask,
+    Masks,
+    Values,
+    check_distances,
+    check_rows,
+    distances,
+    masks_of,
+    row_of_mask,
+    store,
+)
 
 OUTPUT_BITS = 8
 GREATEST_MULTIPLIER = 1 << OUTPUT_BITS
@@ -19,7 +30,7 @@ FURTHEST = 62 - softfloat.MANTISSA_BITS
 """A power of two so far above that of an exponential leaves a quotient of 0: 2^33 / 2^(23 + 38)."""
 
 
-class Division(NamedTuple):
+class QLinearDivision(NamedTuple):
     """What the kernel needs to know of (S32)."""
 
     multiplier: int
@@ -72,12 +83,13 @@ def qlinear_softmax(
         mantissa, power = softfloat.from_bits(greatest)
         peak = int(mantissa) << (int(power) - softfloat.LEAST_POWER)
         check_range("keys", scores.shape[1], 0, (SUM_LIMIT - 1) // peak)
-    codes = np.full_like(scores, output.min)
-    _qlinear_softmax(scores, allowed, table, Division(int(multiplier), output.min, output.max), codes, counters)
+    codes, values = np.empty_like(scores), np.empty(scores.shape[1], np.int64)
+    division = QLinearDivision(int(multiplier), output.min, output.max)
+    softmax_rows(scores, masks_of(allowed), table, division, codes, values, counters)
     return codes
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _quotient(entry: softfloat.Number, total: softfloat.Number, multiplier: Integer) -> np.int64:
     """HALF_EVEN(entry * multiplier / total), entry <= total."""
     product, gap = entry[0] * np.int64(multiplier), total[1] - entry[1]
@@ -86,17 +98,29 @@ def _quotient(entry: softfloat.Number, total: softfloat.Number, multiplier: Inte
     return half_even_divide(product, total[0] << gap) if gap <= FURTHEST else np.int64(0)
 
 
-@njit(cache=True)
-def _qlinear_softmax(
-    scores: Codes, allowed: Mask, table: Codes, division: Division, codes: Codes, counters: Counters
-) -> None:
-    """Equations (S30) to (S32), row by row."""
-    for i in range(scores.shape[0]):
-        keys, values = distances(scores[i], allowed[i])
-        total = softfloat.from_bits(0)
-        for j in range(keys.size):
+@njit(cache=True, nogil=True)
+def _sum(values: Values, mask: Mask, k: Integer, table: Held) -> softfloat.Number:
+    """(S31): the entries of the allowed keys, added in order."""
+    total = softfloat.from_bits(0)
+    for j in range(values.size):
+        if k < 0 or mask[k, j]:
             total = softfloat.add(total, softfloat.from_bits(table[values[j]]))
-        for j in range(keys.size):
-            entry = softfloat.from_bits(table[values[j]])
-            values[j] = _quotient(entry, total, division.multiplier) + division.lo
-        store(codes[i], keys, values, division.lo, division.hi, counters)
+    return total
+
+
+@njit(cache=True, nogil=True)
+def softmax_rows(
+    scores: Held, masks: Masks, table: Held, division: QLinearDivision, codes: Held, values: Values, counters: Counters
+) -> None:
+    """Equations (S30) to (S32) on (rows, n) of any integer dtype; values are int64 (n,) to work in."""
+    for i in range(scores.shape[0]):
+        k = row_of_mask(i, masks)
+        distances(scores, i, masks.mask, k, values)
+        total = _sum(values, masks.mask, k, table)
+        for j in range(values.size):
+            kept = k < 0 or masks.mask[k, j]
+            quotient = (
+                _quotient(softfloat.from_bits(table[values[j]]), total, division.multiplier) if kept else np.int64(0)
+            )
+            values[j] = quotient + division.lo
+        store(codes, i, values, division.lo, division.hi, counters)

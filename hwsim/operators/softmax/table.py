@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from hwsim.arithmetic.fixedpoint import Counters, raise_to_one, round_ratio, round_shift, saturate
+from hwsim.arithmetic.fixedpoint import Counters, Integer, raise_to_one, round_shift, saturate
 from hwsim.formats import IntFormat
 from hwsim.operators.arguments import (
     CODE_MAX,
@@ -16,7 +16,8 @@ from hwsim.operators.arguments import (
     check_exact,
     check_ratio,
 )
-from hwsim.operators.softmax.rows import Mask, check_distances, check_rows, distances, store
+from hwsim.operators.quotients import Held, Stage, quotients_of_row
+from hwsim.operators.softmax.rows import Mask, Masks, check_distances, check_rows, greatest, masks_of, row_of_mask
 
 
 class SoftmaxCodes(NamedTuple):
@@ -25,17 +26,6 @@ class SoftmaxCodes(NamedTuple):
     numerator: Codes
     denominator: Codes
     output: Codes
-
-
-class Division(NamedTuple):
-    """What the kernel needs to know of (4d) and (4e)."""
-
-    denominator_multiplier: int
-    denominator_shift: int
-    denominator_max: int
-    output_multiplier: int
-    output_shift: int
-    output_max: int
 
 
 def softmax(
@@ -87,39 +77,52 @@ def softmax(
     check_ratio("output", output_multiplier, output_shift)
     check_exact("sum * denominator_multiplier", scores.shape[1] * greatest * int(denominator_multiplier))
     check_distances(scores, allowed, table)
-    codes = SoftmaxCodes(np.zeros_like(scores), np.empty((scores.shape[0], 1), np.int32), np.zeros_like(scores))
-    division = Division(
-        int(denominator_multiplier),
-        int(denominator_shift),
-        denominator.max,
-        int(output_multiplier),
-        int(output_shift),
-        output.max,
+    codes = SoftmaxCodes(np.empty_like(scores), np.empty((scores.shape[0], 1), np.int32), np.empty_like(scores))
+    stages = (
+        Stage(int(denominator_multiplier), int(denominator_shift), 0, denominator.max),
+        Stage(int(output_multiplier), int(output_shift), 0, output.max),
     )
-    _softmax(scores, allowed, table, division, codes, counters)
+    softmax_rows(scores, masks_of(allowed), table, *stages, codes, counters)
     return codes
 
 
-@njit(cache=True)
-def _softmax(
-    scores: Codes,
-    allowed: Mask,
-    table: Codes,
-    division: Division,
+@njit(cache=True, nogil=True)
+def softmax_rows(
+    scores: Held,
+    masks: Masks,
+    table: Held,
+    denominator: Stage,
+    output: Stage,
     codes: SoftmaxCodes,
     counters: Counters,
 ) -> None:
-    """Equations (4a) to (4e), row by row; a masked key's numerator and output stay 0."""
+    """Equations (4a) to (4e) on (rows, n) of any integer dtype into results of any that hold their codes.
+
+    The caller has checked what `softmax` checks. Each pass over a row is a loop of its own, so that it vectorises.
+    """
     numerators, denominators, outputs = codes
     for i in range(scores.shape[0]):
-        keys, values = distances(scores[i], allowed[i])
-        for j in range(keys.size):
-            values[j] = table[values[j]]
-            numerators[i, keys[j]] = np.int32(values[j])
-        scaled = round_shift(values.sum() * division.denominator_multiplier, division.denominator_shift, counters)
-        denominator = raise_to_one(saturate(scaled, 0, division.denominator_max, counters), counters)
-        denominators[i, 0] = np.int32(denominator)
-        for j in range(keys.size):
-            product = values[j] * division.output_multiplier
-            values[j] = round_ratio(product, denominator, division.output_shift, counters)
-        store(outputs[i], keys, values, 0, division.output_max, counters)
+        k = row_of_mask(i, masks)
+        total = _numerators(scores, i, masks.mask, k, table, numerators)
+        scaled = round_shift(total * denominator.multiplier, denominator.shift, counters)
+        divisor = raise_to_one(saturate(scaled, denominator.lo, denominator.hi, counters), counters)
+        denominators[i, 0] = divisor
+        quotients_of_row(numerators, i, divisor, output, outputs, counters)
+
+
+@njit(cache=True, nogil=True)
+def _numerators(scores: Held, i: int, mask: Mask, k: Integer, table: Held, numerators: Held) -> np.int64:
+    """(4a) to (4c): entries by distance from the greatest score, 0 for a masked key, and their sum."""
+    total, most = np.int64(0), greatest(scores, i, mask, k)
+    if k < 0:
+        for j in range(scores.shape[1]):
+            numerator = np.int64(table[np.uint64(most - np.int64(scores[i, j]))])
+            numerators[i, j] = numerator
+            total += numerator
+    else:
+        for j in range(scores.shape[1]):
+            distance = most - np.int64(scores[i, j]) if mask[k, j] else np.int64(0)
+            numerator = np.int64(table[np.uint64(distance)]) if mask[k, j] else np.int64(0)
+            numerators[i, j] = numerator
+            total += numerator
+    return total

@@ -10,7 +10,19 @@ from hwsim.arithmetic.gemmlowp import count_leading_zeros32, multiply_by_multipl
 from hwsim.arithmetic.scaling import Q31_DOUBLE, greatest_input
 from hwsim.operators.arguments import SHIFT_MAX, Codes, check_elements, check_range
 from hwsim.operators.lookup import INT16_MAX, INT16_MIN, check_interpolated_table, interpolate
-from hwsim.operators.softmax.rows import Mask, check_rows, distances, furthest, store
+from hwsim.operators.quotients import Held
+from hwsim.operators.softmax.rows import (
+    Mask,
+    Masks,
+    Values,
+    allowed_sum,
+    check_rows,
+    distances,
+    furthest,
+    masks_of,
+    row_of_mask,
+    store,
+)
 
 _INT32_LIMIT = 1 << 31
 _NEAREST_MIN = 1 << 14
@@ -19,7 +31,7 @@ _RECIPROCAL_MIDDLE = 98304
 """3/2 in 16 fractional bits: the middle of [1, 2], where the reciprocal's table has code 0."""
 
 
-class Constants(NamedTuple):
+class Int16Constants(NamedTuple):
     """Tables and ratio as the kernel sees them."""
 
     exp_table: Codes
@@ -78,29 +90,39 @@ def softmax_int16(
     check_range("n * the greatest entry of exp_table", scores.shape[1] * int(exp_table.max()), 0, _INT32_LIMIT - 1)
     limit = int(greatest_input(Q31_DOUBLE, multiplier, shift))
     check_range("the greatest distance of two scores", max(int(furthest(scores, allowed)), 0), 0, limit)
-    codes = np.zeros_like(scores)
-    constants = Constants(exp_table, reciprocal_table, int(multiplier), int(shift), bool(clamped))
-    _softmax_int16(scores, allowed, constants, codes, counters)
+    codes, values = np.empty_like(scores), np.empty(scores.shape[1], np.int64)
+    constants = Int16Constants(exp_table, reciprocal_table, int(multiplier), int(shift), bool(clamped))
+    softmax_rows(scores, masks_of(allowed), constants, codes, values, counters)
     return codes
 
 
-@njit(cache=True)
-def _softmax_int16(scores: Codes, allowed: Mask, constants: Constants, codes: Codes, counters: Counters) -> None:
-    """Equations (S6) to (S9), row by row."""
+@njit(cache=True, nogil=True)
+def _entries(values: Values, constants: Int16Constants) -> None:
+    """(S6) and (S7) in place: distances to steps of the table, and its entries there."""
+    for j in range(values.size):
+        step = multiply_by_multiplier(-values[j], constants.multiplier, constants.shift)
+        values[j] = interpolate(constants.exp_table, clamp(step + INT16_MAX, INT16_MIN, INT16_MAX))
+
+
+@njit(cache=True, nogil=True)
+def softmax_rows(
+    scores: Held, masks: Masks, constants: Int16Constants, codes: Held, values: Values, counters: Counters
+) -> None:
+    """Equations (S6) to (S9) on (rows, n) of any integer dtype; values are int64 (n,) to work in."""
     for i in range(scores.shape[0]):
-        keys, values = distances(scores[i], allowed[i])
-        for j in range(keys.size):
-            step = multiply_by_multiplier(-values[j], constants.multiplier, constants.shift)
-            values[j] = interpolate(constants.exp_table, clamp(step + INT16_MAX, INT16_MIN, INT16_MAX))
-        if keys.size:
-            total = np.int64(values.sum())
+        k = row_of_mask(i, masks)
+        some = distances(scores, i, masks.mask, k, values)
+        _entries(values, constants)
+        total = allowed_sum(values, masks.mask, k)
+        if some:
             headroom = count_leading_zeros32(total)
             mantissa = ((total << (headroom - 1)) + (1 << 13)) >> 14
             code = clamp(mantissa - _RECIPROCAL_MIDDLE, INT16_MIN, INT16_MAX)
             reciprocal = interpolate(constants.reciprocal_table, code)
-            values = (values * reciprocal + (np.int64(1) << (30 - headroom))) >> (31 - headroom)
-            if constants.clamped:
-                store(codes[i], keys, values, 0, INT16_MAX, counters)
-            else:
-                for j in range(keys.size):
-                    codes[i, keys[j]] = np.int32(wrap(values[j], 16))
+            for j in range(values.size):
+                values[j] = (values[j] * reciprocal + (np.int64(1) << (30 - headroom))) >> (31 - headroom)
+        if constants.clamped:
+            store(codes, i, values, 0, INT16_MAX, counters)
+        else:
+            for j in range(values.size):
+                codes[i, j] = wrap(values[j], 16)

@@ -56,13 +56,14 @@ def floored(_: Any) -> Callable[..., Any]:
     return lambda value, shift: int(value) >> int(shift)
 
 
-def ratio_half_up(right: Any) -> Callable[..., Any]:
-    def round_ratio(numerator: int, denominator: int, shift: int, counters: Any) -> int:
-        right(numerator, denominator, shift, counters)
-        divisor = int(denominator) << int(shift)
-        return (2 * int(numerator) + divisor) // (2 * divisor)
+def settled_half_up(right: Any) -> Callable[..., Any]:
+    """The quotient of an estimate and its rest, a tie going up."""
 
-    return round_ratio
+    def settle(estimate: int, twice_rest: int, divisor: int) -> tuple[np.int64, np.int64]:
+        _, tie = right(estimate, twice_rest, divisor)
+        return np.int64(estimate + (int(twice_rest) + int(divisor)) // (2 * int(divisor))), tie
+
+    return settle
 
 
 def uncounted(right: Any) -> Callable[..., Any]:
@@ -75,22 +76,17 @@ def untied(right: Any) -> Callable[..., Any]:
     return lambda *arguments: (right(*arguments)[0], np.int64(0))
 
 
+def clamped_later(right: Any) -> Callable[..., Any]:
+    """Ends of a clamp twice as far away."""
+    return lambda value, lo, hi: right(value, 2 * lo - 1, 2 * hi + 1)
+
+
 def unlimited(_: Any) -> Callable[..., Any]:
     return lambda value, *_: value
 
 
 def limited_to_one_less(right: Any) -> Callable[..., Any]:
     return lambda value, lo, hi, *rest: right(value, lo, hi - 1, *rest)
-
-
-def negated_tie(right: Any) -> Callable[..., Any]:
-    """Ties counted with the wrong sign."""
-
-    def round_shift(value: Any, shift: int, counters: Any) -> Any:
-        right(-value, shift, counters)
-        return right(value, shift, counters.copy())
-
-    return round_shift
 
 
 def one_more(right: Any) -> Callable[..., Any]:
@@ -106,6 +102,11 @@ def constant(change: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def of_result(change: Callable[[Any], Any]) -> Callable[..., Any]:
     """The right result changed."""
     return lambda right: lambda *arguments: change(right(*arguments))
+
+
+def each(wrap: Wrapper) -> Wrapper:
+    """The fault in every loop of a table of loops."""
+    return lambda loops: {key: wrap(loop) for key, loop in loops.items()}
 
 
 def floored_quotient(_: Any) -> Callable[..., Any]:
@@ -145,14 +146,13 @@ def swap_entries(table: np.ndarray) -> np.ndarray:
     return wrong
 
 
-def unmasked(right: Any) -> Callable[..., Any]:
-    """Distances from the greatest score of the row, masked or not."""
+def nearest_of_all(right: Any) -> Callable[..., Any]:
+    """The greatest score of the row, masked or not, of a row with an allowed one."""
 
-    def distances(scores: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        keys, _ = right(scores, allowed)
-        return keys, scores.max(initial=-(1 << 31)) - scores[keys].astype(np.int64)
+    def greatest(scores: np.ndarray, i: int, mask: np.ndarray, k: int) -> Any:
+        return right(scores, i, mask, -1) if k < 0 or mask[k].any() else right(scores, i, mask, k)
 
-    return distances
+    return greatest
 
 
 def next_row(array: np.ndarray) -> np.ndarray:
@@ -166,13 +166,18 @@ def without_last(array: np.ndarray) -> np.ndarray:
     return wrong
 
 
+def zero_forgotten(right: Any) -> Callable[..., Any]:
+    """The bias of a product without the first operand's zero point."""
+    return lambda bias, rows, b: right(bias, rows._replace(zero=0), b)
+
+
 def saturated_at_the_end(right: Any) -> Callable[..., Any]:
     """The whole sum first, then one saturation, as if no step before had been out of range."""
 
-    def dot_ordered(a: Any, a_zero: int, columns: Any, b_zero: int, bias: Any, bits: int, *rest: Any) -> None:
-        wraps, _, result, _ = rest
-        right(a, a_zero, columns, b_zero, bias, bits, *rest)
-        sums = (a.astype(np.int64) - a_zero) @ (columns.astype(np.int64) - b_zero) + bias
+    def dot_ordered(a: Any, a_zero: int, columns: Any, start: Any, bits: int, *rest: Any) -> None:
+        wraps, *_, result, _ = rest
+        right(a, a_zero, columns, start, bits, *rest)
+        sums = (a.astype(np.int64) - a_zero) @ columns[:, :, : start.size].astype(np.int64) + start
         result[:] = sums if wraps else sums.clip(-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
 
     return dot_ordered

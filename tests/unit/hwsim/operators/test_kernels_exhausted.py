@@ -79,19 +79,6 @@ def test_quotients() -> None:
         assert fixedpoint.is_divide_tie(numerator, denominator) == (oracle.tie_sign(ratio) != 0), ratio
 
 
-def test_counted_ratios() -> None:
-    """Numerators to 2^62, denominators below 2^61: more than any program that loads can reach."""
-    counters = half_full()
-    small = product(range(-70, 71), range(1, 24), (0, 1, 2, 5))
-    numerators = [*BYTE[::16], *(end // 2 for end in INT64_ENDS)]
-    ends = product(numerators, (1, 2, 3, 255, 65535, 2**61 - 1), (0, 1, 31, 32, 61, 62))
-    cases = [*thin(list(small)), *ends]
-    got = [fixedpoint.round_ratio(*case, counters) for case in cases]
-    ratios = [Fraction(numerator, denominator * 2**shift) for numerator, denominator, shift in cases]
-    assert_same("round_ratio", int64(got), [oracle.half_even(ratio) for ratio in ratios])
-    assert_occurred(assert_counted(counters, events(ratios)), *TIES)
-
-
 def test_square_roots() -> None:
     last = 2**26 - 1
     roots = [*range(1, 2048), *range(2048, last, 4001), *(2**bit for bit in range(1, 26)), *range(last - 999, last + 1)]

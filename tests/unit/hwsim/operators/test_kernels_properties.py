@@ -161,6 +161,7 @@ PINNED = [
     extreme(2, 5, 17, a=0, b=255)._replace(zeros=(255, 0)),
     extreme(5, 9, 64)._replace(bias=int64([-(2**20)] * 9)),
     extreme(2, 3, 5, a=65535, b=65535)._replace(zeros=(-(2**15), -(2**15))),
+    Product(int32([[127] * 8 + [-128] * 7]), int32([[127] * 15, [-128] * 15]), None, (0, 0)),
 ]
 
 
@@ -254,6 +255,8 @@ HALVES = CONSTANTS._replace(numerator_multiplier=1, numerator_shift=1, denominat
 HALVED_QUOTIENT = CONSTANTS._replace(
     numerator_multiplier=1, numerator_shift=0, denominator_shift=62, quotient_multiplier=1, quotient_shift=1
 )
+FAR = CONSTANTS._replace(denominator_shift=62, quotient_multiplier=2**31 - 1, quotient_shift=1, output_shift=10)
+"""Quotients of nearly 2^30 times a numerator."""
 
 
 def test_layernorm() -> None:
@@ -271,6 +274,8 @@ def test_layernorm() -> None:
         NORM._replace(x=SPREAD, constants=CONSTANTS._replace(numerator_shift=62, denominator_shift=62)),
         NORM._replace(x=SPREAD, constants=CONSTANTS._replace(quotient_shift=62, output_shift=62)),
         NORM._replace(x=SPREAD, constants=CONSTANTS._replace(quotient_shift=31, output_shift=0)),
+        NORM._replace(x=SPREAD, constants=FAR),
+        NORM._replace(x=int32([[0, 1, 2, 3, 4]]), constants=FAR),
         ONE._replace(beta=int64([-(2**63) + 10**6]), constants=HALVES._replace(output_multiplier=1)),
         ONE._replace(x=int32([[65535]]), constants=CONSTANTS._replace(eps=2**52 - 1)),
     ]

@@ -13,7 +13,6 @@ from hwsim.formats import Accumulator, Counter, IntFormat, Overflow
 from hwsim.operators.activation import relu
 from hwsim.operators.embedding import embed
 from hwsim.operators.gemm import matmul, prepare
-from hwsim.operators.gemm.blocked import dot_narrow, dot_wide
 from hwsim.operators.layernorm import LayerNormCodes, LayerNormConstants, layernorm
 from hwsim.operators.requantize import requantize, shift_right
 from hwsim.operators.residual import add
@@ -218,9 +217,8 @@ def test_matmul_shapes_and_value(overflow: Overflow, bits: int, lead: tuple[int,
 def test_the_engines_agree(seed: int, m: int, k: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     a, b, bias = codes(rng, 2, m, k, lo=-2048, hi=2047), codes(rng, 2, n, k), rng.integers(-(2**20), 2**20, n)
-    narrow, wide = zeros(2, m, n), zeros(2, m, n)
-    dot_narrow(a.astype(np.int16), b.astype(np.int16), bias, narrow)
-    dot_wide(a, 0, b, 0, bias, wide)
+    narrow, wide = (run_matmul(a=a, b=b, bias=bias, accumulator=Accumulator(bits=bits)) for bits in (32, 33))
+    assert (narrow.dtype, wide.dtype) == (np.int32, np.int64)
     assert np.array_equal(narrow, wide)
     for overflow in (Overflow.SATURATE, Overflow.WRAP):
         tally = counters()
@@ -229,9 +227,11 @@ def test_the_engines_agree(seed: int, m: int, k: int, n: int) -> None:
         assert not tally.any()
 
 
-def test_codes_that_do_not_fit_int16_take_the_wide_engine() -> None:
-    a = np.array([[65535, 0]], np.int32)
-    assert run_matmul(a=a, b=np.array([[2, 1]], np.int32), a_zero=1).tolist() == [[131067]]
+def test_codes_that_do_not_fit_int16() -> None:
+    """As first operands they are moved, as second ones they take the wide engine."""
+    a, b = np.array([[65535, 0]], np.int32), np.array([[2, 1]], np.int32)
+    assert run_matmul(a=a, b=b, a_zero=1).tolist() == [[131067]]
+    assert run_matmul(a=b, b=a, b_zero=1).tolist() == [[131067]]
 
 
 @few

@@ -12,6 +12,7 @@ import re
 import runpy
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
@@ -25,8 +26,18 @@ from numba.core.dispatcher import Dispatcher
 import hwsim
 from hwsim.arithmetic import fixedpoint
 from hwsim.formats import Accumulator, Overflow, Rounding, Scaling
+from hwsim.machine import Machine
+from hwsim.machine.kernels import products, rows, sums
 from hwsim.operators.activation import table_interpolate
+from hwsim.operators.gemm import engines
+from hwsim.operators.gemm.engines import amx
+from hwsim.operators.gemm.engines.blocks import KERNELS as DWORD_KERNELS
+from hwsim.operators.gemm.engines.kernels import ADDRESSES
+from hwsim.operators.requantize import shift_right
+from reference.quantize.scheme import Scheme, preset
 from tests import ROOT
+from tests.small.programs import tiny_program
+from tests.unit.hwsim.machine.machine_inputs import encode_inputs, run_both
 from tests.unit.hwsim.operators import test_converters as converters
 from tests.unit.hwsim.operators.kernel_checks import (
     check_add,
@@ -38,6 +49,7 @@ from tests.unit.hwsim.operators.kernel_checks import (
     check_softmax,
     int32,
     int64,
+    no_events,
 )
 from tests.unit.hwsim.operators.scheme_cases import MULTIPLIERS, SCHEMES, RescaledAdd, check_rescaled_add, check_scheme
 from tests.unit.hwsim.operators.softmax_cases import KERNELS, check_softmax_of
@@ -50,8 +62,13 @@ from tests.unit.hwsim.operators.test_kernels_properties import INT8, INT_MIN, NO
 from tests.unit.hwsim.operators.test_layernorm_kernels import KERNELS as NORMS
 from tests.unit.hwsim.operators.test_layernorm_kernels import check_norm
 from tests.unit.hwsim.operators.test_layernorm_kernels import pinned as norm_cases
+from tests.unit.hwsim.operators.test_ordered_products import large, spread
 from tests.unit.hwsim.operators.test_qlinear_softmax import check as check_qlinear
 
+PRODUCTS = {**DWORD_KERNELS, **amx.TILE_KERNELS}
+"""The compiled products of the engines, by engine and form."""
+ABSENT = re.compile(r"\.engines\.amx\.(quads_|TILE_KERNELS\[amx )")
+"""Kernels that a processor without tile registers cannot compile."""
 NUMBA_FLOAT = re.compile(r"\b(?:float|complex)\d+")
 LLVM_FLOAT = re.compile(r"\b(?:half|bfloat|float|double|fp128|x86_fp80|ppc_fp128)\b")
 NOT_CODE = re.compile(
@@ -92,11 +109,13 @@ def kernels() -> Iterator[tuple[str, Dispatcher]]:
     """Every jitted function of every module of hwsim, by its full name."""
     for found in pkgutil.walk_packages(hwsim.__path__, "hwsim."):
         module = importlib.import_module(found.name)
+        named = {}
         for name, value in vars(module).items():
             members = {f"{name}[{key!s}]": one for key, one in value.items()} if isinstance(value, dict) else {}
             for member, one in {name: value, **members}.items():
                 if isinstance(one, Dispatcher) and one.py_func.__module__ == found.name:
-                    yield f"{found.name}.{member}", one
+                    named.setdefault(one, f"{found.name}.{member}")
+        yield from ((name, one) for one, name in named.items())
 
 
 def call_every_kernel() -> None:
@@ -104,6 +123,8 @@ def call_every_kernel() -> None:
     for acc in (INT_MIN, INT_MIN.astype(np.int64)):
         check_requantize(acc, int64([1]), int64([31]), 0, INT8)
         check_shift_right(acc, 1)
+        for rounding in Rounding:
+            shift_right(acc, 1, no_events(), rounding)
     table = int32([[1, 2]])
     check_add(table, table, (0, 0), (1, 1), 1, 0, INT8)
     check_embed(int64([[0]]), 0, table, int64([1]), table, 1, 1, 0, INT8)
@@ -115,6 +136,9 @@ def call_every_kernel() -> None:
     call_every_scheme()
     for acc in every(32):
         check_accumulator(extreme_products(3), acc)
+    for narrow, wide in zip(every(10, 4), every(31, 4), strict=True):
+        check_accumulator(spread(5, 3, 9), narrow)
+        check_accumulator(large(spread(5, 3, 9)), wide)
     for name in KERNELS:
         check_softmax_of(*softmax_cases(name)[0])
     check_qlinear(int32([[1, 2]]), [1, 1], 1, INT8)
@@ -125,6 +149,27 @@ def call_every_kernel() -> None:
     table_interpolate(INT16, STEEP)
     fixedpoint.half_even_divide(1, 2)
     fixedpoint.is_divide_tie(1, 2)
+    call_every_engine()
+
+
+def call_every_engine() -> None:
+    """Compile the products of every engine that this processor has; pack and append."""
+    for name, product_of in PRODUCTS.items():
+        if name.split()[0] in (*engines.available(), "emulated"):
+            product_of.compile(ADDRESSES)
+    if "amx" in engines.available():
+        amx.quads_signed.compile(ADDRESSES)
+        amx.quads_unsigned.compile(ADDRESSES)
+    for name in ("quads", "pairs"):
+        dtype = np.int8 if name == "quads" else np.int16
+        packed = np.zeros(getattr(engines, f"{name}_shape")(1, 1), dtype)
+        row, bias, result = np.ones(1, dtype), int32([0]), int32([[0]])
+        getattr(engines, f"pack_{name}")(np.ones((1, 1), dtype), packed)
+        getattr(engines, f"put_column_{name}")(packed, 0, row)
+        getattr(engines, f"put_depth_{name}")(packed, 0, row)
+        getattr(engines, f"multiply_{name}")(np.ones((1, 4 // packed.itemsize), dtype), packed, bias, 1, result)
+    for bits, value in ((32, 1), (32, 300), (33, 1)):
+        check_matmul(int32([[value]]), int32([[1]]), None, (0, 0), Accumulator(bits=bits))
 
 
 def call_every_converter() -> None:
@@ -148,9 +193,38 @@ def call_every_scheme() -> None:
             )
 
 
+FACTORIES = [
+    factory
+    for module in (products, rows, sums)
+    for factory in vars(module).values()
+    if hasattr(factory, "cache_info") and factory.__module__ == module.__name__
+]
+"""What makes the kernels of the machine, for the dtypes of a program's tensors."""
+
+
+def made_kernels() -> Iterator[tuple[str, Dispatcher]]:
+    """The kernels of small programs of 8 and of 12 bits that were run, observed and as a session."""
+    for scheme in (preset("int8"), Scheme(name="a12", activation_bits=12)):
+        machine = Machine(tiny_program(scheme))
+        run_both(machine, lambda name, codes: None)
+        session = machine.session("encode", "decode_step", encode_inputs())
+        assert session is not None
+        inputs = {"target_ids": np.full((3, 1), 5), "decode_step.position": np.array(0)}
+        session.step(inputs, np.arange(3))
+        for plan, _ in machine._workers._plans.values():
+            for part in plan.whole:
+                for kernel in part.code.kernels if part.code else ():
+                    inner = [str(cell.cell_contents) for cell in kernel.py_func.__closure__ or ()]
+                    yield f"{kernel.py_func.__module__}.{kernel.py_func.__qualname__} of {inner}", kernel
+
+
 def report() -> dict[str, Any]:
     call_every_kernel()
-    return {name: {"has_ir": has_ir(kernel), "floats": floats_of(kernel)} for name, kernel in kernels()}
+    made = dict(made_kernels())
+    never = [factory.__name__ for factory in FACTORIES if not factory.cache_info().currsize]
+    assert not never, f"make these in made_kernels: {never}"
+    every_kernel = {**dict(kernels()), **made}
+    return {name: {"has_ir": has_ir(kernel), "floats": floats_of(kernel)} for name, kernel in every_kernel.items()}
 
 
 def test_no_kernel_contains_a_float(tmp_path: Path) -> None:
@@ -160,10 +234,20 @@ def test_no_kernel_contains_a_float(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
     sources = [path.read_text() for path in (ROOT / "hwsim").rglob("*.py")]
+    assert sum(" of [" in name for name in found) > len(FACTORIES)
+    assert [name for name, kernel in found.items() if " of [" in name and not kernel["has_ir"]] == []
+    found = {name: kernel for name, kernel in found.items() if " of [" not in name or kernel["floats"]}
     assert sum("[" not in name for name in found) == sum(source.count("\n@njit") for source in sources)
-    assert sum("[" in name for name in found) == len(Scaling), "the loops of requantize, one for each rule"
-    assert sum(source.count(" @njit") for source in sources) == 1
-    assert [name for name, kernel in found.items() if not kernel["has_ir"]] == [], "call these in call_every_kernel"
+    loops = Counter(name.split("[")[0] for name in found if "[" in name and ".engines." not in name)
+    assert loops == {
+        "hwsim.operators.rescale.LOOPS": len(Scaling),
+        "hwsim.operators.residual.SUMS": len(Scaling) - 1,
+        "hwsim.operators.requantize.SHIFTS": len(Rounding),
+    }
+    assert sum(".engines." in name for name in found if "[" in name) == len(PRODUCTS)
+    absent = {name for name in found if ABSENT.search(name)} if "amx" not in engines.available() else set()
+    missing = {name for name, kernel in found.items() if not kernel["has_ir"]}
+    assert missing - absent == set(), "call these in call_every_kernel"
     assert {name: kernel["floats"] for name, kernel in found.items() if kernel["floats"]} == {}
 
 

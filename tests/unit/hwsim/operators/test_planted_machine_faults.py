@@ -11,7 +11,9 @@ import pytest
 from tests.unit.hwsim.operators.planting import (
     Fault,
     changed,
+    clamped_later,
     constant,
+    each,
     floored_quotient,
     half_up,
     next_row,
@@ -62,6 +64,10 @@ def unheld(terms: Any) -> Any:
     return terms._replace(operand_lo=-(2**62), operand_hi=2**62)
 
 
+def floored_unit(_: Any) -> Any:
+    return lambda x, by: (np.int64(int(x) // int(by.divisor)), np.int64(0))
+
+
 # Which tests must fail
 
 
@@ -82,8 +88,8 @@ CONVERTED = (requant_shifted, conversions.test_nvdla_convert)
 FAULTS = {
     "operands of a sum not held": Fault(
         (residual,),
-        "_rescaled_add",
-        changed(2, unheld),
+        "SUMS",
+        each(changed(2, unheld)),
         (scalings.test_operands_saturate_before_they_are_added,),
     ),
     "Gemmini's factor a step greater": Fault(
@@ -93,20 +99,20 @@ FAULTS = {
         (softmaxes.test_gemmini_multiplies_by_a_factor_of_binary32,),
     ),
     "PULP's ln2 off by one": Fault(
-        (pulp_softmax,), "_pulp_softmax", changed(2, lambda c: c._replace(ln2=c.ln2 + 1)), PULPS
+        (pulp_softmax,), "softmax_rows", changed(2, lambda c: c._replace(ln2=c.ln2 + 1)), PULPS
     ),
     "PULP's exponential stops too soon": Fault((pulp_softmax,), "MAX_HALVINGS", constant(lambda n: n - 20), (pulp,)),
     "CMSIS-NN's codes wrap a bit later": Fault(
         (table_int16,), "wrap", changed(1, lambda bits: bits + 1), (unclamped_int16,)
     ),
-    "Gemmini's mean kept": Fault((gemmini_norm,), "sums", changed(1, lambda _: False), GEMMINI_NORM),
+    "Gemmini's mean kept": Fault((gemmini_norm,), "row_sum", changed(3, lambda _: False), GEMMINI_NORM),
     "Gemmini's mean rounded down": Fault((gemmini_norm,), "divide_toward_zero", floored_quotient, GEMMINI_NORM),
-    "Gemmini's quotients cut": Fault((gemmini_norm,), "half_even_divide", floored_quotient, GEMMINI_NORM),
+    "Gemmini's quotients cut": Fault((gemmini_norm,), "multiply", floored_unit, GEMMINI_NORM),
     "Gemmini's root to nearest": Fault((gemmini_norm,), "isqrt", one_more, GEMMINI_NORM[1:]),
     "Gemmini's deviations not held": Fault(
-        (gemmini_norm,), "saturate", unlimited, (gemmini_norms.test_a_lone_element_saturates_before_gamma,)
+        (gemmini_norm,), "clamp_and_change", clamped_later, (gemmini_norms.test_a_lone_element_saturates_before_gamma,)
     ),
-    "Gemmini's gamma of the next channel": Fault((gemmini_norm,), "_normalise", changed(1, next_row), GEMMINI_NORM),
+    "Gemmini's gamma of the next channel": Fault((gemmini_norm,), "normalise_rows", changed(2, next_row), GEMMINI_NORM),
     "Gemmini's GELU has the other sign": Fault(
         (activations,), "gemmini_gelu", negated, (activations.test_gelu_by_hand,)
     ),

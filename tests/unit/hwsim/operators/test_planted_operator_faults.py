@@ -12,11 +12,14 @@ from tests.unit.hwsim.operators.planting import (
     Fault,
     Test,
     changed,
+    clamped_later,
     constant,
+    each,
     floored,
     floored_quotient,
     half_away,
     half_up,
+    nearest_of_all,
     next_row,
     of_result,
     one_more,
@@ -25,7 +28,6 @@ from tests.unit.hwsim.operators.planting import (
     settle,
     swapped,
     uncounted,
-    unlimited,
     untied,
 )
 
@@ -79,16 +81,6 @@ def never_away(rule: int) -> int:
     return fixedpoint.HALF_UP if rule == fixedpoint.HALF_AWAY else rule
 
 
-def among_all(right: Any) -> Callable[..., Any]:
-    """Distances from the greatest score of the row, masked or not."""
-
-    def distances(scores: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        keys, _ = right(scores, allowed)
-        return keys, scores.max(initial=-(1 << 31)) - scores[keys].astype(np.int64)
-
-    return distances
-
-
 def without_rounding(_: Any) -> Callable[..., Any]:
     """The line between two entries cut, not rounded."""
 
@@ -102,18 +94,18 @@ def without_rounding(_: Any) -> Callable[..., Any]:
 def changed_gamma(right: Any) -> Callable[..., Any]:
     """A normalisation with gamma of the next channel, wherever it takes it."""
 
-    def normalise(*arguments: Any) -> None:
+    def normalise(*arguments: Any) -> Any:
         first = next(
             i for i, array in enumerate(arguments) if getattr(array, "ndim", 0) == 1 and array.dtype == np.int32
         )
-        right(*arguments[:first], next_row(arguments[first]), *arguments[first + 1 :])
+        return right(*arguments[:first], next_row(arguments[first]), *arguments[first + 1 :])
 
     return normalise
 
 
 def backwards(right: Any) -> Callable[..., Any]:
-    """Distances of the allowed keys, the last one first."""
-    return lambda scores, allowed: tuple(array[::-1] for array in right(scores, allowed))
+    """A sum of the allowed keys, the last one first."""
+    return lambda values, mask, k, table: right(values[::-1].copy(), mask[:, ::-1].copy(), k, table)
 
 
 def unrounded(_: Any) -> Callable[..., Any]:
@@ -217,20 +209,23 @@ FAULTS = {
         (float32_inside,),
     ),
     # rescaled sums
-    "operands of a rescaled sum swapped": Fault((residual,), "_rescaled_add", swapped(0, 1), ADDED),
+    "operands of a rescaled sum swapped": Fault((residual,), "SUMS", each(swapped(0, 1)), ADDED),
     "left shift of a rescaled sum off by one": Fault(
-        (residual,), "_rescaled_add", changed(2, lambda terms: terms._replace(left_shift=terms.left_shift + 1)), ADDED
+        (residual,),
+        "SUMS",
+        each(changed(2, lambda terms: terms._replace(left_shift=terms.left_shift + 1))),
+        ADDED,
     ),
-    "ties of a rescaled sum not counted": Fault((residual,), "scale_counted", uncounted, ADDED),
+    "ties of a rescaled sum not counted": Fault((residual,), "scale_and_tie", untied, ADDED),
     # softmaxes
-    "maximum over masked scores": Fault(USERS, "distances", among_all, EVERY_SOFTMAX),
-    "saturation of probabilities lost": Fault((softmax_rows,), "saturate", unlimited, CLAMPED),
-    "saturation of probabilities not counted": Fault((softmax_rows,), "saturate", uncounted, CLAMPED),
+    "maximum over masked scores": Fault((softmax_rows,), "greatest", nearest_of_all, EVERY_SOFTMAX),
+    "saturation of probabilities lost": Fault((softmax_rows,), "clamp_and_change", clamped_later, CLAMPED),
+    "saturation of probabilities not counted": Fault((softmax_rows,), "clamp_and_change", untied, CLAMPED),
     "exponential of a code too few": Fault(
         (gemmlowp_int8,), "exp_on_negative", changed(0, lambda a: a + (1 << 24)), (softmax("gemmlowp"),)
     ),
     "exponential loses its greatest factor": Fault(
-        (gemmlowp,), "EXP_OF_BIT", constant(lambda factors: factors[:-1]), (FUNCTIONS,)
+        (gemmlowp,), "EXP_OF_BIT", constant(lambda factors: (*factors[:-1], gemmlowp.Q31_ONE)), (FUNCTIONS,)
     ),
     "sum of gemmlowp a bit short": Fault(
         (gemmlowp_int8,), "SUM_BITS", constant(lambda bits: bits + 1), (softmax("gemmlowp"),)
@@ -247,43 +242,56 @@ FAULTS = {
     "ITA's distances cut": Fault(
         (ita,), "_halvings", lambda _: lambda d, shift: np.int64(d) >> shift, (softmax("itamax"),)
     ),
-    "ITA's groups a key longer": Fault((ita,), "_itamax", changed(3, lambda group: group + 1), (softmax("itamax"),)),
+    "ITA's groups a key longer": Fault(
+        (ita,), "softmax_rows", changed(2, lambda c: c._replace(group=c.group + 1)), (softmax("itamax"),)
+    ),
     "ITA's sum starts at zero": Fault((ita,), "ONE", constant(lambda one: one - 1), (softmax("itamax"),)),
     "Gemmini's ln2 off by one": Fault(
-        (gemmini,), "_gemmini_softmax", changed(2, lambda c: c._replace(ln2=c.ln2 + 1)), (softmax("gemmini"),)
+        (gemmini,), "softmax_rows", changed(2, lambda c: c._replace(ln2=c.ln2 + 1)), (softmax("gemmini"),)
     ),
     "Gemmini's product cut": Fault(
         (gemmini,), "half_even_shift", lambda _: lambda value, shift: np.int64(value) >> shift, (softmax("gemmini"),)
     ),
-    "binary32 sum in another order": Fault((qlinear,), "distances", backwards, (qlinears.test_the_sum_has_an_order,)),
+    "binary32 sum in another order": Fault((qlinear,), "_sum", backwards, (qlinears.test_the_sum_has_an_order,)),
     "binary32 sum exact": Fault((softfloat,), "rounded", unrounded, (binary32.test_sums,)),
     "subnormal numbers a step off": Fault(
         (softfloat,), "LEAST_POWER", constant(lambda power: power - 1), (binary32.test_bits_are_numbers,)
     ),
     "QLinearSoftmax's zero point is 0": Fault(
-        (qlinear,), "Division", lambda right: lambda m, lo, hi: right(m, 0, hi), (qlinears.test_extreme_rows_and_masks,)
+        (qlinear,),
+        "QLinearDivision",
+        lambda right: lambda m, lo, hi: right(m, 0, hi),
+        (qlinears.test_extreme_rows_and_masks,),
     ),
     "QLinearSoftmax's codes cut": Fault((qlinear,), "half_even_divide", floored_quotient, (qlinears.test_ties,)),
     "QLinearSoftmax divides too far": Fault(
         (qlinear,), "FURTHEST", constant(lambda gap: gap - 32), (qlinears.test_far_keys_have_nothing,)
     ),
-    "QLinearSoftmax's saturation lost": Fault((softmax_rows,), "saturate", unlimited, (qlinears.test_clamp,)),
+    "QLinearSoftmax's saturation lost": Fault(
+        (softmax_rows,), "clamp_and_change", clamped_later, (qlinears.test_clamp,)
+    ),
     # layer normalisations
     "mean of I-BERT cut": Fault((ibert_norm,), "half_even_divide", floored_quotient, (norm("ibert"),)),
     "mean rounded down": Fault((pulp,), "divide_toward_zero", floored_quotient, (norm("pulp"),)),
-    "mean kept": Fault((ibert_norm, pulp, tflite, fullyqt), "sums", changed(1, lambda _: False), CENTRED),
+    "mean kept": Fault((ibert_norm, pulp, tflite, fullyqt), "row_sum", changed(3, lambda _: False), CENTRED),
     "mean of RMSNorm taken": Fault(
-        (ibert_norm, pulp, tflite, fullyqt), "sums", changed(1, lambda _: True), (*UNCENTRED, norms.test_rms_of_fullyqt)
+        (ibert_norm, pulp, tflite, fullyqt),
+        "row_sum",
+        changed(3, lambda _: True),
+        (*UNCENTRED, norms.test_rms_of_fullyqt),
     ),
     "root of the variance to nearest": Fault((ibert_norm, pulp), "isqrt", one_more, (norm("ibert"), norm("pulp"))),
     "deviation clamp of I-BERT not counted": Fault((ibert_norm,), "raise_to_one", uncounted, (norm("ibert"),)),
     "last rounding of a norm not counted": Fault((rescale,), "scale_and_tie", untied, (norm("ibert"), norm("tflite"))),
-    "saturation of a norm lost": Fault((pulp,), "saturate", unlimited, (norm("pulp"),)),
-    "saturation of a rescaled norm lost": Fault((rescale,), "clamp", unlimited, (norm("ibert"), norm("tflite"))),
-    "gamma of the next channel": Fault(
-        (ibert_norm, tflite), "_normalise", changed_gamma, (norm("ibert"), norm("tflite"))
+    "saturation of a norm lost": Fault((pulp,), "clamp_and_change", clamped_later, (norm("pulp"),)),
+    "quotients of a norm rounded": Fault((pulp,), "floor_divide", of_result(lambda q: q + 1), (norm("pulp"),)),
+    "saturation of a rescaled norm lost": Fault(
+        (rescale,), "clamp_and_change", clamped_later, (norm("ibert"), norm("tflite"))
     ),
-    "gamma of PULP's next channel": Fault((pulp,), "_pulp_layernorm", changed(1, next_row), (norm("pulp"),)),
+    "gamma of the next channel": Fault(
+        (ibert_norm, tflite), "normalise_rows", changed_gamma, (norm("ibert"), norm("tflite"))
+    ),
+    "gamma of PULP's next channel": Fault((pulp,), "normalise_rows", changed(1, next_row), (norm("pulp"),)),
     "reciprocal root off by one bit": Fault((tflite,), "inverse_sqrt", of_result(fewer_halvings), (norm("tflite"),)),
     "reciprocal root a step short": Fault(
         (gemmlowp,), "INVERSE_SQRT_STEPS", constant(lambda n: n - 2), (FUNCTIONS, norm("tflite"))
@@ -301,12 +309,12 @@ FAULTS = {
     ),
     "entries of a table off by one": Fault((activations,), "table_lookup", changed(1, next_row), (looked_up,)),
     # accumulators
-    "a tile a product longer": Fault((product,), "dot_ordered", changed(7, lambda tile: tile + 1), ACCUMULATED),
-    "wrapped for saturated": Fault((product,), "dot_ordered", changed(6, lambda wraps: not wraps), ACCUMULATED),
+    "a tile a product longer": Fault((product,), "dot_ordered", changed(6, lambda tile: tile + 1), ACCUMULATED),
+    "wrapped for saturated": Fault((product,), "dot_ordered", changed(5, lambda wraps: not wraps), ACCUMULATED),
     "events of tiles not counted": Fault((product,), "dot_ordered", uncounted, ACCUMULATED),
-    "extremes without the bias": Fault((product,), "running_extremes", changed(4, np.zeros_like), ACCUMULATED),
+    "extremes without the bias": Fault((product,), "running_extremes", changed(3, np.zeros_like), ACCUMULATED),
     "first overflow a bit too soon": Fault((product,), "first_event", changed(5, lambda bits: bits - 1), ACCUMULATED),
-    "sums fitted to a bit less": Fault((ordered,), "_fit", changed(1, lambda bits: bits - 1), ACCUMULATED),
+    "sums fitted to a bit less": Fault((ordered,), "_fit", changed(2, lambda hi: hi // 2), ACCUMULATED),
 }
 
 
