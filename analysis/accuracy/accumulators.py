@@ -213,6 +213,9 @@ class Watch(Machine):
         self._first: dict[str, FirstOverflow] = {}
         self._sentence = self._step = 0
 
+    def session(self, first: str, step: str, inputs: Mapping[str, Array]) -> None:
+        """None: every call is looked at."""
+
     def run(self, function: str, inputs: Mapping[str, Array], observe: Observer | None = None) -> dict[str, Array]:
         """As the machine's; a call of `encode` begins the next sentence."""
         values = {name: np.asarray(array, np.int32, order="C") for name, array in inputs.items()}
@@ -233,9 +236,9 @@ class Watch(Machine):
 
     def _look(self, operation: AnyProduct, values: dict[str, Array], call: str) -> None:
         if isinstance(operation, MatMul):
-            self._look_at(operation, products.operands(self._workspace, operation, values), call, [])
+            self._look_at(operation, products.operands(self.workspace, operation, values), call, [])
             return
-        for head, operands in enumerate(products.head_operands(self._workspace, operation, values)):
+        for head, operands in enumerate(products.head_operands(self.workspace, operation, values)):
             self._look_at(operation, operands, call, [head])
 
     def _look_at(self, operation: AnyProduct, operands: products.Operands, call: str, head: list[int]) -> None:

@@ -87,7 +87,10 @@ def strict_stepper(model: Transformer, strict: StrictArithmetic, sources: Sequen
 
 
 class MachineStepper:
-    """The integer machine, caches and all; `observe` sees the inputs of each call, then every tensor it makes."""
+    """The integer machine, caches and all; `observe` sees the inputs of each call, then every tensor it makes.
+
+    Unobserved, the caches stay in the machine; to be seen, they come and go with every step.
+    """
 
     def __init__(
         self, machine: Machine, sources: Sequence[list[int]], observe: Callable[[str, NDArray[Any]], None] | None = None
@@ -96,11 +99,13 @@ class MachineStepper:
         manifest = machine.program.manifest
         self.logit_scale = manifest.logit_scale
         ids = pad(list(sources)).numpy()
-        self.constant = {"source_mask": ids != manifest.pad_id}
+        mask = {"source_mask": ids != manifest.pad_id}
         self.position = 0
-        inputs = {"source_ids": ids, "encode.position": np.array(0), **self.constant}
-        self.constant |= self._run("encode", inputs)
-        self.past = {state.past: self._empty(state.past, len(sources)) for state in manifest.states}
+        inputs = {"source_ids": ids, "encode.position": np.array(0), **mask}
+        self._session = machine.session("encode", "decode_step", inputs) if observe is None else None
+        if self._session is None:
+            self.constant = mask | self._run("encode", inputs)
+            self.past = {state.past: self._empty(state.past, len(sources)) for state in manifest.states}
 
     def _run(self, function: str, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         if self.observe is not None:
@@ -113,14 +118,17 @@ class MachineStepper:
         return np.zeros((rows, int(heads), 0, int(d_head)), np.int32)
 
     def step(self, tokens: IntArray, parents: IntArray) -> NDArray[Any]:
+        inputs = {"target_ids": tokens[:, None], "decode_step.position": np.array(self.position)}
+        self.position += 1
+        if self._session is not None:
+            (logits,) = self._session.step(inputs, parents).values()
+            return np.asarray(logits[:, 0])
         rows = len(self.constant["source_mask"])
         if not (len(parents) == rows and (parents == np.arange(rows)).all()):
             self.constant = {name: np.ascontiguousarray(x[parents]) for name, x in self.constant.items()}
             self.past = {name: np.ascontiguousarray(x[parents]) for name, x in self.past.items()}
-        inputs = {"target_ids": tokens[:, None], "decode_step.position": np.array(self.position)}
         outputs = self._run("decode_step", inputs | self.constant | self.past)
         states = self.machine.program.manifest.states
         self.past = {state.past: outputs[state.present] for state in states}
-        self.position += 1
-        logits = next(name for name in outputs if name not in {state.present for state in states})
-        return np.asarray(outputs[logits][:, 0])
+        name = next(name for name in outputs if name not in {state.present for state in states})
+        return np.asarray(outputs[name][:, 0])

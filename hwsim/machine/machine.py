@@ -1,48 +1,20 @@
 """Runs a program: codes in, codes out, every tensor observable, every event counted."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import os
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.formats import Counter
-from hwsim.machine.steps import products, rows, sums
-from hwsim.machine.steps.workspace import Array, Values, Workspace
-from hwsim.program import Function, Program
-from hwsim.program import operations as ops
+from hwsim.machine.inputs import bind
+from hwsim.machine.plan import Observer, Worker
+from hwsim.machine.session import Session, caches_of
+from hwsim.machine.steps.workspace import Array, Workspace
+from hwsim.machine.workers import Piece, Workers
+from hwsim.program import Program
 from hwsim.program.operations import Operation, written
 from hwsim.program.validate import validate
-
-Observer = Callable[[str, Array], None]
-
-STEPS: dict[type[Operation], Callable[[Workspace, Any, Values], None]] = {
-    ops.Embed: products.embed,
-    ops.MatMul: products.matmul,
-    ops.ShiftRight: products.shift_right,
-    ops.Relu: products.relu,
-    ops.Requantize: products.requantize,
-    ops.SplitHeads: products.split_heads,
-    ops.MergeHeads: products.merge_heads,
-    ops.ProjectHeads: products.project_heads,
-    ops.Append: products.append,
-    ops.Softmax: rows.softmax,
-    ops.GemmlowpSoftmax: rows.gemmlowp_softmax,
-    ops.IBertSoftmax: rows.ibert_softmax,
-    ops.ItaMax: rows.itamax,
-    ops.GemminiSoftmax: rows.gemmini_softmax,
-    ops.PulpSoftmax: rows.pulp_softmax,
-    ops.Int16Softmax: rows.int16_softmax,
-    ops.QLinearSoftmax: rows.qlinear_softmax,
-    ops.LayerNorm: rows.layernorm,
-    ops.IBertLayerNorm: rows.ibert_layernorm,
-    ops.PulpLayerNorm: rows.pulp_layernorm,
-    ops.TfliteLayerNorm: rows.tflite_layernorm,
-    ops.GemminiLayerNorm: rows.gemmini_layernorm,
-    ops.Add: sums.add,
-    ops.RescaledAdd: sums.rescaled_add,
-}
-"""What runs each operation."""
 
 
 class Machine:
@@ -52,13 +24,17 @@ class Machine:
     ----------
     program
         Validated here, which also proves its accumulators.
+    threads
+        So many pieces of a batch run at once; by default one on each processor that this process may use. Results do
+        not depend on it.
 
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, *, threads: int | None = None) -> None:
         self.program = program
         self.reach = validate(program)
-        self._workspace = Workspace(program, self.reach)
+        self.workspace = Workspace(program, self.reach)
+        self._workers = Workers(self.workspace, threads or len(os.sched_getaffinity(0)))
 
     def run(self, function: str, inputs: Mapping[str, Array], observe: Observer | None = None) -> dict[str, Array]:
         """Run one function.
@@ -85,65 +61,57 @@ class Machine:
         if function not in self.program.functions:
             raise ValueError(f"unknown function {function!r}; the program has {', '.join(self.program.functions)}")
         definition = self.program.functions[function]
-        values = self._bind(definition, inputs)
-        for operation in definition.operations:
-            STEPS[type(operation)](self._workspace, operation, values)
-            if observe is not None:
-                for name in written(operation):
-                    observe(name, values[name])
-        return {name: values[name] for name in definition.outputs}
+        dimensions: dict[str, int] = {}
+        values = bind(self.program, definition, definition.inputs, inputs, dimensions)
+        if observe is not None:
+            (worker,) = self._workers.of(definition, dimensions, 1)
+            worker.run(values, dimensions, observe=observe)
+            return {name: worker.read(name) for name in definition.outputs}
+        outputs: dict[int, dict[str, Array]] = {}
+
+        def run(worker: Worker, piece: Piece, mine: dict[str, Array], sizes: dict[str, int]) -> None:
+            worker.run(mine, sizes)
+            outputs[piece.number] = {name: worker.read(name) for name in definition.outputs}
+
+        count = self._workers.in_pieces(definition, values, dimensions, run)
+        if count == 1:
+            return outputs[0]
+        return {name: np.concatenate([outputs[i][name] for i in range(count)]) for name in definition.outputs}
+
+    def session(self, first: str, step: str, inputs: Mapping[str, Array]) -> Session | None:
+        """Begin to decode a batch of sentences with caches in place.
+
+        Parameters
+        ----------
+        first, step
+            The function that is run once, now, and the one that makes the steps: `encode` and `decode_step`.
+        inputs
+            Of the first function, as `run` takes them.
+
+        Returns
+        -------
+        Session, or None if the program's caches are read in ways that need them as they are; then `run` it.
+
+        Raises
+        ------
+        ValueError
+            As `run`.
+        """
+        caches = caches_of(self.workspace, first, step)
+        if caches is None or self._workers.batch(self.program.functions[first]) is None:
+            return None
+        return Session(self._workers, caches, first, step, inputs)
 
     @property
     def counters(self) -> dict[str, NDArray[np.int64]]:
         """Tensor -> events (one element a `Counter` member) of the operation that made it, over all runs so far."""
-        return self._workspace.counters
+        return self._workers.counters
 
     @property
     def totals(self) -> dict[Counter, int]:
         """Events of all runs, over all tensors."""
         total = sum(self.counters.values(), np.zeros(len(Counter), np.int64))
         return {counter: int(total[counter]) for counter in Counter}
-
-    # --- inputs -------------------------------------------------------------------------------------------------
-
-    def _bind(self, function: Function, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Check the inputs and find out what each symbolic dimension is in this call."""
-        if set(inputs) != set(function.inputs):
-            missing, extra = set(function.inputs) - set(inputs), set(inputs) - set(function.inputs)
-            raise ValueError(f"{function.name}: missing inputs {sorted(missing)}, unknown inputs {sorted(extra)}")
-        sizes: dict[str, int] = {}
-        values = {}
-        for name in function.inputs:
-            array = np.asarray(inputs[name])
-            info = self.program.tensors[name]
-            if array.dtype.kind not in "iub":
-                raise ValueError(f"input {name} has dtype {array.dtype}; integers are needed")
-            self._check_shape(name, array.shape, info.dims, sizes)
-            if array.size and not (info.format.min <= array.min() and array.max() <= info.format.max):
-                raise ValueError(f"input {name} holds a value outside {info.format}")
-            wide = info.format.bits > 31
-            values[name] = np.asarray(array, np.int64 if wide else np.int32, order="C")
-        self._check_sums(function.name, sizes)
-        return values
-
-    def _check_sums(self, function: str, sizes: dict[str, int]) -> None:
-        """Check the dimensions that are sums; a sum of sums comes after its terms."""
-        for dimension in self.program.manifest.dimensions:
-            if dimension.terms and all(term in sizes for term in dimension.terms):
-                total, what = sum(sizes[term] for term in dimension.terms), " + ".join(dimension.terms)
-                if total > dimension.maximum:
-                    raise ValueError(f"{function}: {what} is {total}, {dimension.name} has at most {dimension.maximum}")
-                if sizes.setdefault(dimension.name, total) != total:
-                    raise ValueError(f"{function}: {dimension.name} is {sizes[dimension.name]}, but {what} is {total}")
-
-    def _check_shape(self, name: str, shape: tuple[int, ...], dims: list[str | int], sizes: dict[str, int]) -> None:
-        if len(shape) != len(dims):
-            raise ValueError(f"input {name} has shape {shape}; its dimensions are {dims}")
-        for size, dim in zip(shape, dims, strict=True):
-            wanted = sizes.setdefault(dim, size) if isinstance(dim, str) else dim
-            limit = self.program.dimensions[dim].maximum if isinstance(dim, str) else dim
-            if size != wanted or size > limit:
-                raise ValueError(f"input {name} has shape {shape}: {dim} is {size}, needed {min(wanted, limit)}")
 
 
 def operation_of(program: Program, tensor: str) -> Operation:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from hwsim.machine.steps.workspace import Array, Values, Workspace
 from hwsim.operators import activation, embedding, gemm
 from hwsim.operators import requantize as requantizing
+from hwsim.program import Program
 from hwsim.program.catalogue import Dyadic
 from hwsim.program.operations import (
     AnyProduct,
@@ -23,14 +24,20 @@ from hwsim.program.operations import (
 )
 
 
+def check_lookup(program: Program, op: Embed, ids: Array, position: int) -> None:
+    """Refuse ids and positions that an embedding's tables do not have."""
+    vocabulary, positions = len(program.constants[op.table]), len(program.constants[op.positions])
+    if ids.size and not 0 <= ids.min() <= ids.max() < vocabulary:
+        raise ValueError(f"{op.ids} holds {ids.min()} to {ids.max()}; the vocabulary has 0 to {vocabulary - 1}")
+    if not 0 <= position <= positions - ids.shape[1]:
+        raise ValueError(f"{op.position} is {position} for {ids.shape[1]} ids; there are {positions} positions")
+
+
 def embed(w: Workspace, op: Embed, values: Values) -> None:
     multiplier = w.scale(Dyadic(multiplier=op.multiplier, shift=op.shift)).multiplier
     table, positions = w.operand(op.table).codes, w.operand(op.positions).codes
     ids, position = values[op.ids].astype(np.int64), int(values[op.position])
-    if ids.size and not 0 <= ids.min() <= ids.max() < len(table):
-        raise ValueError(f"{op.ids} holds {ids.min()} to {ids.max()}; the vocabulary has 0 to {len(table) - 1}")
-    if not 0 <= position <= len(positions) - ids.shape[1]:
-        raise ValueError(f"{op.position} is {position} for {ids.shape[1]} ids; there are {len(positions)} positions")
+    check_lookup(w.program, op, ids, position)
     values[op.output] = embedding.embed(
         ids,
         position,

@@ -1,5 +1,6 @@
 """What the steps of a program share while it runs: constants made ready once, formats, counters."""
 
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +42,12 @@ class Workspace:
         self._head_weights: dict[str, list[gemm.Prepared]] = {}
         self._head_reach: dict[str, Interval] = {}
         self._scales: dict[Requantization, Scale] = {}
+
+    def beside(self) -> "Workspace":
+        """The same, with counters of its own."""
+        other = copy(self)
+        other.counters = {}
+        return other
 
     def events(self, name: str) -> NDArray[np.int64]:
         if name not in self.counters:

@@ -1,0 +1,41 @@
+"""How each operation becomes instructions: kernels on a worker's memory, for every operation that has one."""
+
+from typing import Any
+
+from hwsim.machine.kernels import products, rows, sums
+from hwsim.machine.kernels.builder import Builder, Emitter, Instructions
+from hwsim.program import operations as ops
+from hwsim.program.operations import Operation
+
+
+def none(b: Builder, op: Any) -> Instructions:
+    """No kernel here: the step runs."""
+    return None
+
+
+KERNELS: dict[type[Operation], Emitter] = {
+    ops.Embed: products.embed,
+    ops.MatMul: products.matmul,
+    ops.ShiftRight: products.shift_right,
+    ops.Relu: products.relu,
+    ops.Requantize: products.requantize,
+    ops.SplitHeads: products.split_heads,
+    ops.MergeHeads: products.merge_heads,
+    ops.ProjectHeads: none,
+    ops.Append: products.append,
+    ops.Softmax: rows.softmax,
+    ops.GemmlowpSoftmax: none,
+    ops.IBertSoftmax: none,
+    ops.ItaMax: none,
+    ops.GemminiSoftmax: none,
+    ops.PulpSoftmax: none,
+    ops.Int16Softmax: none,
+    ops.QLinearSoftmax: none,
+    ops.LayerNorm: rows.layernorm,
+    ops.IBertLayerNorm: none,
+    ops.PulpLayerNorm: none,
+    ops.TfliteLayerNorm: none,
+    ops.GemminiLayerNorm: none,
+    ops.Add: sums.add,
+    ops.RescaledAdd: none,
+}
