@@ -4,7 +4,9 @@ import sys
 
 import typer
 
+from analysis.commands.bench import bench
 from analysis.commands.centre import centre
+from analysis.commands.doctor import doctor
 from analysis.commands.estimate import estimate
 from analysis.commands.explain import explain
 from analysis.commands.quantize import quantize
@@ -27,7 +29,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for command in (run, train, centre, quantize, verify, estimate, sensitivity, show, explain, vectors, targets):
+for command in (
+    *(run, train, centre, quantize, verify, estimate, sensitivity, show, explain, vectors, targets),
+    *(bench, doctor),
+):
     app.command()(command)
 
 

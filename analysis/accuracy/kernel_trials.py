@@ -14,7 +14,7 @@ from hwsim.formats import Accumulator, Counter, IntFormat
 from reference.quantize.plan.constants import LayerNormConstants, Rescale
 from reference.quantize.plan.snap import Snapped, snap_down, snap_together, snap_up
 from reference.quantize.scheme import preset
-from reference.quantize.strict import exact, fullyqt, matmul
+from reference.quantize.strict import exact, fullyqt, fullyqt_layernorm, matmul, residual
 
 Real = NDArray[np.float64]
 Array = NDArray[Any]
@@ -200,7 +200,7 @@ def _add(bits: int, rng: np.random.Generator) -> Experiment:
             output=to,
             counters=_counters(),
         )
-        theirs = exact.add(_narrow(a), _narrow(b), a_zero, b_zero, a_multiplier, b_multiplier, shift, zero, to)
+        theirs = residual.add(_narrow(a), _narrow(b), a_zero, b_zero, a_multiplier, b_multiplier, shift, zero, to)
         real = (s_a * (a - a_zero) + s_b * (b - b_zero)) / s_sum
         yield Trial((sums,), (theirs,), sums - zero, real, to.min - zero, to.max - zero)
 
@@ -221,7 +221,7 @@ def _softmax(bits: int, rng: np.random.Generator) -> Experiment:
     s_d = s_n / to_d.ratio
     to_out = snap_down("", s_n * unsigned.max / s_d, 16)
     s_out = s_n / (s_d * to_out.ratio)
-    ratios = {
+    ratios: dict[str, Any] = {
         "denominator_multiplier": to_d.multiplier,
         "denominator_shift": to_d.shift,
         "output_multiplier": to_out.multiplier,
@@ -328,7 +328,7 @@ def _layernorm(bits: int, rng: np.random.Generator) -> Experiment:
     def trials() -> Iterator[Trial]:
         ours = kernels.layernorm(case.x, case.gamma, case.beta, _kernel_constants(case.constants), _counters())
         gamma, beta = torch.from_numpy(case.gamma), torch.from_numpy(case.beta)
-        theirs = fullyqt.layernorm(_narrow(case.x), gamma, beta, case.constants)
+        theirs = fullyqt_layernorm.layernorm(_narrow(case.x), gamma, beta, case.constants)
         yield Trial(tuple(ours), theirs[:4], ours.output - zero, case.real, to.min - zero, to.max - zero)
 
     return Experiment(

@@ -60,7 +60,7 @@ def context(arguments: Sequence[str], model_folder: Path | None, seconds: float,
         commit=_commit(),
         python_version=platform.python_version(),
         torch_version=str(torch.__version__),
-        machine=f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+        machine=f"{processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 1),
     )
@@ -102,7 +102,8 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of the CPU."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

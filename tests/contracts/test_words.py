@@ -41,6 +41,7 @@ WORDS = {
     "reference.quantize.graph.Kind": (
         "embed linear linear_relu split_heads project_heads scores softmax context add layernorm extend logits"
     ),
+    "analysis.bench.parts.Part": "gemm model operators",
     "analysis.pages.validation.points.Role": "fitted|held out|informational",
 }
 TAGS = (

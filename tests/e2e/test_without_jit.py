@@ -17,7 +17,7 @@ FILES = (
 
 SCRIPT = """
 import sys, numba, pytest
-from hwsim.operators.gemm.blocked import dot_wide
+from hwsim.operators.gemm.wide import dot_wide
 if not numba.config.DISABLE_JIT or hasattr(dot_wide, "py_func"):
     sys.exit("the kernels are compiled")
 sys.exit(pytest.main(sys.argv[1:]))

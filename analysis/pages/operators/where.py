@@ -103,7 +103,7 @@ LIVES: dict[str, list[Place]] = {
         Place("`float32`", "R9", *_SCALE, "onnxruntime, torch; Gemmini", "requantization", "float32"),
         Place("`float32_inside`", "R9", *_SCALE, "qonnx, onnx"),
         Place(
-            *("residual sum, one rounding", "7", "residual.add", "exact.add", "residual.add"),
+            *("residual sum, one rounding", "7", "residual.add", "residual.add", "residual.add"),
             *("test_kernels_exhausted.py", "ai-edge-litert, but for its ties", "residual", "one_rounding"),
         ),
         Place(
@@ -137,7 +137,7 @@ LIVES: dict[str, list[Place]] = {
     ],
     "layernorm": [
         Place(
-            *("FullyQT", "5a-5f", "layernorm.layernorm", "fullyqt.layernorm", "layernorm.layernorm"),
+            *("FullyQT", "5a-5f", "layernorm.layernorm", "fullyqt_layernorm.layernorm", "layernorm.layernorm"),
             *("test_kernels_properties.py", _PAPER, "layernorm", "fullyqt"),
         ),
         _layernorm("I-BERT", "L1-L5", "ibert_layernorm", "transformers", "ibert"),

@@ -1,0 +1,1 @@
+"""How fast: products, operators and translations beside those of others, and the computer that they ran on."""

@@ -1,0 +1,1 @@
+"""docs/performance.md and its figures, from docs/results/performance.json."""
