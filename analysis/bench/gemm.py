@@ -1,9 +1,10 @@
 """Matrix products of codes: what the machine calls, beside int8 and float32 products of others, each checked."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,9 @@ from analysis.bench import threads as threading
 from analysis.bench.onnx_model import matmul_integer
 from analysis.bench.timing import Spread, Work, interleaved, speedups
 from hwsim.formats import Accumulator, Counter
-from hwsim.operators.gemm import matmul, prepare
+from hwsim.operators.gemm import matmul
+from hwsim.operators.gemm.engines import ENGINE, available, eight_bits_of, pack_centred, pairs_shape, quads_shape
+from hwsim.operators.gemm.engines.kernels import kernels_of
 
 Codes = NDArray[np.int32]
 Product = Callable[[], NDArray[np.int32]]
@@ -89,21 +92,53 @@ def draw(case: Case, rng: np.random.Generator) -> tuple[Codes, Codes]:
     return a, rng.integers(-half, half, (*lead, case.n, case.k)).astype(np.int32)
 
 
-def engine_name() -> str:
-    """The engine that `matmul` uses in this process."""
-    folder = "hwsim.operators.gemm.engines"
-    return "numba" if find_spec(folder) is None else str(getattr(import_module(folder), "ENGINE", "numba"))
+def engines(case: Case, threads: int) -> dict[str, Callable[[Codes, Codes], Product]]:
+    """Engine by name: a function of the operands that makes the call to time. Weights are packed before, codes narrow.
+
+    Rows are shared out among threads, as the machine does. Products of two activations are those of `matmul`, by the
+    engine of this process, on one thread; it packs the second operand.
+    """
+    if case.batch > 1:
+        return {ENGINE: _public}
+    return {name: partial(_engine, name, threads) for name in available()}
 
 
-def engines() -> dict[str, Callable[[Codes, Codes], Product]]:
-    """Engine by name: a function of the operands that makes the call to time. Weights are prepared before."""
+def _public(a: Codes, b: Codes) -> Product:
+    left = a.astype(np.int8) if a.min() < 0 else a.astype(np.uint8)
+    counters = np.zeros(len(Counter), np.int64)
+    return lambda: np.asarray(matmul(left, b, None, accumulator=Accumulator(), counters=counters))
 
-    def public(a: Codes, b: Codes) -> Product:
-        counters = np.zeros(len(Counter), np.int64)
-        right = prepare(b) if b.ndim == 2 else b
-        return lambda: np.asarray(matmul(a, right, None, accumulator=Accumulator(), counters=counters))
 
-    return {engine_name(): public}
+def _engine(name: str, threads: int, a: Codes, b: Codes) -> Product:
+    """The engine's own product on a packed weight, as a plan of the machine calls it."""
+    (m, k), n = a.shape, len(b)
+    words = eight_bits_of(name) == "pairs"
+    signed = words or bool(a.min() < 0)
+    left = np.zeros((m, -(-k // 4) * 4), np.int16 if words else np.int8 if signed else np.uint8)
+    left[:, :k] = a
+    packed: NDArray[Any] = np.zeros(pairs_shape(n, k) if words else quads_shape(n, k), np.int16 if words else np.int8)
+    pack_centred(b, 0, packed)
+    kernels, bias, result = kernels_of(name), np.zeros(n, np.int32), np.empty((m, n), np.int32)
+    multiply = kernels.pairs if words else kernels.quads_signed if signed else kernels.quads_unsigned
+    groups, strides = -(-k // packed.shape[3]), (left.strides[0], packed.strides[0], result.strides[0])
+    arrays = left, packed, bias, result
+    places = [array.ctypes.data for array in arrays]
+    size = m if m == 1 else -(-m // threads)
+
+    def rows(first: int, kept: object = arrays) -> None:  # their addresses alone would not keep them
+        count, a_at, result_at = min(size, m - first), places[0] + first * strides[0], places[3] + first * strides[2]
+        multiply(a_at, strides[0], count, groups, places[1], strides[1], places[2], n, result_at, strides[2])
+
+    pool = ThreadPoolExecutor(threads) if threads > 1 and m > 1 else None
+
+    def product() -> NDArray[np.int32]:
+        if pool is None:
+            rows(0)
+        else:
+            list(pool.map(rows, range(0, m, size)))
+        return result
+
+    return product
 
 
 def peers(case: Case, a: Codes, b: Codes, threads: int) -> dict[str, Product]:
@@ -144,9 +179,9 @@ def _measure(case: Case, threads: int, repeats: int, rng: np.random.Generator) -
     a, b = draw(case, rng)
     others = peers(case, a, b, threads)
     rows = []
-    for name, engine in engines().items():
+    for name, engine in engines(case, threads).items():
         ours = engine(a, b)
-        wanted = ours()
+        wanted = ours().copy()
         exact = {peer: bool(np.array_equal(product(), wanted)) for peer, product in others.items()}
         work: dict[str, Work] = {OURS: ours, **others}
         rows.append(row(case, name, threads, interleaved(work, repeats), exact))

@@ -9,15 +9,14 @@ import numba
 import torch
 
 import hwsim
-from analysis.bench.gemm import engine_name
 from analysis.bench.threads import PEERS, usable_cores, version_of
 from analysis.output.context import processor
+from hwsim.operators.gemm.engines import ENGINE, available
 
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 """Flags of the kernel's list that an integer product can use: x86, then Arm."""
 VARIABLE = "HWSIM_GEMM"
 LIBRARIES = ("numpy", "numba", "llvmlite", "torch", "safetensors", "msgspec")
-ENGINES = "hwsim.operators.gemm.engines"
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 CACHE_FILES = ("*.nbi", "*.nbc")
 
@@ -96,17 +95,10 @@ def cache_sizes(folder: Path) -> dict[str, int]:
 
 
 def engine() -> Engine:
-    """Of the products: asked of the kernels themselves where they have several."""
-    chosen, available = engine_name(), [engine_name()]
-    try:
-        from importlib import import_module
-
-        available = [str(name) for name in import_module(ENGINES).available()]
-    except ModuleNotFoundError:
-        pass  # there is one way only
-    asked = os.environ.get(VARIABLE)
-    why = f"{VARIABLE}={asked}" if asked else "the only one" if len(available) == 1 else "the fastest that this CPU has"
-    return Engine(chosen=chosen, available=available, why=why)
+    """Of the products."""
+    engines, asked = list(available()), os.environ.get(VARIABLE)
+    why = f"{VARIABLE}={asked}" if asked else "the fastest that this CPU has"
+    return Engine(chosen=ENGINE, available=engines, why=why)
 
 
 def numba_cache() -> Cache:

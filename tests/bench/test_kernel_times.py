@@ -8,6 +8,7 @@ import pytest
 from analysis.bench import gemm
 from analysis.bench.gemm import Case
 from hwsim import Counter, IntFormat, Scaling, kernels
+from hwsim.operators.gemm.engines import ENGINE
 
 ROWS, KEYS, WIDTH = 1024, 32, 256
 INT8, UINT8, UINT16 = IntFormat(bits=8), IntFormat(bits=8, signed=False), IntFormat(bits=16, signed=False)
@@ -36,7 +37,7 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.batch}x{case.m}x{case.k}x{case.n} {case.operands}")
 def test_product(benchmark: Any, rng: np.random.Generator, case: Case) -> None:
     a, b = gemm.draw(case, rng)
-    (engine,) = gemm.engines().values()
+    engine = gemm.engines(case, 1)[ENGINE]
     benchmark(engine(a, b))
 
 

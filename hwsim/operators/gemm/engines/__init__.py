@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numba
 
 from hwsim.operators.gemm.engines import kernels, products
-from hwsim.operators.gemm.engines.cpu import ENGINES, available, chosen
+from hwsim.operators.gemm.engines.cpu import ENGINES, available, chosen, eight_bits_of
 from hwsim.operators.gemm.engines.packing import (
     pack_centred,
     pack_pairs,
@@ -27,7 +27,7 @@ INTERPRETED = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]  # Nu
 multiply_quads: Callable[..., None]
 multiply_pairs: Callable[..., None]
 ENGINE = "portable" if INTERPRETED else chosen(os.environ.get("HWSIM_GEMM"), available())
-EIGHT_BITS = "pairs" if ENGINE in ("avx2", "portable") and not INTERPRETED else "quads"
+EIGHT_BITS = "quads" if INTERPRETED else eight_bits_of(ENGINE)
 if INTERPRETED:
     multiply_quads = multiply_pairs = products.interpreted
 else:
@@ -39,6 +39,7 @@ __all__ = [
     "ENGINE",
     "ENGINES",
     "available",
+    "eight_bits_of",
     "multiply_pairs",
     "multiply_quads",
     "pack_centred",

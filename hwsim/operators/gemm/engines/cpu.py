@@ -66,3 +66,8 @@ def chosen(name: str | None, engines: tuple[str, ...]) -> str:
         got = f"HWSIM_GEMM is {name!r}, {'not available here' if name in ENGINES else 'no engine'}"
         raise ValueError(f"{got}; known: {', '.join(ENGINES)}; available: {', '.join(engines)}")
     return name
+
+
+def eight_bits_of(engine: str) -> str:
+    """The form of operands that is faster for 8-bit codes; engines without such a dot product take words."""
+    return "pairs" if engine in ("avx2", "portable") else "quads"

@@ -9,6 +9,7 @@ from analysis.bench import gemm
 from analysis.bench.gemm import Case
 from analysis.bench.onnx_model import matmul_integer
 from analysis.bench.timing import Spread
+from hwsim.operators.gemm.engines import ENGINE, available
 
 CASES = [
     Case(m=3, k=5, n=4),
@@ -34,12 +35,15 @@ def plain(a: np.ndarray, b: np.ndarray) -> list[int]:
     ]
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.batch} {case.operands}")
-def test_every_contender_multiplies(case: Case) -> None:
+def test_every_contender_multiplies(case: Case, threads: int) -> None:
     a, b = gemm.draw(case, np.random.default_rng(3))
     wanted = plain(a, b)
-    products = gemm.peers(case, a, b, 1) | {name: engine(a, b) for name, engine in gemm.engines().items()}
-    assert {"float32_blas", gemm.engine_name()} <= set(products)
+    products = gemm.peers(case, a, b, threads) | {
+        name: engine(a, b) for name, engine in gemm.engines(case, threads).items()
+    }
+    assert {"float32_blas", *((ENGINE,) if case.batch > 1 else available())} <= set(products)
     assert ("torch_int_mm" in products) == (case.signed and case.batch == 1)
     for name, product in products.items():
         assert np.asarray(product()).astype(np.int64).reshape(-1).tolist() == wanted, name
@@ -71,7 +75,8 @@ def test_a_peer_with_another_product_is_found_out(monkeypatch: pytest.MonkeyPatc
         }
 
     monkeypatch.setattr(gemm, "peers", wrong)
-    (row,) = gemm.measure([Case(m=2, k=3, n=2)], threads=1, repeats=1, rng=np.random.default_rng(0))
+    row, *others = gemm.measure([Case(m=2, k=3, n=2)], threads=1, repeats=1, rng=np.random.default_rng(0))
+    assert [one.engine for one in (row, *others)] == list(available())
     assert row.exact == {"float32_blas": True, "onnxruntime": False}
     assert row.ratio["onnxruntime"] is None and row.ratio["float32_blas"] is not None
     assert set(row.seconds) == {"hwsim", "float32_blas", "onnxruntime"}

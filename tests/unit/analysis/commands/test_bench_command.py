@@ -12,6 +12,7 @@ import pytest
 from analysis.bench import gemm, growth, job, operators, roofline, threads
 from analysis.bench.gemm import Case
 from analysis.bench.timing import Spread
+from hwsim.operators.gemm.engines import ENGINE, available
 from tests.unit.analysis.commands.estimate_runs import Run, caller, record_of, refused
 
 
@@ -36,7 +37,9 @@ def test_products_as_a_record(bench: Run, tmp_path: Path) -> None:
     assert {"commit", "machine", "model", "finished"} <= set(found["context"])
     assert (found["threads"], found["repeats"], found["model"], found["operators"]) == (1, 2, [], [])
     assert found["growth"] is None
-    assert [(row["batch"], row["m"], row["k"], row["n"]) for row in found["gemm"]] == [(1, 2, 3, 2), (2, 2, 3, 2)]
+    shapes = [(row["batch"], row["m"], row["k"], row["n"]) for row in found["gemm"]]
+    assert shapes == [*[(1, 2, 3, 2)] * len(available()), (2, 2, 3, 2)]
+    assert [row["engine"] for row in found["gemm"]] == [*available(), ENGINE]
     for row in found["gemm"]:
         ours = row["seconds"]["hwsim"]
         assert row["threads"] == 1 and set(row["ratio"]) == {"torch_int_mm", "float32_blas", "onnxruntime"}
@@ -45,9 +48,9 @@ def test_products_as_a_record(bench: Run, tmp_path: Path) -> None:
         assert row["ratio"]["float32_blas"] == pytest.approx(row["seconds"]["float32_blas"]["median"] / ours["median"])
         assert ours["min"] <= ours["median"] <= ours["max"]
     under = found["roofline"]
-    assert len(under["products"]) == 2 and under["operators"] == []
+    assert len(under["products"]) == len(shapes) and under["operators"] == []
     assert under["cache_gb_per_s"] > 0 and under["memory_gb_per_s"] > 0 and under["peak_gops"] > 0
-    assert "numba_cache" not in found["machine"] and found["machine"]["engine"]["chosen"] == gemm.engine_name()
+    assert "numba_cache" not in found["machine"] and found["machine"]["engine"]["chosen"] == ENGINE
 
 
 def test_what_is_printed(bench: Run) -> None:
