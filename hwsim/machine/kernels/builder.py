@@ -15,6 +15,8 @@ from hwsim.operators.gemm import engines
 from hwsim.program.catalogue import Requantization
 from hwsim.program.operations import Operation
 
+INNER = ("numerator", "denominator", "quotient")
+"""Fields of operations that name codes of at most 16 bits which no other operation reads."""
 SENTENCES, HYPOTHESES = "sentences", "hypotheses"
 
 
@@ -130,6 +132,12 @@ class Builder:
         self.places: dict[str, Block] = {}
         self.slots: dict[str, int] = {}
         self._scratch: list[Block] = []
+        self._inner = {
+            getattr(operation, field)
+            for _, operation in self.program.operations()
+            for field in INNER
+            if hasattr(operation, field)
+        }
 
     def instructions(self, emit: Emitter, operation: Operation) -> Instructions:
         """What an operation becomes; its scratch is free after it."""
@@ -150,7 +158,7 @@ class Builder:
     def place(self, name: str) -> None:
         """Lay out a tensor."""
         info = self.program.tensors[name]
-        size = extent(info.dims, self.capacity) * np.dtype(carrier(info.format)).itemsize
+        size = extent(info.dims, self.capacity) * np.dtype(self.dtype(name)).itemsize
         self.places[name] = self.memory.take(size)
 
     def free(self, name: str) -> None:
@@ -173,7 +181,11 @@ class Builder:
         return tuple(self.program.tensors[name].dims)
 
     def dtype(self, name: str) -> NumberType:
-        return carrier(self.program.tensors[name].format)
+        """How codes are held; inner results in 16 bits, so that fewer variants of kernels are compiled."""
+        form = self.program.tensors[name].format
+        if name in self._inner:
+            return np.int16 if form.signed else np.uint16
+        return carrier(form)
 
     def format(self, name: str) -> IntFormat:
         return self.program.tensors[name].format
