@@ -213,9 +213,6 @@ class Watch(Machine):
         self._first: dict[str, FirstOverflow] = {}
         self._sentence = self._step = 0
 
-    def session(self, first: str, step: str, inputs: Mapping[str, Array]) -> None:
-        """None: every call is looked at."""
-
     def run(self, function: str, inputs: Mapping[str, Array], observe: Observer | None = None) -> dict[str, Array]:
         """As the machine's; a call of `encode` begins the next sentence."""
         values = {name: np.asarray(array, np.int32, order="C") for name, array in inputs.items()}

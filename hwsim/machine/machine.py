@@ -90,7 +90,8 @@ class Machine:
 
         Returns
         -------
-        Session, or None if the program's caches are read in ways that need them as they are; then `run` it.
+        Session, or None if the program's caches are read in ways that need them as they are, or if a subclass has a
+        `run` of its own, which looks at every call; then `run` it.
 
         Raises
         ------
@@ -98,7 +99,11 @@ class Machine:
             As `run`.
         """
         caches = caches_of(self.workspace, first, step)
-        if caches is None or self._workers.batch(self.program.functions[first]) is None:
+        if (
+            caches is None
+            or type(self).run is not Machine.run
+            or self._workers.batch(self.program.functions[first]) is None
+        ):
             return None
         return Session(self._workers, caches, first, step, inputs)
 
