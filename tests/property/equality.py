@@ -226,6 +226,7 @@ def compare(case: Case) -> Outcome:
     _compare_steps(prepared, outcome, machine, strict)
     _compare_whole(prepared, outcome, machine, strict_whole(prepared))
     _compare_alone(prepared, outcome, machine)
+    _compare_session(prepared, outcome, strict)
     if machine.events[Counter.OVERFLOW] != strict.events[Counter.OVERFLOW]:
         outcome.different += 1
         outcome.first = outcome.first or f"overflows: {machine.events} in the machine, {strict.events} in the reference"
@@ -290,6 +291,20 @@ def _compare_alone(prepared: Prepared, outcome: Outcome, machine: Trace) -> None
                 together = right[site][row : row + 1][tuple(slice(n) for n in codes.shape)]
                 outcome.differ(f"sentence {row} alone, call {index}", site, codes, together)
                 outcome.compared_alone += codes.size
+
+
+def _compare_session(prepared: Prepared, outcome: Outcome, strict: Trace) -> None:
+    """The logits of steps whose caches stay in the machine, on two threads."""
+    source, target = prepared.batch.source.numpy(), prepared.batch.target.numpy()
+    inputs = {"source_ids": source, "source_mask": source != PAD, "encode.position": np.array(0)}
+    session = Machine(prepared.program, threads=2).session("encode", "decode_step", inputs)
+    if session is None:
+        return
+    (logits,) = {"generator.logits"} & prepared.sites
+    for step, record in enumerate(strict.steps):
+        inputs = {"target_ids": target[:, step : step + 1], "decode_step.position": np.array(step)}
+        made = session.step(inputs, np.arange(len(source)))
+        outcome.differ(f"session, step {step}", logits, made[logits], record[logits])
 
 
 def _describe(prepared: Prepared, outcome: Outcome, machine: Trace) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from hwsim.formats import Accumulator, IntFormat, Overflow, Scaling
-from hwsim.machine import STEPS
+from hwsim.machine import STEPS, Machine
+from hwsim.machine.kernels import KERNELS, products
 from hwsim.operators import requantize, residual
 from hwsim.program import Program
 from hwsim.program import operations as ops
@@ -126,6 +127,28 @@ def _wraps(program: Program) -> Program:
     return Program(msgspec.structs.replace(program.manifest, functions=functions), program.constants)
 
 
+# --- faults in instructions -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def by_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No operation has a kernel of a plan, so that the checked functions run, in which faults are planted."""
+    for kind in KERNELS:
+        monkeypatch.setitem(KERNELS, kind, lambda builder, operation: None)
+    monkeypatch.setattr(Machine, "session", lambda *arguments: None)
+
+
+ARGUMENTS: dict[str, tuple[type, int, int]] = {
+    "greatest code": (ops.Requantize, 6, -1),
+    "zero point of the sum": (ops.Add, 5, 1),
+    "another shift": (ops.ShiftRight, 3, 1),
+    "row of the table": (ops.Softmax, 6, 4),
+    "epsilon": (ops.LayerNorm, 9, 1 << 20),
+    "zero point of an embedding": (ops.Embed, 14, 1),
+}
+"""Operation, which argument of its last instruction is wrong, and by how much."""
+
+
 # --- the tests ------------------------------------------------------------------------------------------------------
 
 
@@ -137,26 +160,31 @@ def test_nothing_differs_without_a_fault(case: Case) -> None:
     assert outcome.events["saturation"] > 0
 
 
+@pytest.mark.usefixtures("by_steps")
 def test_the_stand_in_without_a_fault_differs_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requantize, "requantize", _requantize(_round_half_even, _clamp))
     assert compare(CASE).different == 0
 
 
+@pytest.mark.usefixtures("by_steps")
 def test_wrong_tie_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requantize, "requantize", _requantize(_round_half_up, _clamp))
     assert compare(CASE).different > 0
 
 
+@pytest.mark.usefixtures("by_steps")
 def test_lost_saturation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requantize, "requantize", _requantize(_round_half_even, _wrap))
     assert compare(CASE).different > 0
 
 
+@pytest.mark.usefixtures("by_steps")
 def test_residual_rounded_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(residual, "add", _rounds_twice)
     assert compare(CASE).different > 0
 
 
+@pytest.mark.usefixtures("by_steps")
 def test_cache_in_the_wrong_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """New positions are put ahead of the old ones; masks of a step hide nothing, yet the scores are out of place."""
 
@@ -165,6 +193,35 @@ def test_cache_in_the_wrong_order(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(STEPS, ops.Append, backwards)
     assert compare(CASE).different > 0
+
+
+@pytest.mark.parametrize("fault", ARGUMENTS)
+def test_wrong_argument(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, place, more = ARGUMENTS[fault]
+    sound = KERNELS[kind]
+
+    def wrong(builder: Any, operation: Any) -> Any:
+        *before, last = sound(builder, operation)
+        arguments = [number + more * (at == place) for at, number in enumerate(last.arguments)]
+        return [*before, last._replace(arguments=arguments)]
+
+    monkeypatch.setitem(KERNELS, kind, wrong)
+    assert compare(CASE).different > 0
+
+
+def test_cache_a_position_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where caches stay in the machine."""
+    sound = products.stored
+
+    def late(builder: Any, held: Any, new: str, past: Any) -> Any:
+        one = builder.sizes.of([1])
+        made = sound(builder, held, new, past)
+        arguments = [one if at == 4 else number for at, number in enumerate(made.arguments)]
+        return made._replace(arguments=arguments)
+
+    monkeypatch.setattr(products, "stored", late)
+    outcome = compare(CASE)
+    assert outcome.different > 0 and outcome.first.startswith("session, step")
 
 
 @pytest.mark.parametrize("fault", [_swapped_table, _off_by_one, _sqrt_off_by_one, _one_weight, _no_mask])
