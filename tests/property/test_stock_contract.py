@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from hwsim.formats import IntFormat, Scaling
-from hwsim.operators import requantize, residual
+from hwsim.machine.kernels import products
+from hwsim.operators import residual
 from hwsim.program.targets import DEFAULT_TARGET, TARGETS, Target
 from reference.quantize.plan.constants import Quantizer
 from reference.quantize.scheme import scheme_for
@@ -132,14 +133,13 @@ def of_target(name: str, exact: bool = True) -> Case:
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_wrong_tie_of_the_machine_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where it agrees with torch by the fault: HALF_EVEN in place of HALF_AWAY."""
-    prepared, sound = prepare(of_target(name)), requantize.requantize
+    prepared, sound = prepare(of_target(name)), products.rescaled
     check_prepared(prepared)
 
-    def wrong(*arguments: Any) -> Any:
-        *others, scaling = arguments
-        return sound(*others, WRONG_TIE[scaling])
+    def wrong(rule: int, *types: Any) -> Any:
+        return sound(int(WRONG_TIE[Scaling(rule)]), *types)
 
-    monkeypatch.setattr(requantize, "requantize", wrong)
+    monkeypatch.setattr(products, "rescaled", wrong)
     with pytest.raises(AssertionError, match="the scheme makes it"):
         check_prepared(prepared)
 
