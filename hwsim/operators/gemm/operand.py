@@ -73,12 +73,17 @@ class Operand:
         """Whether the codes fit int8 or uint8."""
         return self._fits(np.int8) or self._fits(np.uint8)
 
+    @property
+    def is_sixteen_bits(self) -> bool:
+        """Whether the codes fit int16 or uint16: not where one is below 0 and another above 2^15 - 1."""
+        return self._fits(np.int16) or self._fits(np.uint16)
+
     def bytes(self, shape: tuple[int, ...]) -> Rows:
         """The rows as uint8 if they fit, else int8; one that `is_eight_bits`."""
         return Rows(self._narrowed(np.uint8 if self._fits(np.uint8) else np.int8, 0, shape), self.zero)
 
     def words(self, shape: tuple[int, ...]) -> Rows:
-        """The rows as int16; codes of 16 bits without sign lose 2^15, and so does their zero point."""
+        """The rows as int16 of codes that `is_sixteen_bits`; those without sign lose 2^15, as does their zero point."""
         offset = 0 if self._fits(np.int16) else INT16_OFFSET
         return Rows(self._narrowed(np.int16, offset, shape), self.zero - offset)
 

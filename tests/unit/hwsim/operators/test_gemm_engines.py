@@ -190,6 +190,13 @@ def test_the_ends_of_int16() -> None:
     assert got.tolist() == [[0]]
 
 
+def test_codes_of_both_signs_that_no_16_bits_hold() -> None:
+    """A code below 0 beside one above 2^15 - 1: neither int16 nor uint16."""
+    a = np.array([[2**15, -1], [2**16 - 1, -(2**15)]], np.int32)
+    got = matmul(a, np.array([[3, 5]], np.int32), None, accumulator=Accumulator(), counters=no_events())
+    assert got.tolist() == [[3 * 2**15 - 5], [3 * (2**16 - 1) - 5 * 2**15]]
+
+
 def test_a_prepared_operand_of_few_bits_serves_every_type() -> None:
     prepared = prepare(np.array([[7, -8, 3]], np.int32), 1)
     for dtype in (np.int8, np.uint8, np.int16, np.int32):
