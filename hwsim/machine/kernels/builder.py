@@ -13,7 +13,7 @@ from hwsim.machine.native import ALIGNMENT, EVENTS, Bytes, Kernel
 from hwsim.machine.steps.workspace import Array, Workspace
 from hwsim.operators.gemm import engines
 from hwsim.program.catalogue import Requantization
-from hwsim.program.operations import Operation
+from hwsim.program.operations import AnyProduct, Operation
 
 INNER = ("numerator", "denominator", "quotient")
 """Fields of operations that name codes of at most 16 bits which no other operation reads."""
@@ -132,6 +132,8 @@ class Builder:
         self.places: dict[str, Block] = {}
         self.slots: dict[str, int] = {}
         self._scratch: list[Block] = []
+        products = (operation for _, operation in self.program.operations() if isinstance(operation, AnyProduct))
+        self._accumulators = {operation.output for operation in products}
         self._inner = {
             getattr(operation, field)
             for _, operation in self.program.operations()
@@ -185,6 +187,8 @@ class Builder:
         form = self.program.tensors[name].format
         if name in self._inner:
             return np.int16 if form.signed else np.uint16
+        if name in self._accumulators:  # engines write int32, whatever the width
+            return np.int32 if form.bits <= 32 else np.int64
         return carrier(form)
 
     def format(self, name: str) -> IntFormat:

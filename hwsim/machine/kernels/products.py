@@ -240,6 +240,8 @@ def store(x_type: NumberType, deep: bool) -> Kernel:
 def append(b: Builder, op: Append) -> Instructions:
     if op.output in b.resident:
         return [stored(b, b.resident[op.output], op.input, b.dims(op.past)[2])]
+    if len({b.dtype(name) for name in (op.past, op.input, op.output)}) > 1:
+        return None
     itemsize = np.dtype(b.dtype(op.output)).itemsize
     *lead, past, width = b.dims(op.past)
     lengths = [b.sizes.of([*dims, width, itemsize]) for dims in ([past], b.dims(op.input)[2:3])]
@@ -260,16 +262,17 @@ def joined(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes
 
 
 def relu(b: Builder, op: Relu) -> Instructions:
-    return [Instruction(rectified(b.dtype(op.input)), [b.at(op.input), b.sizes.of(b.dims(op.input)), b.at(op.output)])]
+    kernel = rectified(b.dtype(op.input), b.dtype(op.output))
+    return [Instruction(kernel, [b.at(op.input), b.sizes.of(b.dims(op.input)), b.at(op.output)])]
 
 
 @cache
-def rectified(x_type: NumberType) -> Kernel:
+def rectified(x_type: NumberType, result_type: NumberType) -> Kernel:
     """max(x, 0)."""
 
     @njit(cache=True, nogil=True)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
-        x, result = flat(memory, args[0], sizes[args[1]], x_type), flat(memory, args[2], sizes[args[1]], x_type)
+        x, result = flat(memory, args[0], sizes[args[1]], x_type), flat(memory, args[2], sizes[args[1]], result_type)
         for i in range(x.size):
             result[i] = max(x[i], 0)
 
@@ -375,6 +378,8 @@ def merge_heads(b: Builder, op: MergeHeads) -> Instructions:
 
 def _heads(b: Builder, split: str, given: str, made: str, *, splits: bool) -> Instructions:
     """(b, n, h, e) to (b, h, n, e) or back: the two inner dimensions change places."""
+    if b.dtype(given) is not b.dtype(made):
+        return None
     batch, heads, length, width = b.dims(split)
     outer, inner = (length, heads) if splits else (heads, length)
     run = b.sizes.of([width, np.dtype(b.dtype(split)).itemsize])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hwsim.arithmetic.fixedpoint import half_even_divide, half_even_shift, isqrt, round_ratio, wrap
+from hwsim.arithmetic.fixedpoint import half_even_divide, half_even_shift, isqrt, wrap
 from hwsim.formats import Accumulator, Counter, IntFormat, Overflow
 from hwsim.operators.activation import relu
 from hwsim.operators.embedding import embed
@@ -331,14 +331,6 @@ def test_rounding_at_the_ends_of_int64(shift: int) -> None:
         expected = exact + (rest > 0 or (rest == 0 and exact % 2 == 1))
         assert half_even_shift(value, shift) == expected
         assert half_even_divide(value, 1 << shift) == expected
-        assert round_ratio(value, 1, shift, counters()) == expected
-
-
-def test_ratio_whose_divisor_exceeds_63_bits() -> None:
-    assert round_ratio(2**62, 3, 62, counters()) == 0
-    assert round_ratio(-(2**62) - (2**61), 3, 62, tally := counters()) == 0
-    assert tally[Counter.NEGATIVE_TIE] == 1
-    assert round_ratio(-(2**62) - (2**61) - 1, 3, 62, counters()) == -1
 
 
 def test_isqrt_and_wrap_at_their_ends() -> None:
