@@ -14,7 +14,7 @@ from reference.data import assets, corpus
 RUNS = (
     ("1,000 test sentences, greedy", "test-1000-greedy"),
     ("100 test sentences, beam 4", "test-100-beam-4"),
-    ("Every target in its native configuration, 100 test sentences", "targets/native-100"),
+    ("Every target in its native configuration, 1,000 test sentences", "targets/native-1000"),
 )
 WORST = 10
 
