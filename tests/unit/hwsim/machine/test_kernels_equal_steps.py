@@ -1,0 +1,56 @@
+"""Instructions of a plan give what the checked functions of the operators give: every tensor, every event."""
+
+import numpy as np
+import pytest
+
+from hwsim.formats import Accumulator, Overflow
+from hwsim.machine import Machine
+from hwsim.machine.kernels import KERNELS
+from hwsim.program import Program
+from hwsim.program.operations import MatMul
+from reference.quantize.scheme import Scheme, preset
+from tests.small.programs import tiny_program
+from tests.unit.hwsim.machine.machine_inputs import Arrays, run_both
+
+FEW_BITS = Scheme(
+    name="few bits",
+    weight_bits=3,
+    activation_bits=5,
+    accumulator=Accumulator(bits=12, overflow=Overflow.SATURATE),
+)
+SCHEMES = {
+    "int8": preset("int8"),
+    "w4a8": preset("w4a8"),
+    "12 bits": Scheme(name="a12", activation_bits=12),
+    "few bits": FEW_BITS,
+}
+
+
+def seen(program: Program) -> tuple[Arrays, dict[str, list[int]]]:
+    tensors: Arrays = {}
+    machine = Machine(program)
+    run_both(machine, tensors.__setitem__)
+    return tensors, {name: events.tolist() for name, events in machine.counters.items()}
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_every_tensor_and_event_is_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tiny_program(SCHEMES[name])
+    made, events = seen(program)
+    for kind in KERNELS:
+        monkeypatch.setitem(KERNELS, kind, lambda builder, operation: None)
+    expected, counted = seen(program)
+    assert made.keys() == expected.keys() and events == counted
+    for tensor, codes in expected.items():
+        assert codes.dtype == made[tensor].dtype and np.array_equal(codes, made[tensor]), tensor
+
+
+def test_accumulators_of_few_bits_are_proven_too() -> None:
+    """So that products by an engine, which writes 32 bits, are among what is compared."""
+    machine = Machine(tiny_program(FEW_BITS))
+    proven = [
+        machine.workspace.effective(operation).overflow is Overflow.PROVEN
+        for _, operation in machine.program.operations()
+        if isinstance(operation, MatMul)
+    ]
+    assert any(proven)
