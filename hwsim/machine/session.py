@@ -23,7 +23,7 @@ from hwsim.machine.workers import Piece, Workers
 from hwsim.program import Function
 from hwsim.program.operations import Append, MatMul
 
-FIRST_POSITIONS = 32
+FIRST_POSITIONS = 64
 ROWS_A_THREAD = 4
 """Fewer are not worth waking another thread for."""
 
