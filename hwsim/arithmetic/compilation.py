@@ -9,9 +9,28 @@ is an entry of the index, which is then compiled again.
 """
 
 import uuid
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from numba.core.caching import IndexDataCacheFile
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def named(*constants: Any) -> Callable[[Function], Function]:
+    """Give a function of a factory a name of its own, by the constants that it closes over; to be used below `njit`.
+
+    Numba's symbols are a function's name, its types and a number that begins anew in every process. Two functions of
+    one factory that were compiled in two processes can so have one symbol, and a third process, which loads both from
+    the cache, would call one for the other.
+    """
+
+    def rename(function: Function) -> Function:
+        parts = (getattr(constant, "__name__", str(constant)) for constant in constants)
+        function.__qualname__ += "_" + "_".join("".join(c if c.isalnum() else "_" for c in part) for part in parts)
+        return function
+
+    return rename
 
 
 def save(self: Any, key: Any, data: Any) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numba import njit
 
+from hwsim.arithmetic.compilation import named
 from hwsim.arithmetic.fixedpoint import (
     SATURATION,
     Counters,
@@ -188,6 +189,7 @@ def _shift(rule: int) -> Loop:
     """`shift_flat` by one rounding."""
 
     @njit(cache=True, nogil=True)
+    @named(rule)
     def loop(acc: Accumulators, shift: int, lo: int, hi: int, result: Accumulators, counters: Counters) -> None:
         shift_flat(rule, acc, shift, lo, hi, result, counters)
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from hwsim.arithmetic.compilation import named
 from hwsim.arithmetic.fixedpoint import Counters, Integer, add_events, clamp_and_change
 from hwsim.arithmetic.scaling import FLOAT32_INSIDE, greatest_input, least_input, scale_and_tie
 from hwsim.formats import IntFormat, Scaling
@@ -137,6 +138,7 @@ def _loop(rule: int) -> Loop:
     """`rescale_rows` by one rule."""
 
     @njit(cache=True, nogil=True)
+    @named(rule)
     def loop(
         acc: Accumulators,
         multiplier: Multipliers,

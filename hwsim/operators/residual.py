@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from hwsim.arithmetic.compilation import named
 from hwsim.arithmetic.fixedpoint import (
     Counters,
     Integer,
@@ -276,6 +277,7 @@ def _rescaled_sum(rule: int) -> Callable[..., None]:
     """`rescaled_add_flat` by one rule."""
 
     @njit(cache=True, nogil=True)
+    @named(rule)
     def loop(a: Held, b: Held, terms: RescaledSum, result: Held, counters: Counters) -> None:
         rescaled_add_flat(rule, a, b, terms, result, counters)
 

@@ -7,6 +7,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from hwsim.arithmetic.compilation import named
 from hwsim.formats import Overflow, Scaling
 from hwsim.machine.kernels.builder import Builder, Instruction, Instructions, Resident
 from hwsim.machine.layout import NumberType
@@ -108,6 +109,7 @@ def weight_quads(a_type: NumberType) -> Kernel:
     """Codes of 8 bits times a weight."""
 
     @njit(cache=True, nogil=True)
+    @named(a_type)
     def product(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         rows, k, n = sizes[args[1]], sizes[args[2]], args[4]
         a, result = matrix(memory, args[0], rows, k, a_type), matrix(memory, args[6], rows, n, np.int32)
@@ -122,6 +124,7 @@ def weight_pairs(a_type: NumberType) -> Kernel:
     """Codes of up to 16 bits less their zero point times a weight."""
 
     @njit(cache=True, nogil=True)
+    @named(a_type)
     def product(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         rows, k, n = sizes[args[1]], sizes[args[2]], args[4]
         a, words = matrix(memory, args[0], rows, k, a_type), matrix(memory, args[8], rows, k, np.int16)
@@ -162,6 +165,7 @@ def activation_product(a_type: NumberType, b_type: NumberType) -> Kernel:
     """A batch of products of activations; each second operand is packed for its own product."""
 
     @njit(cache=True, nogil=True)
+    @named(a_type, b_type)
     def product(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         batch, m, k, n = sizes[args[0]], sizes[args[1]], sizes[args[2]], sizes[args[3]]
         a, left = numbers_at(memory, args[4], (batch, m, k), a_type), matrix(memory, args[6], m, k, np.int16)
@@ -187,6 +191,7 @@ def cached_product(a_type: NumberType) -> Kernel:
     """The same with second operands that lie packed in their slots."""
 
     @njit(cache=True, nogil=True)
+    @named(a_type)
     def product(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         batch, m, k, n = sizes[args[0]], sizes[args[1]], sizes[args[2]], sizes[args[3]]
         a, left = numbers_at(memory, args[4], (batch, m, k), a_type), matrix(memory, args[6], m, k, np.int16)
@@ -215,6 +220,7 @@ def store(x_type: NumberType, deep: bool) -> Kernel:
     """Codes less their zero point into the packed form of `Resident`."""
 
     @njit(cache=True, nogil=True)
+    @named(x_type, deep)
     def put(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         batch, heads, length, width = sizes[args[0]], sizes[args[1]], sizes[args[2]], sizes[args[3]]
         first = sizes[args[4]]
@@ -271,6 +277,7 @@ def rectified(x_type: NumberType, result_type: NumberType) -> Kernel:
     """max(x, 0)."""
 
     @njit(cache=True, nogil=True)
+    @named(x_type, result_type)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         x, result = flat(memory, args[0], sizes[args[1]], x_type), flat(memory, args[2], sizes[args[1]], result_type)
         for i in range(x.size):
@@ -291,6 +298,7 @@ def rescaled(rule: int, x_type: NumberType, result_type: NumberType) -> Kernel:
     """(R1)."""
 
     @njit(cache=True, nogil=True)
+    @named(rule, x_type, result_type)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         rows, n = sizes[args[1]], sizes[args[2]]
         rescale_rows(
@@ -324,6 +332,7 @@ def shifted(rule: int, x_type: NumberType, result_type: NumberType) -> Kernel:
     """(3) and (R13)."""
 
     @njit(cache=True, nogil=True)
+    @named(rule, x_type, result_type)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         count = sizes[args[1]]
         x, result = flat(memory, args[0], count, x_type), flat(memory, args[2], count, result_type)
@@ -352,6 +361,7 @@ def embedded(ids_type: NumberType, position_type: NumberType, result_type: Numbe
     """(8)."""
 
     @njit(cache=True, nogil=True)
+    @named(ids_type, position_type, result_type)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         rows, n, width = sizes[args[7]], sizes[args[8]], sizes[args[9]]
         first: int = flat(memory, args[1], 1, position_type)[0]

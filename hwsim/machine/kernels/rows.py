@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 from numba import njit
 
+from hwsim.arithmetic.compilation import named
 from hwsim.machine.kernels.builder import Builder, Instruction, Instructions
 from hwsim.machine.layout import NumberType
 from hwsim.machine.native import Bytes, Kernel, Words, events, flat, matrix
@@ -47,6 +48,7 @@ def table_softmax(x_type: NumberType, numerator: NumberType, denominator: Number
     """(4a) to (4e)."""
 
     @njit(cache=True, nogil=True)
+    @named(x_type, numerator, denominator, output)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         rows, n = sizes[args[1]], sizes[args[2]]
         codes = SoftmaxCodes(
@@ -92,6 +94,7 @@ def fullyqt_layernorm(
     """(5a) to (5f)."""
 
     @njit(cache=True, nogil=True)
+    @named(x_type, numerator, denominator, quotient, output)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         rows, n = sizes[args[1]], sizes[args[2]]
         codes = LayerNormCodes(

@@ -4,6 +4,7 @@ from functools import cache
 
 from numba import njit
 
+from hwsim.arithmetic.compilation import named
 from hwsim.machine.kernels.builder import Builder, Instruction, Instructions
 from hwsim.machine.layout import NumberType
 from hwsim.machine.native import Bytes, Kernel, Words, events, flat
@@ -24,6 +25,7 @@ def added(a_type: NumberType, b_type: NumberType, result_type: NumberType) -> Ke
     """(7)."""
 
     @njit(cache=True, nogil=True)
+    @named(a_type, b_type, result_type)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         count = sizes[args[3]]
         terms = Sum(args[5], args[6], args[7], args[8], args[9], args[10], args[11], args[12])

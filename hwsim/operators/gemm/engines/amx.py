@@ -5,6 +5,7 @@ from typing import Any
 from numba import njit, types
 from numba.extending import intrinsic
 
+from hwsim.arithmetic.compilation import named
 from hwsim.operators.gemm.engines import emission, tiles
 from hwsim.operators.gemm.engines.blocks import KERNELS, ROW_BYTES_IN_CACHE, Kernel, scratch, start_sums
 from hwsim.operators.gemm.engines.cpu import NUMBERS
@@ -63,6 +64,7 @@ def tile_kernel(kind: str, signed: bool) -> Kernel:
     cached = ROW_BYTES_IN_CACHE
 
     @njit(nogil=True, cache=True)
+    @named(kind, signed)
     def multiply(
         a: int,
         a_stride: int,

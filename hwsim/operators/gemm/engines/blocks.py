@@ -7,6 +7,7 @@ from numba import njit
 from numba.core import types
 from numba.extending import intrinsic
 
+from hwsim.arithmetic.compilation import named
 from hwsim.operators.gemm.engines import emission
 from hwsim.operators.gemm.engines.cpu import NUMBERS
 
@@ -87,6 +88,7 @@ def kernel(engine: str, form: str, number: int) -> Kernel:
     cached, start_bytes = ROW_BYTES_IN_CACHE, emission.START_BYTES
 
     @njit(nogil=True, cache=True)
+    @named(engine, form)
     def multiply(
         a: int,
         a_stride: int,

@@ -3,10 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from numba.core.caching import IndexDataCacheFile
 
 from hwsim.arithmetic import compilation
+from hwsim.machine.kernels.products import rescaled
+from hwsim.operators.gemm.engines.blocks import KERNELS
+from hwsim.operators.requantize import SHIFTS
+from hwsim.operators.rescale import LOOPS
+from hwsim.operators.residual import SUMS
 
 STAMP = (1.0, 100)
 
@@ -61,3 +67,12 @@ def test_code_saved_again_takes_the_place_of_the_old(tmp_path: Path) -> None:
 
 def test_the_cache_of_this_process_saves_so() -> None:
     assert IndexDataCacheFile.save is compilation.save
+
+
+def test_functions_of_a_factory_have_symbols_of_their_own() -> None:
+    """Else a process that loads two of them from the cache may call one for the other."""
+    products = [rescaled(rule, held, np.int32) for rule in (1, 2) for held in (np.int8, np.int16)]
+    made = [*LOOPS.values(), *SUMS.values(), *SHIFTS.values(), *KERNELS.values(), *products]
+    names = [(one.py_func.__module__, one.py_func.__qualname__) for one in made]
+    assert len(set(names)) == len(names) > 30
+    assert products[1].py_func.__qualname__.endswith("_1_int16_int32")
