@@ -132,13 +132,17 @@ class Session:
         ValueError
             As `Machine.run`, and for parents that are no rows.
         """
-        self._follow(np.asarray(parents, np.int64))
+        parents = np.asarray(parents, np.int64)
+        rows = len(self._slots)
+        if parents.ndim != 1 or (parents.size and not 0 <= parents.min() <= parents.max() < rows):
+            raise ValueError(f"parents {parents.tolist()} of a step after {rows} rows; allowed: 0 to {rows - 1}")
         dimensions = {name: size for name, size in self._dimensions.items() if name != self._batch}
-        dimensions[self._batch] = len(self._slots)
+        dimensions[self._batch] = len(parents)
         dimensions |= {str(self._program.tensors[name].dims[2]): self.length for name in self._caches.past}
         known = {*self._given, *self._caches.encoded, *self._caches.past}
         names = [name for name in self._function.inputs if name not in known]
         values = bind(self._program, self._function, names, inputs, dimensions)
+        self._follow(parents)  # nothing has moved where an input is refused
         values |= {name: x[self._sentences] if x.ndim else x for name, x in self._given.items()}
         length = max(dimensions[str(self._program.tensors[name].dims[2])] for name in self._caches.grown)
         if length > self._positions:
@@ -168,9 +172,6 @@ class Session:
 
     def _follow(self, parents: NDArray[np.int64]) -> None:
         """Give every row the slot of its parent; a row that is not its parent's first child gets a copy."""
-        rows = len(self._slots)
-        if parents.ndim != 1 or (parents.size and not 0 <= parents.min() <= parents.max() < rows):
-            raise ValueError(f"parents {parents.tolist()} of a step after {rows} rows; allowed: 0 to {rows - 1}")
         self._sentences, slots = self._sentences[parents], self._slots[parents]
         _, first = np.unique(slots, return_index=True)
         again = np.setdiff1d(np.arange(len(slots)), first)

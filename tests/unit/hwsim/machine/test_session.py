@@ -124,7 +124,7 @@ def test_wrong_steps_are_refused_and_lose_nothing(tiny: Program) -> None:
     with pytest.raises(ValueError, match=r"input target_ids has shape \(2, 1\): batch is 2, needed 3"):
         got.step(good | {"target_ids": np.array([[7], [9]])}, np.arange(3))
     with pytest.raises(ValueError, match="target_ids holds 20 to 20; the vocabulary has 0 to 19"):
-        got.step(good | {"target_ids": np.full((3, 1), 20)}, np.arange(3))
+        got.step(good | {"target_ids": np.full((3, 1), 20)}, np.array([2, 0, 0]))
     assert_same([got.step(good, np.arange(3))], [wanted.step(good, np.arange(3))])
 
 
