@@ -16,8 +16,7 @@ from hwsim.machine.steps.workspace import Workspace
 from hwsim.operators.arguments import INT64_MAX, INT64_MIN
 from hwsim.operators.embedding import Placement, embed_rows
 from hwsim.operators.gemm import engines
-from hwsim.operators.gemm.operand import Prepared
-from hwsim.operators.quotients import Held
+from hwsim.operators.gemm.operand import Prepared, narrow
 from hwsim.operators.requantize import shift_flat
 from hwsim.operators.rescale import rescale_rows
 from hwsim.program.catalogue import Dyadic
@@ -83,14 +82,6 @@ def _bias(b: Builder, op: MatMul, weight: Prepared, a_zero: int) -> NDArray[np.i
 
 
 @njit(cache=True, nogil=True)
-def centre(codes: Held, zero: int, words: NDArray[np.int16]) -> None:
-    """Codes less their zero point, on matrices."""
-    for i in range(codes.shape[0]):
-        for j in range(codes.shape[1]):
-            words[i, j] = np.int64(codes[i, j]) - zero
-
-
-@njit(cache=True, nogil=True)
 def quads_at(memory: Bytes, at: int, n: int, k: int) -> Any:
     """An (n, k) operand in the form of `engines.pack_quads`."""
     panels, groups = (n + 15) // 16, (k + 63) // 64 * 16
@@ -129,7 +120,7 @@ def weight_pairs(a_type: NumberType) -> Kernel:
         rows, k, n = sizes[args[1]], sizes[args[2]], args[4]
         a, words = matrix(memory, args[0], rows, k, a_type), matrix(memory, args[8], rows, k, np.int16)
         packed, bias = pairs_at(constants, args[3], n, k), flat(constants, args[5], n, np.int32)
-        centre(a, args[7], words)
+        narrow(a, args[7], words)
         engines.multiply_pairs(words, packed, bias, n, matrix(memory, args[6], rows, n, np.int32))
 
     return product
@@ -176,7 +167,7 @@ def activation_product(a_type: NumberType, b_type: NumberType) -> Kernel:
         packed, bias = pairs_at(memory, args[11], n, k), flat(constants, args[7], n, np.int32)
         result = numbers_at(memory, args[8], (batch, m, n), np.int32)
         for i in range(batch):
-            centre(a[i], args[5], left)
+            narrow(a[i], args[5], left)
             if args[12]:
                 engines.pack_centred(columns[i].T, args[10], packed)
             else:
@@ -198,7 +189,7 @@ def cached_product(a_type: NumberType) -> Kernel:
         bias, result = flat(constants, args[7], n, np.int32), numbers_at(memory, args[8], (batch, m, n), np.int32)
         heads, slots = args[11], flat(memory, args[14], batch, np.int64)
         for i in range(batch):
-            centre(a[i], args[5], left)
+            narrow(a[i], args[5], left)
             start = args[9] + slots[i // heads] * args[10] + (i % heads) * (args[10] // heads)
             packed = pairs_at(state, start, args[12] * 16, args[13] * 2)
             engines.multiply_pairs(left, packed, bias, n, result[i])
