@@ -11,33 +11,28 @@ constants   weights as the engine wants them, tables, multipliers; bytes, shared
 state       caches that live from call to call; bytes, shared, each row written by one worker
 counters    events, five int64 a tensor
 sizes       what the dimensions are in this call, int64
-args        this instruction's integers: offsets in bytes, positions in `sizes`, constants
+args        this instruction's integers: offsets in bytes, positions in `sizes`, constants; `record` names them
 ==========  ===========================================================================================================
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
 from numba import carray, njit, types  # type: ignore[attr-defined]
-from numba.core import config
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from hwsim.formats import Counter
+from hwsim.machine.record import ARGUMENTS, INTERPRETED, Words, flattened
 
 Bytes = NDArray[np.uint8]
-Words = NDArray[np.int64]
 Kernel = Any
 """A jitted function of `SIGNATURE`; mypy sees no type in it."""
 
 _BYTES, _WORDS = types.Array(types.uint8, 1, "C"), types.Array(types.int64, 1, "C")
 SIGNATURE = types.void(_BYTES, _BYTES, _BYTES, _WORDS, _WORDS, _WORDS)
-ARGUMENTS = 40
-"""The most integers of an instruction."""
-INTERPRETED = bool(vars(config)["DISABLE_JIT"])
-"""Whether numba compiles nothing, for who debugs a kernel."""
 EVENTS = len(Counter)
 ALIGNMENT = 64
 """Of every buffer, in bytes: a vector, and every dtype."""
@@ -61,10 +56,11 @@ class Code(NamedTuple):
     arguments: Words
 
 
-def assemble(instructions: Sequence[tuple[Kernel, Sequence[int]]]) -> Code:
+def assemble(instructions: Sequence[tuple[Kernel, Iterable[Any]]]) -> Code:
     """Instructions as arrays; kernels are compiled here, or read from the compile cache."""
     arguments = np.zeros((len(instructions), ARGUMENTS), np.int64)
-    for row, (_, numbers) in zip(arguments, instructions, strict=True):
+    for row, (_, fields) in zip(arguments, instructions, strict=True):
+        numbers = flattened(fields)
         row[: len(numbers)] = numbers
     kernels = [kernel for kernel, _ in instructions]
     return Code(kernels, np.array([0 if INTERPRETED else _address(k) for k in kernels], np.int64), arguments)

@@ -11,7 +11,8 @@ from hwsim.machine.kernels import KERNELS
 from hwsim.machine.kernels.builder import Builder, Constants, Instruction, Resident
 from hwsim.machine.kernels.products import stored
 from hwsim.machine.layout import OVERREAD, aligned, last_uses
-from hwsim.machine.native import ALIGNMENT, EVENTS, Arrays, Bytes, Code, Words
+from hwsim.machine.native import ALIGNMENT, EVENTS, Arrays, Bytes, Code
+from hwsim.machine.record import Words
 from hwsim.machine.steps import STEPS
 from hwsim.machine.steps.workspace import Array, Workspace
 from hwsim.program import Function

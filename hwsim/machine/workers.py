@@ -9,8 +9,8 @@ import numpy as np
 from hwsim.formats import Counter
 from hwsim.machine.kernels.builder import Constants, Resident
 from hwsim.machine.layout import roomy
-from hwsim.machine.native import Words
 from hwsim.machine.plan import Plan, Worker
+from hwsim.machine.record import Words
 from hwsim.machine.steps.workspace import Array, Workspace
 from hwsim.program import Function
 from hwsim.program.operations import Embed, written

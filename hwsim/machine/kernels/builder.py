@@ -21,10 +21,10 @@ SENTENCES, HYPOTHESES = "sentences", "hypotheses"
 
 
 class Instruction(NamedTuple):
-    """A kernel and its arguments."""
+    """A kernel and its arguments, a NamedTuple that the kernel reads by `record`."""
 
     kernel: Kernel
-    arguments: Sequence[int]
+    arguments: Sequence[Any]
 
 
 Instructions = list[Instruction] | None

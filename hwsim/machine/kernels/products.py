@@ -11,7 +11,8 @@ from hwsim.arithmetic.compilation import named
 from hwsim.formats import Overflow, Scaling
 from hwsim.machine.kernels.builder import Builder, Instruction, Instructions, Resident
 from hwsim.machine.layout import NumberType
-from hwsim.machine.native import Bytes, Kernel, Words, events, flat, matrix, numbers_at
+from hwsim.machine.native import Bytes, Kernel, events, flat, matrix, numbers_at
+from hwsim.machine.record import Words
 from hwsim.machine.steps.workspace import Workspace
 from hwsim.operators.arguments import INT64_MAX, INT64_MIN
 from hwsim.operators.embedding import Placement, embed_rows

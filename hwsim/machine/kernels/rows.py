@@ -8,7 +8,8 @@ from numba import njit
 from hwsim.arithmetic.compilation import named
 from hwsim.machine.kernels.builder import Builder, Instruction, Instructions
 from hwsim.machine.layout import NumberType
-from hwsim.machine.native import Bytes, Kernel, Words, events, flat, matrix
+from hwsim.machine.native import Bytes, Kernel, events, flat, matrix
+from hwsim.machine.record import Words
 from hwsim.operators.layernorm.fullyqt import LayerNormCodes, Stages, Zeros, normalise_rows
 from hwsim.operators.quotients import Stage
 from hwsim.operators.softmax.rows import Masks

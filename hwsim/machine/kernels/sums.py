@@ -1,23 +1,35 @@
 """Residual sums on a worker's memory."""
 
 from functools import cache
+from typing import NamedTuple
 
 from numba import njit
 
 from hwsim.arithmetic.compilation import named
 from hwsim.machine.kernels.builder import Builder, Instruction, Instructions
 from hwsim.machine.layout import NumberType
-from hwsim.machine.native import Bytes, Kernel, Words, events, flat
+from hwsim.machine.native import Bytes, Kernel, events, flat
+from hwsim.machine.record import Words, record
 from hwsim.operators.residual import Sum, add_flat
 from hwsim.program.operations import Add
 
 
+class _Added(NamedTuple):
+    """Where both terms, the sum and its events lie, and how many numbers they have."""
+
+    a: int
+    b: int
+    output: int
+    numbers: int
+    terms: Sum
+    events: int
+
+
 def add(b: Builder, op: Add) -> Instructions:
-    zero_point, lo, hi = b.range(op.output)
-    terms = [b.zero(op.a), b.zero(op.b), op.a_multiplier, op.b_multiplier, op.shift, zero_point, lo, hi]
-    places = [b.at(op.a), b.at(op.b), b.at(op.output), b.sizes.of(b.dims(op.output)), b.events(op.output)]
-    kernel = added(b.dtype(op.a), b.dtype(op.b), b.dtype(op.output))
-    return [Instruction(kernel, [*places, *terms])]
+    terms = Sum(b.zero(op.a), b.zero(op.b), op.a_multiplier, op.b_multiplier, op.shift, *b.range(op.output))
+    numbers = b.sizes.of(b.dims(op.output))
+    fields = _Added(b.at(op.a), b.at(op.b), b.at(op.output), numbers, terms, b.events(op.output))
+    return [Instruction(added(b.dtype(op.a), b.dtype(op.b), b.dtype(op.output)), fields)]
 
 
 @cache
@@ -27,9 +39,9 @@ def added(a_type: NumberType, b_type: NumberType, result_type: NumberType) -> Ke
     @njit(cache=True, nogil=True)
     @named(a_type, b_type, result_type)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
-        count = sizes[args[3]]
-        terms = Sum(args[5], args[6], args[7], args[8], args[9], args[10], args[11], args[12])
-        a, b = flat(memory, args[0], count, a_type), flat(memory, args[1], count, b_type)
-        add_flat(a, b, terms, flat(memory, args[2], count, result_type), events(counters, args[4]))
+        of = record(args, _Added)
+        count = sizes[of.numbers]
+        a, b = flat(memory, of.a, count, a_type), flat(memory, of.b, count, b_type)
+        add_flat(a, b, of.terms, flat(memory, of.output, count, result_type), events(counters, of.events))
 
     return step
