@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from hwsim.formats import Counter
 from hwsim.machine.inputs import bind
-from hwsim.machine.plan import Observer, Worker
-from hwsim.machine.session import Session, caches_of
+from hwsim.machine.plan import Observer, Worker, joined
+from hwsim.machine.session import Caches, Session, caches_of
 from hwsim.machine.steps.workspace import Array, Workspace
 from hwsim.machine.workers import Piece, Workers
 from hwsim.program import Program
@@ -35,6 +35,7 @@ class Machine:
         self.reach = validate(program)
         self.workspace = Workspace(program, self.reach)
         self._workers = Workers(self.workspace, threads or len(os.sched_getaffinity(0)))
+        self._caches: dict[tuple[str, str], Caches | None] = {}
 
     def run(self, function: str, inputs: Mapping[str, Array], observe: Observer | None = None) -> dict[str, Array]:
         """Run one function.
@@ -74,9 +75,7 @@ class Machine:
             outputs[piece.number] = {name: worker.read(name) for name in definition.outputs}
 
         count = self._workers.in_pieces(definition, values, dimensions, run)
-        if count == 1:
-            return outputs[0]
-        return {name: np.concatenate([outputs[i][name] for i in range(count)]) for name in definition.outputs}
+        return joined([outputs[i] for i in range(count)])
 
     def session(self, first: str, step: str, inputs: Mapping[str, Array]) -> Session | None:
         """Begin to decode a batch of sentences with caches in place.
@@ -98,12 +97,11 @@ class Machine:
         ValueError
             As `run`.
         """
-        caches = caches_of(self.workspace, first, step)
-        if (
-            caches is None
-            or type(self).run is not Machine.run
-            or self._workers.batch(self.program.functions[first]) is None
-        ):
+        if (first, step) not in self._caches:
+            alone = self._workers.batch(self.program.functions[first]) is not None
+            self._caches[first, step] = caches_of(self.workspace, first, step) if alone else None
+        caches = self._caches[first, step]
+        if caches is None or type(self).run is not Machine.run:
             return None
         return Session(self._workers, caches, first, step, inputs)
 

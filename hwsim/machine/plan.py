@@ -1,6 +1,6 @@
 """A function of a program, ready to run: instructions over buffers that are laid out once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from hwsim.machine import native
 from hwsim.machine.kernels import KERNELS
 from hwsim.machine.kernels.builder import Builder, Constants, Instruction, Resident
 from hwsim.machine.kernels.products import stored
-from hwsim.machine.layout import OVERREAD, aligned, last_uses
+from hwsim.machine.layout import OVERREAD, Dims, NumberType, aligned, last_uses
 from hwsim.machine.native import ALIGNMENT, EVENTS, Arrays, Bytes, Code
 from hwsim.machine.record import Words
 from hwsim.machine.steps import STEPS
@@ -77,6 +77,7 @@ class Plan:
                 builder.free(name)
         constants.join()
         self._instructions = instructions
+        self._views: dict[str, tuple[int, NumberType, Dims]] = {}
         self.whole = self._parts(together=True)
         self._single: list[Part] | None = None
 
@@ -127,8 +128,11 @@ class Plan:
 
     def view(self, memory: Bytes, name: str, dimensions: Mapping[str, int]) -> Array:
         """A tensor in a worker's memory."""
-        shape = [dimensions[dim] if isinstance(dim, str) else dim for dim in self._builder.dims(name)]
-        return memory[self._builder.at(name) :].view(self._builder.dtype(name))[: prod(shape)].reshape(shape)
+        if name not in self._views:
+            self._views[name] = self._builder.at(name), self._builder.dtype(name), self._builder.dims(name)
+        start, dtype, dims = self._views[name]
+        shape = [dimensions[dim] if isinstance(dim, str) else dim for dim in dims]
+        return memory[start:].view(dtype)[: prod(shape)].reshape(shape)
 
 
 class Worker:
@@ -193,3 +197,10 @@ class Worker:
         counted |= self._workspace.counters
         self._counters[:], self._workspace.counters, self._ran = 0, {}, False
         return counted
+
+
+def joined(parts: Sequence[dict[str, Array]]) -> dict[str, Array]:
+    """What pieces of a batch have made, one behind the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -6,7 +6,7 @@ and a row that is dropped gives its slot back; nothing is copied unless a row is
 among threads; they do not see each other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from hwsim.machine.kernels.builder import HYPOTHESES, SENTENCES, Resident
 from hwsim.machine.kernels.products import is_packed
 from hwsim.machine.layout import aligned, roomy
 from hwsim.machine.native import Bytes
-from hwsim.machine.plan import Worker
+from hwsim.machine.plan import Worker, joined
 from hwsim.machine.steps.workspace import Array, Workspace
 from hwsim.machine.workers import Piece, Workers
 from hwsim.program import Function
@@ -80,12 +80,14 @@ class Session:
         values = bind(self._program, before, before.inputs, inputs, self._dimensions)
         self._batch = str(self._program.tensors[next(iter(caches.grown))].dims[0])
         self._given = {name: values[name] for name in self._function.inputs if name in values}
-        count = self._dimensions[self._batch]
+        self._asked = [name for name in self._function.inputs if name not in {*values, *caches.encoded, *caches.past}]
+        self._read = [name for name in self._function.outputs if name not in caches.grown]
+        count = self._dimensions.pop(self._batch)
         self._sentences, self._slots, self.length = np.arange(count), np.arange(count), 0
         self._sentence_room, self._row_room, self._positions = roomy(count), roomy(count), FIRST_POSITIONS
         self._resident, size = self._lay_out()
         self._state = aligned(size)
-        self._encode(before, values)
+        self._encode(before, values, count)
 
     def _lay_out(self) -> tuple[dict[str, Resident], int]:
         """Where every resident tensor lies in the state, and how long that is."""
@@ -101,14 +103,14 @@ class Session:
             end += held.slot_bytes * (self._sentence_room if rows == SENTENCES else self._row_room)
         return resident, end
 
-    def _encode(self, function: Function, values: dict[str, Array]) -> None:
+    def _encode(self, function: Function, values: dict[str, Array], count: int) -> None:
         """Run the first function in pieces; what is resident of its outputs goes into the state."""
 
         def run(worker: Worker, piece: Piece, mine: dict[str, Array], sizes: dict[str, int]) -> None:
             worker.run(mine, sizes, self._state, {SENTENCES: self._slots[piece.first : piece.last]})
 
         resident = {name: self._resident[name] for name in self._caches.encoded}
-        self._workers.in_pieces(function, values, self._dimensions, run, resident)
+        self._workers.in_pieces(function, values, self._dimensions | {self._batch: count}, run, resident)
 
     # --- steps --------------------------------------------------------------------------------------------------
 
@@ -136,24 +138,25 @@ class Session:
         rows = len(self._slots)
         if parents.ndim != 1 or (parents.size and not 0 <= parents.min() <= parents.max() < rows):
             raise ValueError(f"parents {parents.tolist()} of a step after {rows} rows; allowed: 0 to {rows - 1}")
-        dimensions = {name: size for name, size in self._dimensions.items() if name != self._batch}
-        dimensions[self._batch] = len(parents)
-        dimensions |= {str(self._program.tensors[name].dims[2]): self.length for name in self._caches.past}
-        known = {*self._given, *self._caches.encoded, *self._caches.past}
-        names = [name for name in self._function.inputs if name not in known]
-        values = bind(self._program, self._function, names, inputs, dimensions)
+        dimensions = self._dimensions | {self._batch: len(parents)}
+        dimensions |= dict.fromkeys(self._lengths(self._caches.past), self.length)
+        values = bind(self._program, self._function, self._asked, inputs, dimensions)
         self._follow(parents)  # nothing has moved where an input is refused
         values |= {name: x[self._sentences] if x.ndim else x for name, x in self._given.items()}
-        length = max(dimensions[str(self._program.tensors[name].dims[2])] for name in self._caches.grown)
+        length = max(dimensions[name] for name in self._lengths(self._caches.grown))
         if length > self._positions:
             self._make_room(self._row_room, 2 * max(self._positions, length))
         outputs = self._run(values, dimensions)
         self.length = length
         return outputs
 
+    def _lengths(self, names: Iterable[str]) -> set[str]:
+        """What the numbers of positions of caches are called."""
+        return {str(self._program.tensors[name].dims[2]) for name in names}
+
     def _run(self, values: dict[str, Array], dimensions: dict[str, int]) -> dict[str, Array]:
         """Rows shared out among threads."""
-        rows, names = len(self._slots), [name for name in self._function.outputs if name not in self._resident]
+        rows = len(self._slots)
         threads = max(1, min(self._workers.threads, rows // ROWS_A_THREAD))
         size = max(1, -(-rows // threads))
         resident = self._resident | {past: self._resident[present] for past, present in self._caches.past.items()}
@@ -165,14 +168,20 @@ class Session:
             piece = {name: x[mine] if x.ndim else x for name, x in values.items()}
             slots = {HYPOTHESES: self._slots[mine], SENTENCES: self._sentences[mine]}
             workers[number].run(piece, dimensions | {self._batch: len(slots[SENTENCES])}, self._state, slots)
-            made[number] = {name: workers[number].read(name) for name in names}
+            made[number] = {name: workers[number].read(name) for name in self._read}
 
         self._workers.on_threads(work, threads)
-        return {name: np.concatenate([part[name] for part in made]) for name in names}
+        return joined(made)
 
     def _follow(self, parents: NDArray[np.int64]) -> None:
         """Give every row the slot of its parent; a row that is not its parent's first child gets a copy."""
         self._sentences, slots = self._sentences[parents], self._slots[parents]
+        if np.any(parents[1:] <= parents[:-1]):  # else every parent has one child
+            self._copy_twins(slots)
+        self._slots = slots
+
+    def _copy_twins(self, slots: NDArray[np.int64]) -> None:
+        """Slots of their own for all but the first of the rows that have one."""
         _, first = np.unique(slots, return_index=True)
         again = np.setdiff1d(np.arange(len(slots)), first)
         if len(slots) > self._row_room:
@@ -183,7 +192,6 @@ class Session:
                 cache = self._cache(held, self._state, self._row_room)
                 cache[free] = cache[slots[again]]
         slots[again] = free
-        self._slots = slots
 
     def _cache(self, held: Resident, state: Bytes, rows: int) -> NDArray[np.int16]:
         """All slots of a cache, (rows, *held.shape)."""
