@@ -9,7 +9,7 @@ import numpy as np
 from hwsim.machine import native
 from hwsim.machine.kernels import KERNELS
 from hwsim.machine.kernels.builder import Builder, Constants, Instruction, Resident
-from hwsim.machine.kernels.products import stored
+from hwsim.machine.kernels.caches import stored
 from hwsim.machine.layout import OVERREAD, Dims, NumberType, aligned, last_uses
 from hwsim.machine.native import ALIGNMENT, EVENTS, Arrays, Bytes, Code
 from hwsim.machine.record import Words
@@ -69,9 +69,7 @@ class Plan:
                     builder.place(name)
             made = builder.instructions(KERNELS[type(operation)], operation)
             if made is not None and not isinstance(operation, Append):
-                made += [
-                    stored(builder, builder.resident[n], n, 0) for n in written(operation) if n in builder.resident
-                ]
+                made += [stored(builder, name, name, 0) for name in written(operation) if name in builder.resident]
             instructions.append(made)
             for name in dead:
                 builder.free(name)

@@ -10,7 +10,7 @@ import pytest
 
 from hwsim.formats import Accumulator, IntFormat, Overflow, Scaling
 from hwsim.machine import STEPS, Machine
-from hwsim.machine.kernels import KERNELS, products
+from hwsim.machine.kernels import KERNELS, caches
 from hwsim.operators import requantize, residual
 from hwsim.program import Program
 from hwsim.program import operations as ops
@@ -138,15 +138,22 @@ def by_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Machine, "session", lambda *arguments: None)
 
 
-ARGUMENTS: dict[str, tuple[type, int, int]] = {
-    "greatest code": (ops.Requantize, 6, -1),
-    "zero point of the sum": (ops.Add, 5, 1),
-    "another shift": (ops.ShiftRight, 3, 1),
-    "row of the table": (ops.Softmax, 6, 4),
-    "epsilon": (ops.LayerNorm, 9, 1 << 20),
-    "zero point of an embedding": (ops.Embed, 14, 1),
+ARGUMENTS: dict[str, tuple[type, str, int]] = {
+    "greatest code": (ops.Requantize, "hi", -1),
+    "zero point of a term": (ops.Add, "terms.a_zero", 1),
+    "another shift": (ops.ShiftRight, "shift", 1),
+    "row of the table": (ops.Softmax, "table.start", 4),
+    "epsilon": (ops.LayerNorm, "eps", 1 << 20),
+    "zero point of an embedding": (ops.Embed, "zero_point", 1),
 }
 """Operation, which argument of its last instruction is wrong, and by how much."""
+
+
+def moved(arguments: Any, path: str, more: int) -> Any:
+    """The arguments of an instruction with one of them larger."""
+    name, _, inner = path.partition(".")
+    old = getattr(arguments, name)
+    return arguments._replace(**{name: moved(old, inner, more) if inner else old + more})
 
 
 # --- the tests ------------------------------------------------------------------------------------------------------
@@ -197,13 +204,12 @@ def test_cache_in_the_wrong_order(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("fault", ARGUMENTS)
 def test_wrong_argument(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kind, place, more = ARGUMENTS[fault]
+    kind, path, more = ARGUMENTS[fault]
     sound = KERNELS[kind]
 
     def wrong(builder: Any, operation: Any) -> Any:
         *before, last = sound(builder, operation)
-        arguments = [number + more * (at == place) for at, number in enumerate(last.arguments)]
-        return [*before, last._replace(arguments=arguments)]
+        return [*before, last._replace(arguments=moved(last.arguments, path, more))]
 
     monkeypatch.setitem(KERNELS, kind, wrong)
     assert compare(CASE).different > 0
@@ -211,15 +217,13 @@ def test_wrong_argument(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_cache_a_position_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only where caches stay in the machine."""
-    sound = products.stored
+    sound = caches.stored
 
-    def late(builder: Any, held: Any, new: str, past: Any) -> Any:
-        one = builder.sizes.of([1])
-        made = sound(builder, held, new, past)
-        arguments = [one if at == 4 else number for at, number in enumerate(made.arguments)]
-        return made._replace(arguments=arguments)
+    def late(builder: Any, name: str, new: str, past: Any) -> Any:
+        made = sound(builder, name, new, past)
+        return made._replace(arguments=made.arguments._replace(past=builder.sizes.of([1])))
 
-    monkeypatch.setattr(products, "stored", late)
+    monkeypatch.setattr(caches, "stored", late)
     outcome = compare(CASE)
     assert outcome.different > 0 and outcome.first.startswith("session, step")
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hwsim.machine.kernels import products, rows, sums
+from hwsim.machine.kernels import accumulators, caches, embedding, heads, products, rows, sums
 from hwsim.machine.kernels.builder import Builder, Emitter, Instructions
 from hwsim.program import operations as ops
 from hwsim.program.operations import Operation
@@ -14,15 +14,15 @@ def none(b: Builder, op: Any) -> Instructions:
 
 
 KERNELS: dict[type[Operation], Emitter] = {
-    ops.Embed: products.embed,
+    ops.Embed: embedding.embed,
     ops.MatMul: products.matmul,
-    ops.ShiftRight: products.shift_right,
-    ops.Relu: products.relu,
-    ops.Requantize: products.requantize,
-    ops.SplitHeads: products.split_heads,
-    ops.MergeHeads: products.merge_heads,
+    ops.ShiftRight: accumulators.shift_right,
+    ops.Relu: accumulators.relu,
+    ops.Requantize: accumulators.requantize,
+    ops.SplitHeads: heads.split_heads,
+    ops.MergeHeads: heads.merge_heads,
     ops.ProjectHeads: none,
-    ops.Append: products.append,
+    ops.Append: caches.append,
     ops.Softmax: rows.softmax,
     ops.GemmlowpSoftmax: none,
     ops.IBertSoftmax: none,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.formats import IntFormat
+from hwsim.machine.kernels.operands import Matrix, Scale, Slots, Vector
 from hwsim.machine.layout import OVERREAD, Block, Dims, Memory, NumberType, Sizes, aligned, carrier, extent
 from hwsim.machine.native import ALIGNMENT, EVENTS, Bytes, Kernel
 from hwsim.machine.steps.workspace import Array, Workspace
@@ -197,17 +198,16 @@ class Builder:
     def zero(self, name: str) -> int:
         return self.program.tensors[name].zero_point
 
-    def rows(self, name: str) -> int:
-        """Where `sizes` says how many rows a tensor has."""
-        return self.sizes.of(self.dims(name)[:-1])
+    def matrix(self, name: str) -> Matrix:
+        """A tensor as rows."""
+        *lead, width = self.dims(name)
+        return Matrix(self.at(name), self.sizes.of(lead), self.sizes.of([width]))
 
-    def width(self, name: str) -> int:
-        """Where `sizes` says how long its rows are."""
-        return self.sizes.of(self.dims(name)[-1:])
-
-    def matrix(self, name: str) -> tuple[int, int, int]:
-        """A tensor as rows: its place, how many rows, how long."""
-        return self.at(name), self.rows(name), self.width(name)
+    def slots_of(self, name: str) -> Slots:
+        """A resident cache as kernels see it."""
+        held = self.resident[name]
+        heads, panels, groups, _, _ = held.shape
+        return Slots(held.start, held.slot_bytes, heads, panels, groups, self.slots[held.rows])
 
     def range(self, name: str) -> tuple[int, int, int]:
         """Zero point, least and greatest code."""
@@ -220,14 +220,14 @@ class Builder:
 
     # --- constants ----------------------------------------------------------------------------------------------
 
-    def words(self, key: str, numbers: NDArray[np.int64]) -> tuple[int, int]:
-        """The place of a vector of int64, and its length."""
-        return self.constants.place(key, lambda: numbers), numbers.size
+    def vector(self, key: str, numbers: NDArray[np.int64]) -> Vector:
+        """A vector of int64."""
+        return Vector(self.constants.place(key, lambda: numbers), numbers.size)
 
-    def scale(self, scheme: Requantization) -> tuple[int, int, int, int]:
-        """Multipliers and shifts of a requantization: place and length of each."""
+    def scale(self, scheme: Requantization) -> Scale:
+        """Multipliers and shifts of a requantization."""
         scale = self.workspace.scale(scheme)
-        return (
-            *self.words(f"{scheme.multiplier} as multiplier", scale.multiplier),
-            *self.words(f"{scheme.shift} as shift", scale.shift),
+        return Scale(
+            self.vector(f"{scheme.multiplier} as multiplier", scale.multiplier),
+            self.vector(f"{scheme.shift} as shift", scale.shift),
         )

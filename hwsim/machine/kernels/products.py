@@ -1,36 +1,23 @@
-"""Embeddings, matrix products, and what is done to accumulators and caches, on a worker's memory."""
+"""Matrix products on a worker's memory: with weights, of activations, and with caches that lie packed in the state."""
 
 from functools import cache
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from hwsim.arithmetic.compilation import named
-from hwsim.formats import Overflow, Scaling
-from hwsim.machine.kernels.builder import Builder, Instruction, Instructions, Resident
+from hwsim.formats import Overflow
+from hwsim.machine.kernels.builder import Builder, Instruction, Instructions
+from hwsim.machine.kernels.operands import Matrix, Slots, slot
 from hwsim.machine.layout import NumberType
-from hwsim.machine.native import Bytes, Kernel, events, flat, matrix, numbers_at
-from hwsim.machine.record import Words
+from hwsim.machine.native import Bytes, Kernel, flat, matrix, numbers_at
+from hwsim.machine.record import Words, record
 from hwsim.machine.steps.workspace import Workspace
-from hwsim.operators.arguments import INT64_MAX, INT64_MIN
-from hwsim.operators.embedding import Placement, embed_rows
 from hwsim.operators.gemm import engines
 from hwsim.operators.gemm.operand import Prepared, narrow
-from hwsim.operators.requantize import shift_flat
-from hwsim.operators.rescale import rescale_rows
-from hwsim.program.catalogue import Dyadic
-from hwsim.program.operations import (
-    Append,
-    Embed,
-    MatMul,
-    MergeHeads,
-    Relu,
-    Requantize,
-    ShiftRight,
-    SplitHeads,
-)
+from hwsim.program.operations import MatMul
 
 
 def matmul(b: Builder, op: MatMul) -> Instructions:
@@ -59,41 +46,41 @@ def _fits_words(workspace: Workspace, name: str) -> bool:
     return form.min - zero >= -(1 << 15) and form.max - zero < 1 << 15
 
 
+# --- weights --------------------------------------------------------------------------------------------------------
+
+
+class _Weighted(NamedTuple):
+    """A matrix, a packed weight of n rows, bias, result; for pairs the zero point of a and room for words."""
+
+    a: Matrix
+    packed: int
+    n: int
+    bias: int
+    output: int
+    a_zero: int
+    words: int
+
+
 def _weights(b: Builder, op: MatMul) -> Instructions:
     weight = b.workspace.operand(op.b)
-    n = weight.shape[0]
+    n, a = weight.shape[0], b.matrix(op.a)
     if b.format(op.a).bits <= 8 and weight.quads is not None:
         packed = b.constants.place(f"{op.b} quads", lambda: weight.quads)
         bias = b.constants.place(f"{op.output} folded bias", lambda: _bias(b, op, weight, b.zero(op.a)))
-        kernel = weight_quads(b.dtype(op.a))
-        return [Instruction(kernel, [*b.matrix(op.a), packed, n, bias, b.at(op.output)])]
+        return [Instruction(weight_quads(b.dtype(op.a)), _Weighted(a, packed, n, bias, b.at(op.output), 0, 0))]
     if not _fits_words(b.workspace, op.a) or weight.pairs is None:
         return None
     packed = b.constants.place(f"{op.b} pairs", lambda: weight.pairs)
     bias = b.constants.place(f"{op.output} bias", lambda: _bias(b, op, weight, 0))
     words = b.scratch(b.dims(op.a), np.int16)
-    kernel = weight_pairs(b.dtype(op.a))
-    return [Instruction(kernel, [*b.matrix(op.a), packed, n, bias, b.at(op.output), b.zero(op.a), words])]
+    fields = _Weighted(a, packed, n, bias, b.at(op.output), b.zero(op.a), words)
+    return [Instruction(weight_pairs(b.dtype(op.a)), fields)]
 
 
 def _bias(b: Builder, op: MatMul, weight: Prepared, a_zero: int) -> NDArray[np.int32]:
     """The bias, less what a zero point of the first operand adds to every sum."""
     bias = np.zeros(weight.shape[0], np.int64) if op.bias is None else b.program.constants[op.bias].astype(np.int64)
     return (bias - a_zero * weight.column_sums[0]).astype(np.int32)
-
-
-@njit(cache=True, nogil=True)
-def quads_at(memory: Bytes, at: int, n: int, k: int) -> Any:
-    """An (n, k) operand in the form of `engines.pack_quads`."""
-    panels, groups = (n + 15) // 16, (k + 63) // 64 * 16
-    return numbers_at(memory, at, (panels, groups, 16, 4), np.int8)
-
-
-@njit(cache=True, nogil=True)
-def pairs_at(memory: Bytes, at: int, n: int, k: int) -> Any:
-    """An (n, k) operand in the form of `engines.pack_pairs`."""
-    panels, groups = (n + 15) // 16, (k + 1) // 2
-    return numbers_at(memory, at, (panels, groups, 16, 2), np.int16)
 
 
 @cache
@@ -103,10 +90,11 @@ def weight_quads(a_type: NumberType) -> Kernel:
     @njit(cache=True, nogil=True)
     @named(a_type)
     def product(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
-        rows, k, n = sizes[args[1]], sizes[args[2]], args[4]
-        a, result = matrix(memory, args[0], rows, k, a_type), matrix(memory, args[6], rows, n, np.int32)
-        packed, bias = quads_at(constants, args[3], n, k), flat(constants, args[5], n, np.int32)
-        engines.multiply_quads(a, packed, bias, n, result)
+        of = record(args, _Weighted)
+        rows, k = sizes[of.a.rows], sizes[of.a.width]
+        packed = numbers_at(constants, of.packed, engines.quads_shape(of.n, k), np.int8)
+        bias, result = flat(constants, of.bias, of.n, np.int32), matrix(memory, of.output, rows, of.n, np.int32)
+        engines.multiply_quads(matrix(memory, of.a.start, rows, k, a_type), packed, bias, of.n, result)
 
     return product
 
@@ -118,13 +106,49 @@ def weight_pairs(a_type: NumberType) -> Kernel:
     @njit(cache=True, nogil=True)
     @named(a_type)
     def product(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
-        rows, k, n = sizes[args[1]], sizes[args[2]], args[4]
-        a, words = matrix(memory, args[0], rows, k, a_type), matrix(memory, args[8], rows, k, np.int16)
-        packed, bias = pairs_at(constants, args[3], n, k), flat(constants, args[5], n, np.int32)
-        narrow(a, args[7], words)
-        engines.multiply_pairs(words, packed, bias, n, matrix(memory, args[6], rows, n, np.int32))
+        of = record(args, _Weighted)
+        rows, k = sizes[of.a.rows], sizes[of.a.width]
+        words = matrix(memory, of.words, rows, k, np.int16)
+        narrow(matrix(memory, of.a.start, rows, k, a_type), of.a_zero, words)
+        packed = numbers_at(constants, of.packed, engines.pairs_shape(of.n, k), np.int16)
+        bias, result = flat(constants, of.bias, of.n, np.int32), matrix(memory, of.output, rows, of.n, np.int32)
+        engines.multiply_pairs(words, packed, bias, of.n, result)
 
     return product
+
+
+# --- activations ----------------------------------------------------------------------------------------------------
+
+
+class _Batched(NamedTuple):
+    """A batch of products (m, k) by (k, n): sizes, the first operand, room for its words, a bias of 0, the result."""
+
+    batch: int
+    m: int
+    k: int
+    n: int
+    a: int
+    a_zero: int
+    words: int
+    bias: int
+    output: int
+
+
+class _BothGiven(NamedTuple):
+    """The second operand where it was made, and room for it in packed form; `deep` if it is (k, n), not (n, k)."""
+
+    of: _Batched
+    b: int
+    b_zero: int
+    packed: int
+    deep: int
+
+
+class _OneKept(NamedTuple):
+    """Second operands that lie packed in their slots."""
+
+    of: _Batched
+    slots: Slots
 
 
 def _activations(b: Builder, op: MatMul) -> Instructions:
@@ -132,18 +156,24 @@ def _activations(b: Builder, op: MatMul) -> Instructions:
         return None
     *lead, m, k = b.dims(op.a)
     n = b.dims(op.output)[-1]
-    shape = [b.sizes.of(lead), b.sizes.of([m]), b.sizes.of([k]), b.sizes.of([n])]
     most = n if isinstance(n, int) else b.capacity[n]
     zeros = b.constants.place(f"{most} zeros", lambda: np.zeros(most, np.int32))
-    places = [b.at(op.a), b.zero(op.a), b.scratch([m, k], np.int16), zeros, b.at(op.output)]
+    of = _Batched(
+        batch=b.sizes.of(lead),
+        m=b.sizes.of([m]),
+        k=b.sizes.of([k]),
+        n=b.sizes.of([n]),
+        a=b.at(op.a),
+        a_zero=b.zero(op.a),
+        words=b.scratch([m, k], np.int16),
+        bias=zeros,
+        output=b.at(op.output),
+    )
     if op.b in b.resident:
-        held = b.resident[op.b]
-        _, panels, groups, _, _ = held.shape
-        where = [held.start, held.slot_bytes, held.heads, panels, groups, b.slots[held.rows]]
-        return [Instruction(cached_product(b.dtype(op.a)), [*shape, *places, *where])]
+        return [Instruction(cached_product(b.dtype(op.a)), _OneKept(of, b.slots_of(op.b)))]
     packed = b.scratch([_up(b, n, 16), _up(b, k, 2)], np.int16)
-    kernel = activation_product(b.dtype(op.a), b.dtype(op.b))
-    return [Instruction(kernel, [*shape, *places, b.at(op.b), b.zero(op.b), packed, int(op.transpose_b)])]
+    fields = _BothGiven(of, b.at(op.b), b.zero(op.b), packed, int(op.transpose_b))
+    return [Instruction(activation_product(b.dtype(op.a), b.dtype(op.b)), fields)]
 
 
 def _up(b: Builder, dim: str | int, step: int) -> int:
@@ -159,244 +189,41 @@ def activation_product(a_type: NumberType, b_type: NumberType) -> Kernel:
     @njit(cache=True, nogil=True)
     @named(a_type, b_type)
     def product(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
-        batch, m, k, n = sizes[args[0]], sizes[args[1]], sizes[args[2]], sizes[args[3]]
-        a, left = numbers_at(memory, args[4], (batch, m, k), a_type), matrix(memory, args[6], m, k, np.int16)
-        rows, columns = (
-            numbers_at(memory, args[9], (batch, n, k), b_type),
-            numbers_at(memory, args[9], (batch, k, n), b_type),
-        )
-        packed, bias = pairs_at(memory, args[11], n, k), flat(constants, args[7], n, np.int32)
-        result = numbers_at(memory, args[8], (batch, m, n), np.int32)
+        given = record(args, _BothGiven)
+        of = given.of
+        batch, m, k, n = sizes[of.batch], sizes[of.m], sizes[of.k], sizes[of.n]
+        a, words = numbers_at(memory, of.a, (batch, m, k), a_type), matrix(memory, of.words, m, k, np.int16)
+        rows = numbers_at(memory, given.b, (batch, n, k), b_type)
+        columns = numbers_at(memory, given.b, (batch, k, n), b_type)
+        packed = numbers_at(memory, given.packed, engines.pairs_shape(n, k), np.int16)
+        bias, result = flat(constants, of.bias, n, np.int32), numbers_at(memory, of.output, (batch, m, n), np.int32)
         for i in range(batch):
-            narrow(a[i], args[5], left)
-            if args[12]:
-                engines.pack_centred(columns[i].T, args[10], packed)
+            narrow(a[i], of.a_zero, words)
+            if given.deep:
+                engines.pack_centred(columns[i].T, given.b_zero, packed)
             else:
-                engines.pack_centred(rows[i], args[10], packed)
-            engines.multiply_pairs(left, packed, bias, n, result[i])
+                engines.pack_centred(rows[i], given.b_zero, packed)
+            engines.multiply_pairs(words, packed, bias, n, result[i])
 
     return product
 
 
 @cache
 def cached_product(a_type: NumberType) -> Kernel:
-    """The same with second operands that lie packed in their slots."""
+    """The same with second operands that are packed already."""
 
     @njit(cache=True, nogil=True)
     @named(a_type)
     def product(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
-        batch, m, k, n = sizes[args[0]], sizes[args[1]], sizes[args[2]], sizes[args[3]]
-        a, left = numbers_at(memory, args[4], (batch, m, k), a_type), matrix(memory, args[6], m, k, np.int16)
-        bias, result = flat(constants, args[7], n, np.int32), numbers_at(memory, args[8], (batch, m, n), np.int32)
-        heads, slots = args[11], flat(memory, args[14], batch, np.int64)
+        kept = record(args, _OneKept)
+        of, slots = kept.of, kept.slots
+        batch, m, k, n = sizes[of.batch], sizes[of.m], sizes[of.k], sizes[of.n]
+        a, words = numbers_at(memory, of.a, (batch, m, k), a_type), matrix(memory, of.words, m, k, np.int16)
+        bias, result = flat(constants, of.bias, n, np.int32), numbers_at(memory, of.output, (batch, m, n), np.int32)
+        numbers = flat(memory, slots.numbers, batch // slots.heads, np.int64)
         for i in range(batch):
-            narrow(a[i], args[5], left)
-            start = args[9] + slots[i // heads] * args[10] + (i % heads) * (args[10] // heads)
-            packed = pairs_at(state, start, args[12] * 16, args[13] * 2)
-            engines.multiply_pairs(left, packed, bias, n, result[i])
+            narrow(a[i], of.a_zero, words)
+            packed = slot(state, slots, numbers[i // slots.heads], i % slots.heads)
+            engines.multiply_pairs(words, packed, bias, n, result[i])
 
     return product
-
-
-def stored(b: Builder, held: Resident, new: str, past: str | int) -> Instruction:
-    """New positions of a cache, written where products read them."""
-    batch, heads, length, width = (b.sizes.of([dim]) for dim in b.dims(new))
-    first = b.sizes.of([past])
-    shape = [batch, heads, length, width, first]
-    where = [held.start, held.slot_bytes, held.heads, *held.shape[1:3], b.slots[held.rows]]
-    return Instruction(store(b.dtype(new), held.deep), [*shape, b.at(new), b.zero(new), *where])
-
-
-@cache
-def store(x_type: NumberType, deep: bool) -> Kernel:
-    """Codes less their zero point into the packed form of `Resident`."""
-
-    @njit(cache=True, nogil=True)
-    @named(x_type, deep)
-    def put(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
-        batch, heads, length, width = sizes[args[0]], sizes[args[1]], sizes[args[2]], sizes[args[3]]
-        first = sizes[args[4]]
-        x, zero = matrix(memory, args[5], batch * heads * length, width, x_type), args[6]
-        slots = flat(memory, args[12], batch, np.int64)
-        for i in range(batch * heads):
-            start = args[7] + slots[i // heads] * args[8] + (i % heads) * (args[8] // heads)
-            packed = pairs_at(state, start, args[10] * 16, args[11] * 2)
-            for p in range(length):
-                row, position = x[i * length + p], first + p
-                for j in range(width):
-                    code = np.int16(np.int64(row[j]) - zero)
-                    if deep:
-                        packed[j // 16, position // 2, j % 16, position % 2] = code
-                        if position % 2 == 0:
-                            packed[j // 16, position // 2, j % 16, 1] = 0
-                    else:
-                        packed[position // 16, j // 2, position % 16, j % 2] = code
-
-    return put
-
-
-def append(b: Builder, op: Append) -> Instructions:
-    if op.output in b.resident:
-        return [stored(b, b.resident[op.output], op.input, b.dims(op.past)[2])]
-    if len({b.dtype(name) for name in (op.past, op.input, op.output)}) > 1:
-        return None
-    itemsize = np.dtype(b.dtype(op.output)).itemsize
-    *lead, past, width = b.dims(op.past)
-    lengths = [b.sizes.of([*dims, width, itemsize]) for dims in ([past], b.dims(op.input)[2:3])]
-    return [Instruction(joined, [b.sizes.of(lead), *lengths, b.at(op.past), b.at(op.input), b.at(op.output)])]
-
-
-@njit(cache=True, nogil=True)
-def joined(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
-    """Each row of one tensor behind the same row of another, as bytes."""
-    rows, left, right = sizes[args[0]], sizes[args[1]], sizes[args[2]]
-    past, new = matrix(memory, args[3], rows, left, np.uint8), matrix(memory, args[4], rows, right, np.uint8)
-    result = matrix(memory, args[5], rows, left + right, np.uint8)
-    for i in range(rows):
-        for j in range(left):
-            result[i, j] = past[i, j]
-        for j in range(right):
-            result[i, left + j] = new[i, j]
-
-
-def relu(b: Builder, op: Relu) -> Instructions:
-    kernel = rectified(b.dtype(op.input), b.dtype(op.output))
-    return [Instruction(kernel, [b.at(op.input), b.sizes.of(b.dims(op.input)), b.at(op.output)])]
-
-
-@cache
-def rectified(x_type: NumberType, result_type: NumberType) -> Kernel:
-    """max(x, 0)."""
-
-    @njit(cache=True, nogil=True)
-    @named(x_type, result_type)
-    def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
-        x, result = flat(memory, args[0], sizes[args[1]], x_type), flat(memory, args[2], sizes[args[1]], result_type)
-        for i in range(x.size):
-            result[i] = max(x[i], 0)
-
-    return step
-
-
-def requantize(b: Builder, op: Requantize) -> Instructions:
-    scheme = op.requantization
-    kernel = rescaled(int(scheme.scaling), b.dtype(op.input), b.dtype(op.output))
-    places = [*b.matrix(op.input), b.at(op.output), *b.range(op.output), b.events(op.output)]
-    return [Instruction(kernel, [*places, *b.scale(scheme)])]
-
-
-@cache
-def rescaled(rule: int, x_type: NumberType, result_type: NumberType) -> Kernel:
-    """(R1)."""
-
-    @njit(cache=True, nogil=True)
-    @named(rule, x_type, result_type)
-    def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
-        rows, n = sizes[args[1]], sizes[args[2]]
-        rescale_rows(
-            rule,
-            matrix(memory, args[0], rows, n, x_type),
-            flat(constants, args[8], args[9], np.int64),
-            flat(constants, args[10], args[11], np.int64),
-            args[4],
-            args[5],
-            args[6],
-            INT64_MIN,
-            matrix(memory, args[3], rows, n, result_type),
-            events(counters, args[7]),
-        )
-
-    return step
-
-
-def shift_right(b: Builder, op: ShiftRight) -> Instructions:
-    if isinstance(op.bias, str):
-        return None
-    output = b.format(op.output)
-    limits = (INT64_MIN, INT64_MAX) if output == b.format(op.input) else (output.min, output.max)
-    kernel = shifted(int(Scaling[op.rounding.name]), b.dtype(op.input), b.dtype(op.output))
-    count = b.sizes.of(b.dims(op.input))
-    return [Instruction(kernel, [b.at(op.input), count, b.at(op.output), op.shift, *limits, b.events(op.output)])]
-
-
-@cache
-def shifted(rule: int, x_type: NumberType, result_type: NumberType) -> Kernel:
-    """(3) and (R13)."""
-
-    @njit(cache=True, nogil=True)
-    @named(rule, x_type, result_type)
-    def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
-        count = sizes[args[1]]
-        x, result = flat(memory, args[0], count, x_type), flat(memory, args[2], count, result_type)
-        shift_flat(rule, x, args[3], args[4], args[5], result, events(counters, args[6]))
-
-    return step
-
-
-def embed(b: Builder, op: Embed) -> Instructions:
-    scale = b.workspace.scale(Dyadic(multiplier=op.multiplier, shift=op.shift))
-    table, positions = (b.workspace.operand(name).codes for name in (op.table, op.positions))
-    places = [
-        *(b.at(name) for name in (op.ids, op.position, op.output)),
-        b.constants.place(f"{op.table} int16", lambda: table.astype(np.int16)),
-        b.constants.place(f"{op.positions} int16", lambda: positions.astype(np.int16)),
-        *b.words(f"{op.multiplier} as multiplier", scale.multiplier),
-    ]
-    shapes = [*(b.sizes.of([dim]) for dim in b.dims(op.output)), len(table), len(positions)]
-    numbers = [op.position_multiplier, op.shift, *b.range(op.output), b.events(op.output)]
-    kernel = embedded(b.dtype(op.ids), b.dtype(op.position), b.dtype(op.output))
-    return [Instruction(kernel, [*places, *shapes, *numbers])]
-
-
-@cache
-def embedded(ids_type: NumberType, position_type: NumberType, result_type: NumberType) -> Kernel:
-    """(8)."""
-
-    @njit(cache=True, nogil=True)
-    @named(ids_type, position_type, result_type)
-    def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
-        rows, n, width = sizes[args[7]], sizes[args[8]], sizes[args[9]]
-        first: int = flat(memory, args[1], 1, position_type)[0]
-        embed_rows(
-            matrix(memory, args[0], rows, n, ids_type),
-            matrix(constants, args[3], args[10], width, np.int16),
-            flat(constants, args[5], args[6], np.int64),
-            matrix(constants, args[4], args[11], width, np.int16),
-            Placement(first, args[12], args[13], args[14], args[15], args[16]),
-            numbers_at(memory, args[2], (rows, n, width), result_type),
-            events(counters, args[17]),
-        )
-
-    return step
-
-
-def split_heads(b: Builder, op: SplitHeads) -> Instructions:
-    return _heads(b, op.output, op.input, op.output, splits=True)
-
-
-def merge_heads(b: Builder, op: MergeHeads) -> Instructions:
-    return _heads(b, op.input, op.input, op.output, splits=False)
-
-
-def _heads(b: Builder, split: str, given: str, made: str, *, splits: bool) -> Instructions:
-    """(b, n, h, e) to (b, h, n, e) or back: the two inner dimensions change places."""
-    if b.dtype(given) is not b.dtype(made):
-        return None
-    batch, heads, length, width = b.dims(split)
-    outer, inner = (length, heads) if splits else (heads, length)
-    run = b.sizes.of([width, np.dtype(b.dtype(split)).itemsize])
-    sizes = [b.sizes.of([batch]), b.sizes.of([outer]), b.sizes.of([inner]), run]
-    return [Instruction(exchanged, [*sizes, b.at(given), b.at(made)])]
-
-
-@njit(cache=True, nogil=True)
-def exchanged(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
-    """(batch, outer, inner, bytes) to (batch, inner, outer, bytes)."""
-    batch, outer, inner, run = sizes[args[0]], sizes[args[1]], sizes[args[2]], sizes[args[3]]
-    given = matrix(memory, args[4], batch * outer * inner, run, np.uint8)
-    made = matrix(memory, args[5], batch * outer * inner, run, np.uint8)
-    for i in range(batch):
-        for o in range(outer):
-            for j in range(inner):
-                for byte in range(run):
-                    made[(i * inner + j) * outer + o, byte] = given[(i * outer + o) * inner + j, byte]

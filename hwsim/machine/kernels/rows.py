@@ -1,47 +1,60 @@
-"""Softmax and LayerNorm on a worker's memory."""
+"""The default softmax and LayerNorm on a worker's memory."""
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from hwsim.arithmetic.compilation import named
 from hwsim.machine.kernels.builder import Builder, Instruction, Instructions
+from hwsim.machine.kernels.masks import Masked, mask_of, masks
+from hwsim.machine.kernels.operands import Matrix, Vector
 from hwsim.machine.layout import NumberType
 from hwsim.machine.native import Bytes, Kernel, events, flat, matrix
-from hwsim.machine.record import Words
+from hwsim.machine.record import Words, record
 from hwsim.operators.layernorm.fullyqt import LayerNormCodes, Stages, Zeros, normalise_rows
 from hwsim.operators.quotients import Stage
-from hwsim.operators.softmax.rows import Masks
 from hwsim.operators.softmax.table import SoftmaxCodes, softmax_rows
 from hwsim.program.catalogue import Requantization
-from hwsim.program.operations import AnySoftmax, LayerNorm, Softmax
-
-NO_MASK = -1
+from hwsim.program.operations import LayerNorm, Softmax
 
 
-def _mask(b: Builder, op: AnySoftmax) -> list[int]:
-    """Place of the mask or NO_MASK, its rows, and how many rows of scores share one."""
-    batch, *rest = b.dims(op.input)[:-1]
-    shared = b.sizes.of(rest)
-    return [NO_MASK if op.mask is None else b.at(op.mask), b.sizes.of([batch]), shared]
-
-
-def _stage(b: Builder, scheme: Requantization, output: str) -> list[int]:
+def stage(b: Builder, scheme: Requantization, output: str) -> Stage:
+    """A rounding with one ratio, and the ends of the codes that it makes."""
     form = b.format(output)
-    return [*b.workspace.single(scheme), form.min, form.max]
+    return Stage(*b.workspace.single(scheme), form.min, form.max)
+
+
+class _Softmax(NamedTuple):
+    """Scores, their mask, where codes go, the table of exponentials, and both roundings."""
+
+    scores: Matrix
+    masked: Masked
+    numerator: int
+    denominator: int
+    output: int
+    table: Vector
+    to_denominator: Stage
+    to_output: Stage
+    events: int
 
 
 def softmax(b: Builder, op: Softmax) -> Instructions:
     results = op.numerator, op.denominator, op.output
-    stages = [
-        *_stage(b, op.denominator_requantization, op.denominator),
-        *_stage(b, op.output_requantization, op.output),
-    ]
     table = b.constants.place(f"{op.table} int32", lambda: b.workspace.table(op.table))
-    places = [*b.matrix(op.input), *(b.at(name) for name in results), table, 1 << b.format(op.input).bits]
-    kernel = table_softmax(b.dtype(op.input), *(b.dtype(name) for name in results))
-    return [Instruction(kernel, [*places, *_mask(b, op), b.events(op.output), *stages])]
+    fields = _Softmax(
+        scores=b.matrix(op.input),
+        masked=mask_of(b, op),
+        numerator=b.at(op.numerator),
+        denominator=b.at(op.denominator),
+        output=b.at(op.output),
+        table=Vector(table, 1 << b.format(op.input).bits),
+        to_denominator=stage(b, op.denominator_requantization, op.denominator),
+        to_output=stage(b, op.output_requantization, op.output),
+        events=b.events(op.output),
+    )
+    return [Instruction(table_softmax(b.dtype(op.input), *(b.dtype(name) for name in results)), fields)]
 
 
 @cache
@@ -51,41 +64,64 @@ def table_softmax(x_type: NumberType, numerator: NumberType, denominator: Number
     @njit(cache=True, nogil=True)
     @named(x_type, numerator, denominator, output)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
-        rows, n = sizes[args[1]], sizes[args[2]]
+        of = record(args, _Softmax)
+        rows, n = sizes[of.scores.rows], sizes[of.scores.width]
         codes = SoftmaxCodes(
-            matrix(memory, args[3], rows, n, numerator),
-            matrix(memory, args[4], rows, 1, denominator),
-            matrix(memory, args[5], rows, n, output),
+            matrix(memory, of.numerator, rows, n, numerator),
+            matrix(memory, of.denominator, rows, 1, denominator),
+            matrix(memory, of.output, rows, n, output),
         )
-        masked = sizes[args[9]] if args[8] >= 0 else 0
-        masks = Masks(matrix(memory, max(args[8], 0), masked, n, np.uint8), sizes[args[10]])
         softmax_rows(
-            matrix(memory, args[0], rows, n, x_type),
-            masks,
-            flat(constants, args[6], args[7], np.int32),
-            Stage(args[12], args[13], args[14], args[15]),
-            Stage(args[16], args[17], args[18], args[19]),
+            matrix(memory, of.scores.start, rows, n, x_type),
+            masks(memory, of.masked, sizes, n),
+            flat(constants, of.table.start, of.table.length, np.int32),
+            of.to_denominator,
+            of.to_output,
             codes,
-            events(counters, args[11]),
+            events(counters, of.events),
         )
 
     return step
 
 
+class _LayerNorm(NamedTuple):
+    """Rows, where codes go, gamma and beta, eps, the zero point of the output, and four roundings."""
+
+    x: Matrix
+    numerator: int
+    denominator: int
+    quotient: int
+    output: int
+    gamma: int
+    beta: int
+    eps: int
+    zero_point: int
+    stages: Stages
+    events: int
+
+
 def layernorm(b: Builder, op: LayerNorm) -> Instructions:
     results = op.numerator, op.denominator, op.quotient, op.output
-    schemes = (
-        op.numerator_requantization,
-        op.denominator_requantization,
-        op.quotient_requantization,
-        op.output_requantization,
+    stages = Stages(
+        stage(b, op.numerator_requantization, op.numerator),
+        stage(b, op.denominator_requantization, op.denominator),
+        stage(b, op.quotient_requantization, op.quotient),
+        stage(b, op.output_requantization, op.output),
     )
-    stages = [x for scheme, name in zip(schemes, results, strict=True) for x in _stage(b, scheme, name)]
-    gamma = b.constants.place(f"{op.gamma} int32", lambda: b.workspace.table(op.gamma))
-    beta = b.constants.place(f"{op.beta} int64", lambda: b.program.constants[op.beta].astype(np.int64))
-    places = [*b.matrix(op.input), *(b.at(name) for name in results), gamma, beta]
-    kernel = fullyqt_layernorm(b.dtype(op.input), *(b.dtype(name) for name in results))
-    return [Instruction(kernel, [*places, op.eps, b.zero(op.output), b.events(op.output), *stages])]
+    fields = _LayerNorm(
+        x=b.matrix(op.input),
+        numerator=b.at(op.numerator),
+        denominator=b.at(op.denominator),
+        quotient=b.at(op.quotient),
+        output=b.at(op.output),
+        gamma=b.constants.place(f"{op.gamma} int32", lambda: b.workspace.table(op.gamma)),
+        beta=b.constants.place(f"{op.beta} int64", lambda: b.program.constants[op.beta].astype(np.int64)),
+        eps=op.eps,
+        zero_point=b.zero(op.output),
+        stages=stages,
+        events=b.events(op.output),
+    )
+    return [Instruction(fullyqt_layernorm(b.dtype(op.input), *(b.dtype(name) for name in results)), fields)]
 
 
 @cache
@@ -97,29 +133,24 @@ def fullyqt_layernorm(
     @njit(cache=True, nogil=True)
     @named(x_type, numerator, denominator, quotient, output)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
-        rows, n = sizes[args[1]], sizes[args[2]]
+        of = record(args, _LayerNorm)
+        rows, n = sizes[of.x.rows], sizes[of.x.width]
         codes = LayerNormCodes(
-            matrix(memory, args[3], rows, n, numerator),
-            matrix(memory, args[4], rows, 1, denominator),
-            matrix(memory, args[5], rows, n, quotient),
-            matrix(memory, args[6], rows, n, output),
-        )
-        stages = Stages(
-            Stage(args[12], args[13], args[14], args[15]),
-            Stage(args[16], args[17], args[18], args[19]),
-            Stage(args[20], args[21], args[22], args[23]),
-            Stage(args[24], args[25], args[26], args[27]),
+            matrix(memory, of.numerator, rows, n, numerator),
+            matrix(memory, of.denominator, rows, 1, denominator),
+            matrix(memory, of.quotient, rows, n, quotient),
+            matrix(memory, of.output, rows, n, output),
         )
         normalise_rows(
-            matrix(memory, args[0], rows, n, x_type),
-            flat(constants, args[7], n, np.int32),
-            flat(constants, args[8], n, np.int64),
-            args[9],
-            stages,
-            Zeros(0, args[10]),
+            matrix(memory, of.x.start, rows, n, x_type),
+            flat(constants, of.gamma, n, np.int32),
+            flat(constants, of.beta, n, np.int64),
+            of.eps,
+            of.stages,
+            Zeros(0, of.zero_point),
             True,
             codes,
-            events(counters, args[11]),
+            events(counters, of.events),
         )
 
     return step

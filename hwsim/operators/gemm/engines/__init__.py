@@ -16,10 +16,8 @@ from hwsim.operators.gemm.engines.packing import (
     pack_pairs,
     pack_quads,
     pairs_shape,
-    put_column_pairs,
-    put_column_quads,
-    put_depth_pairs,
-    put_depth_quads,
+    put_column,
+    put_depth,
     quads_shape,
 )
 
@@ -46,9 +44,7 @@ __all__ = [
     "pack_pairs",
     "pack_quads",
     "pairs_shape",
-    "put_column_pairs",
-    "put_column_quads",
-    "put_depth_pairs",
-    "put_depth_quads",
+    "put_column",
+    "put_depth",
     "quads_shape",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 Quads = NDArray[np.int8]
@@ -17,11 +18,13 @@ _TILE_GROUPS = 16
 """Groups of quads are a multiple of it, k of 64, so that a tile of AMX is never cut off."""
 
 
+@register_jitable
 def quads_shape(n: int, k: int) -> tuple[int, int, int, int]:
     """Shape of the quads of an (n, k) operand, groups a multiple of 16."""
     return -(-n // 16), -(-k // (4 * _TILE_GROUPS)) * _TILE_GROUPS, 16, 4
 
 
+@register_jitable
 def pairs_shape(n: int, k: int) -> tuple[int, int, int, int]:
     """Shape of the pairs of an (n, k) operand."""
     return -(-n // 16), -(-k // 2), 16, 2
@@ -90,44 +93,25 @@ def _check(packed: Quads | Pairs, n: int, k: int) -> None:
 
 
 @njit(nogil=True, cache=True)
-def put_column_quads(packed: Quads, j: int, row: NDArray[Any]) -> None:
-    """Write row j of b, (k,): a column of the product. Elements beyond k stay as they are."""
+def put_column(packed: Quads | Pairs, j: int, row: NDArray[Any], zero: int) -> None:
+    """Write row j of b, (k,), less its zero point: a column of the product. Elements beyond k stay as they are."""
     _check(packed, j + 1, row.size)
-    _put_column(packed, j, row)
-
-
-@njit(nogil=True, cache=True)
-def put_column_pairs(packed: Pairs, j: int, row: NDArray[Any]) -> None:
-    """As `put_column_quads`."""
-    _check(packed, j + 1, row.size)
-    _put_column(packed, j, row)
-
-
-@njit(nogil=True, cache=True)
-def put_depth_quads(packed: Quads, t: int, values: NDArray[Any]) -> None:
-    """Write element t of all n rows of b, (n,). Columns beyond n stay as they are."""
-    _check(packed, values.size, t + 1)
-    _put_depth(packed, t, values)
-
-
-@njit(nogil=True, cache=True)
-def put_depth_pairs(packed: Pairs, t: int, values: NDArray[Any]) -> None:
-    """As `put_depth_quads`."""
-    _check(packed, values.size, t + 1)
-    _put_depth(packed, t, values)
-
-
-@njit(nogil=True, cache=True)
-def _put_column(packed: Quads | Pairs, j: int, row: NDArray[Any]) -> None:
     size = packed.shape[3]
     panel = packed[j >> 4, :, j & 15]
     for k in range(row.size):
-        panel[k // size, k % size] = row[k]
+        panel[k // size, k % size] = np.int64(row[k]) - zero
 
 
 @njit(nogil=True, cache=True)
-def _put_depth(packed: Quads | Pairs, t: int, values: NDArray[Any]) -> None:
+def put_depth(packed: Quads | Pairs, t: int, values: NDArray[Any], zero: int) -> None:
+    """Write element t of all n rows of b, (n,), less their zero point, and zeros in the rest of its group.
+
+    Elements are put in order, from 0; columns beyond n stay as they are.
+    """
+    _check(packed, values.size, t + 1)
     size = packed.shape[3]
-    group = packed[:, t // size, :, t % size]
     for j in range(values.size):
-        group[j >> 4, j & 15] = values[j]
+        group = packed[j >> 4, t // size, j & 15]
+        group[t % size] = np.int64(values[j]) - zero
+        for rest in range(t % size + 1, size):
+            group[rest] = 0

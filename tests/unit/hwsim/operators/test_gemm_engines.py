@@ -82,17 +82,19 @@ def test_products_equal_those_of_pytorch(engine: str) -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 2**32 - 1))
 def test_packing_and_appending(name: str, n: int, k: int, seed: int) -> None:
-    """All at once, column by column, and depth by depth."""
+    """All at once, and less a zero point column by column and depth by depth, over what an earlier operand left."""
     form = FORMS[name if name == "pairs" else "quads_signed"]
     b = any_of(np.random.default_rng(seed), form.b, (n, k))
     want, shape = packed_by_numpy(b, form), getattr(engines, f"{name}_shape")(n, k)
     assert shape == want.shape
     whole, columns, depths = np.full(shape, 99, form.b), np.zeros(shape, form.b), np.zeros(shape, form.b)
-    getattr(engines, f"pack_{name}")(b, whole)
+    pack = getattr(engines, f"pack_{name}")
+    pack(b, whole)
+    pack(np.full((n, -(-k // shape[3]) * shape[3]), 99), depths)
     for j in range(n):
-        getattr(engines, f"put_column_{name}")(columns, j, b[j])
+        engines.put_column(columns, j, b[j].astype(np.int32) + 3, 3)
     for t in range(k):
-        getattr(engines, f"put_depth_{name}")(depths, t, b[:, t])
+        engines.put_depth(depths, t, b[:, t].astype(np.int32) - 5, -5)
     for got in (whole, columns, depths):
         assert np.array_equal(got, want)
 
@@ -113,7 +115,7 @@ def test_products_of_arrays(form: str) -> None:
     a, b = any_of(rng, kind.a, (5, 24))[1:4, 4:12], any_of(rng, kind.b, (19, 7))
     room, bias = packed_by_numpy(np.zeros((40, 70), kind.b), kind), any_of(rng, np.int32, (25,))
     for j in range(19):
-        getattr(engines, "put_column_pairs" if form == "pairs" else "put_column_quads")(room, j, b[j])
+        engines.put_column(room, j, b[j], 0)
     framed = np.zeros((9, 30), np.int32)
     multiply = engines.multiply_pairs if form == "pairs" else engines.multiply_quads
     multiply(a, room, bias, 19, framed[3:6, 5:24])
@@ -153,10 +155,10 @@ def test_appends_beyond_the_room(name: str) -> None:
     shape, dtype = (getattr(engines, f"{name}_shape")(16, 64), np.int8 if name == "quads" else np.int16)
     packed = np.zeros(shape, dtype)
     for call in (
-        lambda: getattr(engines, f"put_column_{name}")(packed, 16, np.zeros(1, dtype)),
-        lambda: getattr(engines, f"put_column_{name}")(packed, 0, np.zeros(65, dtype)),
-        lambda: getattr(engines, f"put_depth_{name}")(packed, 64, np.zeros(1, dtype)),
-        lambda: getattr(engines, f"put_depth_{name}")(packed, 0, np.zeros(17, dtype)),
+        lambda: engines.put_column(packed, 16, np.zeros(1, dtype), 0),
+        lambda: engines.put_column(packed, 0, np.zeros(65, dtype), 0),
+        lambda: engines.put_depth(packed, 64, np.zeros(1, dtype), 0),
+        lambda: engines.put_depth(packed, 0, np.zeros(17, dtype), 0),
         lambda: getattr(engines, f"pack_{name}")(np.zeros((17, 1), dtype), packed),
     ):
         with pytest.raises(ValueError, match="fewer columns or rows than are put into it"):
