@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hwsim.formats import IntFormat
 from hwsim.machine.native import ALIGNMENT, Bytes
 from hwsim.program import Function, Program
 from hwsim.program.operations import written
@@ -17,13 +16,6 @@ NumberType = Any
 """An integer type of NumPy's."""
 OVERREAD = 256
 """Bytes behind the last buffer: engines load whole vectors, and what lies behind an operand's end meets zeros."""
-
-
-def carrier(form: IntFormat) -> NumberType:
-    """The narrowest integer type of memory that holds a format."""
-    signed: list[tuple[int, NumberType]] = [(8, np.int8), (16, np.int16), (32, np.int32), (64, np.int64)]
-    unsigned: list[tuple[int, NumberType]] = [(8, np.uint8), (16, np.uint16), (31, np.int32), (64, np.int64)]
-    return next(dtype for bits, dtype in (signed if form.signed else unsigned) if form.bits <= bits)
 
 
 class Sizes:

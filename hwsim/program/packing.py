@@ -4,7 +4,7 @@ And the file that they come in.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from hwsim.formats import IntFormat
+from hwsim.program.constants import carrier
+
+BITS_AT_ONCE = 1 << 20
 
 
 def row_bytes(length: int, bits: int) -> int:
@@ -28,13 +31,18 @@ def packed_bytes(shape: Sequence[int], bits: int) -> int:
 
 def pack(codes: NDArray[Any], fmt: IntFormat) -> NDArray[np.uint8]:
     """Pack integer codes (any shape, values within `fmt`) into (rows, row_bytes) bytes."""
-    rows = codes.reshape(-1, codes.shape[-1]).astype(np.int64)
-    bits = (rows[:, :, None] >> np.arange(fmt.bits)) & 1
-    return np.packbits(bits.reshape(len(rows), -1).astype(np.uint8), axis=1, bitorder="little")
+    rows = codes.reshape(-1, codes.shape[-1])
+    if whole := _whole(fmt):
+        return rows.astype(whole).view(np.uint8)
+    packed = np.empty((len(rows), row_bytes(rows.shape[1], fmt.bits)), np.uint8)
+    for some in _parts(rows.shape, fmt.bits):
+        bits = (rows[some, :, None].astype(np.int64) >> np.arange(fmt.bits)) & 1
+        packed[some] = np.packbits(bits.reshape(len(bits), -1).astype(np.uint8), axis=1, bitorder="little")
+    return packed
 
 
 def unpack(packed: NDArray[np.uint8], shape: Sequence[int], fmt: IntFormat, name: str = "") -> NDArray[Any]:
-    """Invert `pack`: int32 codes if the format fits in it, else int64.
+    """Invert `pack`: codes in the narrowest type that holds the format.
 
     Raises
     ------
@@ -44,15 +52,31 @@ def unpack(packed: NDArray[np.uint8], shape: Sequence[int], fmt: IntFormat, name
     expected = (math.prod(shape[:-1]), row_bytes(shape[-1], fmt.bits))
     if packed.shape != expected:
         raise ValueError(f"constant {name}: packed array of shape {packed.shape}, expected {expected}")
-    bits = np.unpackbits(packed, axis=1, bitorder="little")
+    if whole := _whole(fmt):
+        return packed.view(whole).astype(carrier(fmt)).reshape(tuple(shape))
     used = shape[-1] * fmt.bits
-    if bits[:, used:].any():
-        raise ValueError(f"constant {name}: padding bits are not zero")
     weights = np.left_shift(np.int64(1), np.arange(fmt.bits, dtype=np.int64))
     if fmt.signed:
         weights[-1] = -weights[-1]
-    codes = bits[:, :used].reshape(-1, fmt.bits).astype(np.int64) @ weights
-    return codes.reshape(tuple(shape)).astype(np.int32 if fmt.bits - int(fmt.signed) <= 31 else np.int64)
+    codes = np.empty((expected[0], shape[-1]), carrier(fmt))
+    for some in _parts(codes.shape, fmt.bits):
+        bits = np.unpackbits(packed[some], axis=1, bitorder="little")
+        if bits[:, used:].any():
+            raise ValueError(f"constant {name}: padding bits are not zero")
+        codes[some] = bits[:, :used].reshape(len(bits), shape[-1], fmt.bits).astype(np.int64) @ weights
+    return codes.reshape(tuple(shape))
+
+
+def _whole(fmt: IntFormat) -> np.dtype[Any] | None:
+    """The type of codes that fill all bits of their type, as they lie in the file."""
+    dtype = np.dtype(carrier(fmt))
+    return dtype.newbyteorder("<") if fmt.bits == 8 * dtype.itemsize else None
+
+
+def _parts(shape: tuple[int, ...], bits: int) -> Iterator[slice]:
+    """Rows by so many that their bits, an int64 each, stay few."""
+    rows = max(1, BITS_AT_ONCE // max(1, shape[1] * bits))
+    return (slice(first, first + rows) for first in range(0, shape[0], rows))
 
 
 class _Header(msgspec.Struct):

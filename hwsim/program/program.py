@@ -4,7 +4,7 @@ A program is a manifest (JSON, described by the classes below) and constant arra
 manifest in its metadata, every constant packed at its width. docs/program.md describes the format for other readers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hwsim.files import write_whole
 from hwsim.formats import IntFormat
 from hwsim.program.catalogue import Requantization
+from hwsim.program.constants import Constants, carrier
 from hwsim.program.operations import CONSTANTS, READ, Operation, Struct
 from hwsim.program.packing import pack, packed_bytes
 from hwsim.program.targets import DEFAULT_TARGET, LimitName
@@ -104,7 +105,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
 
 class Program:
-    """A manifest and its constants (int32 or int64 arrays of codes). Made by lowering or by `load`; not changed after.
+    """A manifest and its constants, arrays of codes. Made by lowering or by `load`; not changed after.
 
     Raises
     ------
@@ -112,9 +113,8 @@ class Program:
         If a constant is missing, undeclared or does not fit its declaration. `hwsim.program.validate` checks the rest.
     """
 
-    def __init__(self, manifest: Manifest, constants: dict[str, NDArray[Any]]) -> None:
+    def __init__(self, manifest: Manifest, constants: Mapping[str, NDArray[Any]]) -> None:
         self.manifest = manifest
-        self.constants = constants
         self.tensors = {info.name: info for info in manifest.tensors}
         self.constant_info = {info.name: info for info in manifest.constants}
         self.functions = {function.name: function for function in manifest.functions}
@@ -122,14 +122,17 @@ class Program:
         for name in constants:
             if name not in self.constant_info:
                 raise ValueError(f"array {name} is not declared as a constant")
+        given, narrow = Constants(constants), {}
         for info in manifest.constants:
-            array = constants.get(info.name)
-            if array is None:
+            if info.name not in given:
                 raise ValueError(f"constant {info.name} is declared but has no array")
+            array = given.held(info.name)
             if array.shape != tuple(info.shape):
                 raise ValueError(f"constant {info.name} has shape {array.shape}, declared {tuple(info.shape)}")
             if array.size and not (info.format.min <= array.min() and array.max() <= info.format.max):
                 raise ValueError(f"constant {info.name} leaves its format {info.format}")
+            narrow[info.name] = array.astype(carrier(info.format), copy=False)
+        self.constants = Constants(narrow)
 
     @property
     def weight_bytes(self) -> int:
@@ -159,6 +162,6 @@ class Program:
 
     def save(self, path: Path) -> None:
         """Write the program as one safetensors file, whole or not at all."""
-        arrays = {info.name: pack(self.constants[info.name], info.format) for info in self.manifest.constants}
+        arrays = {info.name: pack(self.constants.held(info.name), info.format) for info in self.manifest.constants}
         metadata = {"hwsim": msgspec.json.encode(self.manifest).decode()}
         write_whole(path, safetensors.numpy.save(arrays, metadata))

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from hwsim.formats import IntFormat
 from hwsim.machine.kernels.operands import Matrix, Scale, Slots, Vector
-from hwsim.machine.layout import OVERREAD, Block, Dims, Memory, NumberType, Sizes, aligned, carrier, extent
+from hwsim.machine.layout import OVERREAD, Block, Dims, Memory, NumberType, Sizes, aligned, extent
 from hwsim.machine.native import ALIGNMENT, EVENTS, Bytes, Kernel
 from hwsim.machine.steps.workspace import Array, Workspace
 from hwsim.operators.gemm import engines
 from hwsim.program.catalogue import Requantization
+from hwsim.program.constants import carrier
 from hwsim.program.operations import AnyProduct, Operation
 
 INNER = ("numerator", "denominator", "quotient")

@@ -3,7 +3,6 @@
 from functools import cache
 from typing import NamedTuple
 
-import numpy as np
 from numba import njit
 
 from hwsim.arithmetic.compilation import named
@@ -41,7 +40,7 @@ class _Embedded(NamedTuple):
 
 def embed(b: Builder, op: Embed) -> Instructions:
     scale = b.workspace.scale(Dyadic(multiplier=op.multiplier, shift=op.shift))
-    table, positions = (b.workspace.operand(name).codes for name in (op.table, op.positions))
+    table, positions = (b.program.constants.held(name) for name in (op.table, op.positions))
     zero_point, lo, hi = b.range(op.output)
     rows, length, width = (b.sizes.of([dim]) for dim in b.dims(op.output))
     fields = _Embedded(
@@ -50,9 +49,9 @@ def embed(b: Builder, op: Embed) -> Instructions:
         length=length,
         width=width,
         position=b.at(op.position),
-        table=b.constants.place(f"{op.table} int16", lambda: table.astype(np.int16)),
+        table=b.constants.place(op.table, lambda: table),
         vocabulary=len(table),
-        positions=b.constants.place(f"{op.positions} int16", lambda: positions.astype(np.int16)),
+        positions=b.constants.place(op.positions, lambda: positions),
         most_positions=len(positions),
         multipliers=b.vector(f"{op.multiplier} as multiplier", scale.multiplier),
         output=b.at(op.output),
@@ -63,24 +62,31 @@ def embed(b: Builder, op: Embed) -> Instructions:
         hi=hi,
         events=b.events(op.output),
     )
-    return [Instruction(embedded(b.dtype(op.ids), b.dtype(op.position), b.dtype(op.output)), fields)]
+    tables: tuple[NumberType, NumberType] = table.dtype.type, positions.dtype.type
+    return [Instruction(embedded(b.dtype(op.ids), b.dtype(op.position), *tables, b.dtype(op.output)), fields)]
 
 
 @cache
-def embedded(ids_type: NumberType, position_type: NumberType, result_type: NumberType) -> Kernel:
+def embedded(
+    ids_type: NumberType,
+    position_type: NumberType,
+    table_type: NumberType,
+    positions_type: NumberType,
+    result_type: NumberType,
+) -> Kernel:
     """(8)."""
 
     @njit(cache=True, nogil=True)
-    @named(ids_type, position_type, result_type)
+    @named(ids_type, position_type, table_type, positions_type, result_type)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         of = record(args, _Embedded)
         rows, length, width = sizes[of.rows], sizes[of.length], sizes[of.width]
         first: int = flat(memory, of.position, 1, position_type)[0]
         embed_rows(
             matrix(memory, of.ids, rows, length, ids_type),
-            matrix(constants, of.table, of.vocabulary, width, np.int16),
+            matrix(constants, of.table, of.vocabulary, width, table_type),
             vector_at(constants, of.multipliers),
-            matrix(constants, of.positions, of.most_positions, width, np.int16),
+            matrix(constants, of.positions, of.most_positions, width, positions_type),
             Placement(first, of.position_multiplier, of.shift, of.zero_point, of.lo, of.hi),
             numbers_at(memory, of.output, (rows, length, width), result_type),
             events(counters, of.events),

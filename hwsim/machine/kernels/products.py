@@ -64,13 +64,13 @@ class _Weighted(NamedTuple):
 def _weights(b: Builder, op: MatMul) -> Instructions:
     weight = b.workspace.operand(op.b)
     n, a = weight.shape[0], b.matrix(op.a)
-    if b.format(op.a).bits <= 8 and weight.quads is not None:
-        packed = b.constants.place(f"{op.b} quads", lambda: weight.quads)
+    if b.format(op.a).bits <= 8 and weight.has_quads:
+        packed = b.constants.place(f"{op.b} quads", lambda: weight.packed(np.int8))
         bias = b.constants.place(f"{op.output} folded bias", lambda: _bias(b, op, weight, b.zero(op.a)))
         return [Instruction(weight_quads(b.dtype(op.a)), _Weighted(a, packed, n, bias, b.at(op.output), 0, 0))]
-    if not _fits_words(b.workspace, op.a) or weight.pairs is None:
+    if not _fits_words(b.workspace, op.a) or not weight.has_pairs:
         return None
-    packed = b.constants.place(f"{op.b} pairs", lambda: weight.pairs)
+    packed = b.constants.place(f"{op.b} pairs", lambda: weight.packed(np.int16))
     bias = b.constants.place(f"{op.output} bias", lambda: _bias(b, op, weight, 0))
     words = b.scratch(b.dims(op.a), np.int16)
     fields = _Weighted(a, packed, n, bias, b.at(op.output), b.zero(op.a), words)

@@ -78,7 +78,7 @@ class Workspace:
     def operand(self, name: str) -> gemm.Prepared:
         if name not in self._operands:
             zero_point = self.program.constant_info[name].zero_point
-            self._operands[name] = gemm.prepare(self.program.constants[name].astype(np.int32), zero_point)
+            self._operands[name] = gemm.prepare(self.program.constants.held(name), zero_point)
         return self._operands[name]
 
     def head_weights(self, operation: ProjectHeads) -> list[gemm.Prepared]:

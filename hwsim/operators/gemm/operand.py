@@ -109,15 +109,30 @@ Packed = NDArray[Any]
 class Prepared(Operand):
     """A second operand made by `prepare`. It refers to the codes it was made from; they must not change after."""
 
-    @cached_property
-    def quads(self) -> Packed | None:
-        """Codes less their zero point as int8, or None if they do not fit, or the engine has no use for them."""
-        return self._packed(np.int8) if EIGHT_BITS == "quads" else None
+    def __init__(self, name: str, codes: NDArray[Any], zero: int, dtypes: tuple[type[np.generic], ...]) -> None:
+        super().__init__(name, codes, zero, dtypes)
+        if codes.size:  # a type's ends may be wider than the codes
+            self.bounds = int(codes.min()), int(codes.max())
+
+    @property
+    def has_quads(self) -> bool:
+        """Whether codes less their zero point fit int8, and the engine has a use for them."""
+        return EIGHT_BITS == "quads" and self._is_centred_in(np.int8)
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether codes less their zero point fit int16."""
+        return self._is_centred_in(np.int16)
 
     @cached_property
-    def pairs(self) -> Packed | None:
-        """Codes less their zero point as int16, or None if they do not fit."""
-        return self._packed(np.int16)
+    def quads(self) -> Packed:
+        """Codes less their zero point as int8, of an operand that `has_quads`."""
+        return self.packed(np.int8)
+
+    @cached_property
+    def pairs(self) -> Packed:
+        """Codes less their zero point as int16, of an operand that `has_pairs`."""
+        return self.packed(np.int16)
 
     @cached_property
     def column_sums(self) -> NDArray[np.int64]:
@@ -130,22 +145,25 @@ class Prepared(Operand):
         """Codes minus zero point transposed, (batch, k, at least rows)."""
         return transposed(self.batched, self.zero)
 
-    def _packed(self, dtype: type[np.int8] | type[np.int16]) -> Packed | None:
-        info, codes = np.iinfo(dtype), self.batched
-        if self.bounds[0] - self.zero < info.min or self.bounds[1] - self.zero > info.max:
-            return None
+    def _is_centred_in(self, dtype: type[np.int8] | type[np.int16]) -> bool:
+        info = np.iinfo(dtype)
+        return bool(info.min <= self.bounds[0] - self.zero and self.bounds[1] - self.zero <= info.max)
+
+    def packed(self, dtype: type[np.int8] | type[np.int16]) -> Packed:
+        """Codes less their zero point for an engine; `quads` and `pairs` are kept, this is not."""
+        codes = self.given.reshape(prod(self.shape[:-2]), *self.shape[-2:])
         shape = (quads_shape if dtype is np.int8 else pairs_shape)(*codes.shape[1:])
         packed = np.empty((len(codes), *shape), dtype)
         pack_batch(codes, self.zero, packed)
         return packed
 
 
-def prepare(b: Codes, b_zero: int = 0) -> Prepared:
+def prepare(b: NDArray[Any], b_zero: int = 0) -> Prepared:
     """Check and convert a constant second operand once, for many calls of `matmul`.
 
     Parameters
     ----------
-    b : int32, (..., n, k)
+    b : int8, uint8, int16, uint16 or int32, (..., n, k)
         Codes of at most 16 bits, the summed dimension last.
     b_zero : int
         Their zero point.
@@ -155,7 +173,7 @@ def prepare(b: Codes, b_zero: int = 0) -> Prepared:
     ValueError
         For other dtypes, layouts, codes or zero points.
     """
-    return Prepared("b", b, b_zero, (np.int32,))
+    return Prepared("b", b, b_zero, (*_NARROW, np.uint16, np.int32))
 
 
 @njit(nogil=True, cache=True)
@@ -167,7 +185,7 @@ def narrow(codes: NDArray[Any], offset: int, result: NDArray[Any]) -> None:
 
 
 @njit(nogil=True, cache=True)
-def pack_batch(b: Codes, zero: int, packed: NDArray[Any]) -> None:
+def pack_batch(b: NDArray[Any], zero: int, packed: NDArray[Any]) -> None:
     """`pack_centred` of every element of a batch."""
     for s in range(b.shape[0]):
         pack_centred(b[s], zero, packed[s])

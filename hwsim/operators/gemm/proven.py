@@ -32,9 +32,9 @@ def multiply_proven(a: Operand, b: Prepared, bias: NDArray[np.int64], result: Ac
 
 def _packed(a: Operand, b: Prepared) -> Packed | None:
     """The form of b that serves a: quads if both have 8 bits, pairs if they have 16, else none."""
-    if a.is_eight_bits and b.quads is not None:
+    if a.is_eight_bits and b.has_quads:
         return b.quads
-    return b.pairs if a.is_sixteen_bits else None
+    return b.pairs if a.is_sixteen_bits and b.has_pairs else None
 
 
 def fold(bias: NDArray[np.int64], rows: Rows, b: Prepared) -> Bias:
