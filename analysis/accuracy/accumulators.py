@@ -162,7 +162,8 @@ def _a2q(program: Program, operation: AnyProduct) -> int | str:
         return "both factors are activations"
     if a.zero_point:
         return f"the input has a zero point ({a.zero_point})"
-    norm = max(int(np.abs(weight.astype(np.int64)).sum(-1).max()) for weight in constant_factors(program, operation))
+    weights, zero = constant_factors(program, operation)
+    norm = max(int(np.abs(weight.astype(np.int64) - zero).sum(-1).max()) for weight in weights)
     return (norm << (a.format.bits - a.format.signed)).bit_length() + 1
 
 

@@ -25,34 +25,26 @@ LINE = "VmHWM:"
 class Stepper:
     """A machine that decodes: `reference.decoding` drives it."""
 
-    def __init__(self, machine: Any, sources: Sequence[list[int]]) -> None:
-        self.machine, manifest = machine, machine.program.manifest
-        self.logit_scale = manifest.logit_scale
-        self.states = manifest.states
+    def __init__(self, machine: hwsim.Machine, sources: Sequence[list[int]]) -> None:
+        manifest = machine.program.manifest
+        self.logit_scale, self.position = manifest.logit_scale, 0
         ids = np.full((len(sources), max(map(len, sources))), manifest.pad_id, np.int64)
         for row, source in zip(ids, sources, strict=True):
             row[: len(source)] = source
-        kept = {"source_mask": ids != manifest.pad_id}
-        inputs = {"source_ids": ids, "encode.position": np.array(0), **kept}
-        self.kept: dict[str, NDArray[Any]] = kept | machine.run("encode", inputs)
-        for state in self.states:
-            _, heads, _, d_head = machine.program.tensors[state.past].dims
-            self.kept[state.past] = np.zeros((len(sources), heads, 0, d_head), np.int32)
-        self.position = 0
+        inputs = {"source_ids": ids, "source_mask": ids != manifest.pad_id, "encode.position": np.array(0)}
+        session = machine.session("encode", "decode_step", inputs)
+        assert session is not None
+        self.session = session
 
     def step(self, tokens: NDArray[np.int64], parents: NDArray[np.int64]) -> NDArray[Any]:
         """Logits of the next token."""
-        if len(parents) != len(self.kept["source_mask"]):
-            self.kept = {name: np.ascontiguousarray(array[parents]) for name, array in self.kept.items()}
-        inputs = {"target_ids": tokens[:, None], "decode_step.position": np.array(self.position), **self.kept}
-        outputs = self.machine.run("decode_step", inputs)
-        self.kept |= {state.past: outputs.pop(state.present) for state in self.states}
+        inputs = {"target_ids": tokens[:, None], "decode_step.position": np.array(self.position)}
         self.position += 1
-        (logits,) = outputs.values()
+        (logits,) = self.session.step(inputs, parents).values()
         return np.asarray(logits[:, 0])
 
 
-def translate(machine: Any, batches: Sequence[Sequence[list[int]]]) -> list[list[int]]:
+def translate(machine: hwsim.Machine, batches: Sequence[Sequence[list[int]]]) -> list[list[int]]:
     """Greedy translations in the order of the batches."""
     most = machine.program.manifest.max_positions
     found = []
@@ -73,7 +65,7 @@ def peak_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def peak_of(program: "hwsim.Program", batches: Sequence[Sequence[list[int]]]) -> tuple[int, list[list[int]]]:
+def peak_of(program: hwsim.Program, batches: Sequence[Sequence[list[int]]]) -> tuple[int, list[list[int]]]:
     """Peak bytes, and the translations, of a process that loads a program and runs it.
 
     Raises

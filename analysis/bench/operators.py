@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.bench.memory import Stepper
 from analysis.bench.timing import Spread, spread
+from analysis.translation.steppers import MachineStepper
 from hwsim.machine import Machine
 from hwsim.program import Program
 from hwsim.program.operations import Operation, Requantize, written
@@ -75,12 +75,11 @@ class Watch:
         self.shapes: dict[str, list[int]] = {}
         self.bytes: dict[str, int] = {}
 
-    def start(self) -> None:
-        """Just before a run."""
-        self._last = self._clock()
-
     def __call__(self, name: str, array: NDArray[Any]) -> None:
         now = self._clock()
+        if name not in self._kinds:  # an input: an operation begins after it
+            self._last = now
+            return
         kind, last, reads = self._kinds[name]
         self.seconds[kind] = self.seconds.get(kind, 0.0) + now - self._last
         if last:
@@ -95,21 +94,10 @@ class Watch:
         return {kind: NANO * seconds / max(1, self.elements[kind]) for kind, seconds in self.seconds.items()}
 
 
-class _Watched:
-    """A machine that is watched; the rest of it is as it is."""
-
-    def __init__(self, machine: Machine, watch: Watch) -> None:
-        self.program, self._machine, self._watch = machine.program, machine, watch
-
-    def run(self, function: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        self._watch.start()
-        return self._machine.run(function, inputs, self._watch)
-
-
 def watched(machine: Machine, rows: Sequence[list[int]], steps: int) -> Watch:
     """What one batch takes: the encoder, and some steps of the decoder that repeat one token."""
     watch = Watch(machine.program)
-    stepper = Stepper(_Watched(machine, watch), rows)
+    stepper = MachineStepper(machine, rows, watch)
     tokens, parents = np.full(len(rows), machine.program.manifest.bos_id), np.arange(len(rows))
     for _ in range(steps):
         stepper.step(tokens, parents)

@@ -57,7 +57,8 @@ class Workers:
         key = function.name, tuple((resident or {}).items())
         plan, workers = self._plans.pop(key, (None, []))
         if plan is None or not plan.holds(dimensions):
-            room = {name: roomy(size) for name, size in dimensions.items()}
+            most = self.workspace.program.dimensions
+            room = {name: min(roomy(size), most[name].maximum) for name, size in dimensions.items()}
             if plan is not None:
                 room = {name: max(size, plan.capacity[name]) for name, size in room.items()}
                 self._collect(workers)

@@ -9,8 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.formats import Accumulator, IntFormat, Overflow
-from hwsim.program.operations import AnyProduct, MatMul, ProjectHeads
+from hwsim.program.operations import AnyProduct, ProjectHeads
 from hwsim.program.program import Program
+
+ROWS_AT_ONCE = 256
+"""Of a weight: their codes as int64 stay few."""
 
 
 class Interval(NamedTuple):
@@ -34,19 +37,22 @@ def centred(fmt: IntFormat, zero_point: int) -> Interval:
     return Interval(fmt.min - zero_point, fmt.max - zero_point)
 
 
-def weight_rows(a: Interval, weight: NDArray[Any], bias: NDArray[Any] | None) -> list[Interval]:
-    """(10a): every partial sum of a @ weight.T + bias, row by row; weight (out, in) centred codes."""
-    codes = weight.astype(np.int64)
-    start = np.zeros(len(codes), object) if bias is None else bias.astype(object)
-    positive, negative = np.maximum(codes, 0).sum(-1).astype(object), np.minimum(codes, 0).sum(-1).astype(object)
+def weight_rows(a: Interval, weight: NDArray[Any], zero: int, bias: NDArray[Any] | None) -> list[Interval]:
+    """(10a): every partial sum of a @ (weight - zero).T + bias, row by row; weight (out, in) codes of any dtype."""
+    start = np.zeros(len(weight), object) if bias is None else bias.astype(object)
+    positive, negative = np.empty(len(weight), object), np.empty(len(weight), object)
+    for first in range(0, len(weight), ROWS_AT_ONCE):
+        some = slice(first, first + ROWS_AT_ONCE)
+        codes = weight[some].astype(np.int64) - zero
+        positive[some], negative[some] = np.maximum(codes, 0).sum(-1), np.minimum(codes, 0).sum(-1)
     high = np.maximum(start, 0) + positive * a.high + negative * a.low
     low = np.minimum(start, 0) + positive * a.low + negative * a.high
     return [Interval(int(least), int(most)) for least, most in zip(low, high, strict=True)]
 
 
 def weight_product(a: Interval, weight: NDArray[Any], bias: NDArray[Any] | None) -> Interval:
-    """(10a) of the worst row."""
-    return union(weight_rows(a, weight, bias))
+    """(10a) of the worst row, of a weight without zero point."""
+    return union(weight_rows(a, weight, 0, bias))
 
 
 def union(rows: list[Interval]) -> Interval:
@@ -71,24 +77,17 @@ def product_terms(program: Program, operation: AnyProduct) -> int:
     return program.dimensions[dim].maximum if isinstance(dim, str) else dim
 
 
-def centred_weight(program: Program, operation: MatMul) -> NDArray[Any]:
-    """The constant factor of a product, (out, in), less its zero point."""
-    return program.constants[operation.b] - program.constant_info[operation.b].zero_point
-
-
 def head_weights(program: Program, operation: ProjectHeads) -> list[NDArray[Any]]:
     """Each head's columns of the weight, (out, d_head)."""
-    weight, d_head = program.constants[operation.weight], product_terms(program, operation)
+    weight, d_head = program.constants.held(operation.weight), product_terms(program, operation)
     return [weight[:, start : start + d_head] for start in range(0, weight.shape[1], d_head)]
 
 
-def constant_factors(program: Program, operation: AnyProduct) -> list[NDArray[Any]]:
-    """The constants that a product multiplies with, centred: one, or one a head."""
-    return (
-        head_weights(program, operation)
-        if isinstance(operation, ProjectHeads)
-        else [centred_weight(program, operation)]
-    )
+def constant_factors(program: Program, operation: AnyProduct) -> tuple[list[NDArray[Any]], int]:
+    """The constants that a product multiplies with, as they are held: one, or one a head; and their zero point."""
+    if isinstance(operation, ProjectHeads):
+        return head_weights(program, operation), 0
+    return [program.constants.held(operation.b)], program.constant_info[operation.b].zero_point
 
 
 def product_rows(program: Program, operation: AnyProduct) -> list[Interval]:
@@ -97,9 +96,9 @@ def product_rows(program: Program, operation: AnyProduct) -> list[Interval]:
     left = centred(a.format, a.zero_point)
     if isinstance(operation, ProjectHeads) or operation.b in program.constants:
         bias = None if operation.bias is None else program.constants[operation.bias]
-        first, *others = constant_factors(program, operation)
-        rows = weight_rows(left, first, bias)
-        return rows + [row for weight in others for row in weight_rows(left, weight, None)]
+        (first, *others), zero = constant_factors(program, operation)
+        rows = weight_rows(left, first, zero, bias)
+        return rows + [row for weight in others for row in weight_rows(left, weight, zero, None)]
     b = program.tensors[operation.b]
     return [activation_product(left, centred(b.format, b.zero_point), product_terms(program, operation))]
 

@@ -156,7 +156,7 @@ def _activations(b: Builder, op: MatMul) -> Instructions:
         return None
     *lead, m, k = b.dims(op.a)
     n = b.dims(op.output)[-1]
-    most = n if isinstance(n, int) else b.capacity[n]
+    most = n if isinstance(n, int) else b.program.dimensions[n].maximum
     zeros = b.constants.place(f"{most} zeros", lambda: np.zeros(most, np.int32))
     of = _Batched(
         batch=b.sizes.of(lead),

@@ -26,7 +26,7 @@ from hwsim.program.operations import (
 
 def check_lookup(program: Program, op: Embed, ids: Array, position: int) -> None:
     """Refuse ids and positions that an embedding's tables do not have."""
-    vocabulary, positions = len(program.constants[op.table]), len(program.constants[op.positions])
+    vocabulary, positions = (len(program.constants.held(name)) for name in (op.table, op.positions))
     if ids.size and not 0 <= ids.min() <= ids.max() < vocabulary:
         raise ValueError(f"{op.ids} holds {ids.min()} to {ids.max()}; the vocabulary has 0 to {vocabulary - 1}")
     if not 0 <= position <= positions - ids.shape[1]:

@@ -60,6 +60,11 @@ class Operand:
         return self.codes.reshape(prod(self.shape[:-2]), *self.shape[-2:])
 
     @property
+    def _stacked(self) -> NDArray[Any]:
+        """As `batched`, of the type that was given."""
+        return self.given.reshape(prod(self.shape[:-2]), *self.shape[-2:])
+
+    @property
     def magnitude(self) -> int:
         """The greatest |code - zero point|."""
         return max(abs(bound - self.zero) for bound in self.bounds)
@@ -137,13 +142,13 @@ class Prepared(Operand):
     @cached_property
     def column_sums(self) -> NDArray[np.int64]:
         """sum_k (code - zero point), (batch, n): what a unit of the first operand's zero point costs."""
-        sums = self.batched.sum(axis=2, dtype=np.int64)
+        sums = self._stacked.sum(axis=2, dtype=np.int64)
         return np.asarray(sums - self.shape[-1] * self.zero)
 
     @cached_property
     def columns(self) -> Codes:
         """Codes minus zero point transposed, (batch, k, at least rows)."""
-        return transposed(self.batched, self.zero)
+        return transposed(self._stacked, self.zero)
 
     def _is_centred_in(self, dtype: type[np.int8] | type[np.int16]) -> bool:
         info = np.iinfo(dtype)
@@ -151,7 +156,7 @@ class Prepared(Operand):
 
     def packed(self, dtype: type[np.int8] | type[np.int16]) -> Packed:
         """Codes less their zero point for an engine; `quads` and `pairs` are kept, this is not."""
-        codes = self.given.reshape(prod(self.shape[:-2]), *self.shape[-2:])
+        codes = self._stacked
         shape = (quads_shape if dtype is np.int8 else pairs_shape)(*codes.shape[1:])
         packed = np.empty((len(codes), *shape), dtype)
         pack_batch(codes, self.zero, packed)

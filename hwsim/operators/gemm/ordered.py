@@ -10,6 +10,8 @@ those of int64: a tile of 2^28 products below 2^34 can be added to an accumulato
 and products of int32, hence the casts back to the lane, which lose nothing.
 """
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -35,7 +37,7 @@ def lanes(rows: int, bits: int, terms: int) -> Accumulators:
     return np.empty(size, np.int32) if narrow else np.empty(size, np.int64)
 
 
-def transposed(codes: Codes, zero: int) -> Codes:
+def transposed(codes: NDArray[Any], zero: int) -> Codes:
     """Codes (batch, n, k) minus zero point as (batch, k, n), n filled up with zeros to whole vectors of lanes."""
     batch, n, k = codes.shape
     columns = np.zeros((batch, k, n + -n % VECTOR), np.int32)

@@ -56,11 +56,16 @@ class Checker:
     def maximum(self, dim: str | int) -> int:
         return dim if isinstance(dim, int) else self.program.dimensions[dim].maximum
 
+    def length(self, name: str) -> int:
+        """Rows of a constant, 0 if there is none of that name."""
+        return len(self.program.constants.held(name)) if name in self.program.constants else 0
+
     def constant(self, name: str, shape: tuple[int, ...], *, code: bool = False, centred_at_zero: bool = True) -> None:
         if name not in self.program.constants:
             raise ValueError(f"constant {name} is not declared")
-        if self.program.constants[name].shape != shape:
-            raise ValueError(f"constant {name} has shape {self.program.constants[name].shape}, needed {shape}")
+        found = self.program.constants.held(name).shape
+        if found != shape:
+            raise ValueError(f"constant {name} has shape {found}, needed {shape}")
         info = self.program.constant_info[name]
         if code and info.format.bits > CODE_BITS:
             raise ValueError(f"constant {name} has {info.format.bits} bits; codes have 2 to {CODE_BITS}")

@@ -24,7 +24,7 @@ def embed(c: Checker, op: Embed) -> None:
     if tuple(lead) != c.dims(op.ids):
         raise ValueError(f"ids {c.dims(op.ids)} do not fit the output {c.dims(op.output)}")
     c.code(op.output)
-    rows, positions = (len(c.program.constants.get(name, ())) for name in (op.table, op.positions))
+    rows, positions = (c.length(name) for name in (op.table, op.positions))
     c.constant(op.table, (rows, c.fixed(width)), code=True)
     c.constant(op.positions, (positions, c.fixed(width)), code=True)
     if positions < c.maximum(lead[-1]):

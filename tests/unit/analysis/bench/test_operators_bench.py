@@ -15,7 +15,7 @@ def test_time_goes_to_the_operation_that_made_the_tensor() -> None:
     site = "encoder.0.self_attention.softmax"
     times = iter([10.0, 11.0, 20.0, 22.0, 30.0, 36.0, 40.0])
     watch = Watch(program, lambda: next(times))
-    watch.start()  # at 10
+    watch("encoder.embedding.ids", np.zeros(1))  # no operation makes it: the next one begins at 10
     watch(f"{site}.numerator", np.zeros((1, 2, 3, 4), np.int32))  # made by 11; it is shown until 20
     watch(f"{site}.denominator", np.zeros((1, 2, 3, 1), np.int32))  # by 22, until 30
     watch(f"{site}.output", np.zeros((1, 2, 3, 4), np.int32))  # by 36, until 40
