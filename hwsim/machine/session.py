@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from hwsim.machine.inputs import bind
 from hwsim.machine.kernels.builder import HYPOTHESES, SENTENCES, Resident
-from hwsim.machine.kernels.products import is_packed
+from hwsim.machine.kernels.operands import Packing
+from hwsim.machine.kernels.products import packing_of
 from hwsim.machine.layout import aligned, roomy
 from hwsim.machine.native import Bytes
 from hwsim.machine.plan import Worker, joined
@@ -28,21 +29,28 @@ ROWS_A_THREAD = 4
 """Fewer are not worth waking another thread for."""
 
 
+class Way(NamedTuple):
+    """Whether products sum over the positions of a cache, and how they want it packed."""
+
+    deep: bool
+    packing: Packing
+
+
 class Caches(NamedTuple):
     """What of a program is resident in a session.
 
     Attributes
     ----------
     encoded
-        Outputs of the first function that the step reads -> whether products sum over their positions.
+        Outputs of the first function that the step reads -> how products read them.
     grown
         Outputs of the step that are its next inputs -> the same.
     past
         Input of the step -> the output that it was.
     """
 
-    encoded: dict[str, bool]
-    grown: dict[str, bool]
+    encoded: dict[str, Way]
+    grown: dict[str, Way]
     past: dict[str, str]
 
 
@@ -56,18 +64,23 @@ def caches_of(workspace: Workspace, first: str, step: str) -> Caches | None:
         return None
     if any(sum(name in program.inputs_of(op) for op in function.operations) != 1 for name in past):
         return None
-    encoded = {name: _deep(workspace, function, name) for name in function.inputs if name in before.outputs}
-    grown = {name: _deep(workspace, function, name) for name in past.values()}
+    encoded = {name: _read(workspace, function, name) for name in function.inputs if name in before.outputs}
+    grown = {name: _read(workspace, function, name) for name in past.values()}
     if None in encoded.values() or None in grown.values():
         return None
-    return Caches({n: bool(deep) for n, deep in encoded.items()}, {n: bool(deep) for n, deep in grown.items()}, past)
+    return Caches({n: way for n, way in encoded.items() if way}, {n: way for n, way in grown.items() if way}, past)
 
 
-def _deep(workspace: Workspace, function: Function, name: str) -> bool | None:
-    """Whether products sum over the positions of a cache; None if it is not read by products alone, or not at all."""
+def _read(workspace: Workspace, function: Function, name: str) -> Way | None:
+    """How products read a cache; None if it is not read by products alone, in one way, or not at all."""
     readers = [op for op in function.operations if name in workspace.program.inputs_of(op)]
-    ways = {op.transpose_b if isinstance(op, MatMul) and is_packed(workspace, op) else None for op in readers}
+    ways = {_way(workspace, op) if isinstance(op, MatMul) else None for op in readers}
     return ways.pop() if len(ways) == 1 else None
+
+
+def _way(workspace: Workspace, op: MatMul) -> Way | None:
+    packing = packing_of(workspace, op)
+    return None if packing is None else Way(op.transpose_b, packing)
 
 
 class Session:
@@ -92,13 +105,13 @@ class Session:
     def _lay_out(self) -> tuple[dict[str, Resident], int]:
         """Where every resident tensor lies in the state, and how long that is."""
         resident, end = {}, 0
-        kinds = [(name, deep, SENTENCES) for name, deep in self._caches.encoded.items()]
-        kinds += [(name, deep, HYPOTHESES) for name, deep in self._caches.grown.items()]
-        for name, deep, rows in kinds:
+        kinds = [(name, way, SENTENCES) for name, way in self._caches.encoded.items()]
+        kinds += [(name, way, HYPOTHESES) for name, way in self._caches.grown.items()]
+        for name, way, rows in kinds:
             _, heads, length, width = self._program.tensors[name].dims
             known = length if isinstance(length, int) else self._dimensions.get(length, 0)
             positions = roomy(known) if rows == SENTENCES else self._positions
-            held = Resident(end, deep, int(heads), int(width), positions, rows)
+            held = Resident(end, way.deep, int(heads), int(width), positions, rows, way.packing)
             resident[name] = held
             end += held.slot_bytes * (self._sentence_room if rows == SENTENCES else self._row_room)
         return resident, end
@@ -193,9 +206,10 @@ class Session:
                 cache[free] = cache[slots[again]]
         slots[again] = free
 
-    def _cache(self, held: Resident, state: Bytes, rows: int) -> NDArray[np.int16]:
+    def _cache(self, held: Resident, state: Bytes, rows: int) -> Array:
         """All slots of a cache, (rows, *held.shape)."""
-        return state[held.start :].view(np.int16)[: rows * held.slot_bytes // 2].reshape(rows, *held.shape)
+        every = state[held.start : held.start + rows * held.slot_bytes]
+        return every.view(held.packing.dtype).reshape(rows, *held.shape)
 
     def _make_room(self, rows: int, positions: int) -> None:
         """Move the caches to a state with more rows and positions."""

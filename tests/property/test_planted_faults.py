@@ -80,10 +80,10 @@ def _with_operations(program: Program, kind: type, change: Callable[[Any], Any])
 
 
 def _swapped_table(program: Program) -> Program:
-    for info in program.manifest.constants:
-        if info.role == "table":
-            program.constants[info.name][[1, 2]] = program.constants[info.name][[2, 1]]
-    return program
+    tables = {info.name: program.constants[info.name] for info in program.manifest.constants if info.role == "table"}
+    for table in tables.values():
+        table[[1, 2]] = table[[2, 1]]
+    return Program(program.manifest, program.constants | tables)
 
 
 def _off_by_one(program: Program) -> Program:
@@ -95,9 +95,10 @@ def _sqrt_off_by_one(program: Program) -> Program:
 
 
 def _one_weight(program: Program) -> Program:
-    weight = program.constants["decoder.0.cross_attention.output.weight"].reshape(-1)
-    weight[np.abs(weight).argmax()] //= 2
-    return program
+    name = "decoder.0.cross_attention.output.weight"
+    weight = program.constants[name]
+    weight.flat[np.abs(weight).argmax()] //= 2
+    return Program(program.manifest, program.constants | {name: weight})
 
 
 def _no_mask(program: Program) -> Program:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.formats import IntFormat
-from hwsim.machine.kernels.operands import Matrix, Scale, Slots, Vector
+from hwsim.machine.kernels.operands import Matrix, Packing, Scale, Slots, Vector
 from hwsim.machine.layout import OVERREAD, Block, Dims, Memory, NumberType, Sizes, aligned, extent
 from hwsim.machine.native import ALIGNMENT, EVENTS, Bytes, Kernel
 from hwsim.machine.steps.workspace import Array, Workspace
@@ -37,7 +37,7 @@ Emitter = Callable[["Builder", Any], Instructions]
 
 
 class Resident(NamedTuple):
-    """A cache (b, h, positions, e) that lives in `state` as the second operand of a product, packed as `pairs`.
+    """A cache (b, h, positions, e) that lives in `state` as the second operand of a product, packed as it wants it.
 
     Attributes
     ----------
@@ -51,6 +51,8 @@ class Resident(NamedTuple):
         The most that it can hold.
     rows
         Which rows it has, `SENTENCES` or `HYPOTHESES`; the slots of each kind are told apart at every call.
+    packing
+        Of the product that reads it.
     """
 
     start: int
@@ -59,16 +61,17 @@ class Resident(NamedTuple):
     width: int
     positions: int
     rows: str
+    packing: Packing
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
         """One slot: heads, panels, groups, columns of a panel, depth of a group."""
         columns, depth = (self.width, self.positions) if self.deep else (self.positions, self.width)
-        return self.heads, *engines.pairs_shape(columns, depth)
+        return self.heads, *engines.packed_shape(columns, depth, self.packing.size)
 
     @property
     def slot_bytes(self) -> int:
-        return prod(self.shape) * 2
+        return prod(self.shape) * np.dtype(self.packing.dtype).itemsize
 
 
 class Constants:
@@ -174,6 +177,10 @@ class Builder:
         block = self.memory.take(extent(dims, self.capacity) * np.dtype(dtype).itemsize)
         self._scratch.append(block)
         return block.start
+
+    def most(self, dim: str | int) -> int:
+        """The most of a dimension."""
+        return dim if isinstance(dim, int) else self.capacity[dim]
 
     def at(self, name: str) -> int:
         """The first byte of a tensor."""

@@ -8,7 +8,7 @@ from numba import njit
 
 from hwsim.arithmetic.compilation import named
 from hwsim.machine.kernels.builder import Builder, Instruction, Instructions
-from hwsim.machine.kernels.operands import Slots, slot
+from hwsim.machine.kernels.operands import Packing, Slots, slot
 from hwsim.machine.layout import NumberType
 from hwsim.machine.native import Bytes, Kernel, flat, matrix, numbers_at
 from hwsim.machine.record import Words, record
@@ -76,15 +76,17 @@ def stored(b: Builder, name: str, new: str, past: str | int) -> Instruction:
     batch, _, length, width = (b.sizes.of([dim]) for dim in b.dims(new))
     before = b.sizes.of([past])
     fields = _Stored(batch, length, width, before, b.at(new), b.zero(new), b.slots_of(name))
-    return Instruction(put(b.dtype(new), b.resident[name].deep), fields)
+    held = b.resident[name]
+    return Instruction(put(b.dtype(new), held.deep, held.packing), fields)
 
 
 @cache
-def put(x_type: NumberType, deep: bool) -> Kernel:
+def put(x_type: NumberType, deep: bool, packing: Packing) -> Kernel:
     """Codes less their zero point into the packed form of `Resident`."""
+    dtype, size = packing
 
     @njit(cache=True, nogil=True)
-    @named(x_type, deep)
+    @named(x_type, deep, dtype)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         of = record(args, _Stored)
         slots, batch, length, first = of.slots, sizes[of.batch], sizes[of.length], sizes[of.past]
@@ -92,7 +94,7 @@ def put(x_type: NumberType, deep: bool) -> Kernel:
         numbers = flat(memory, slots.numbers, batch, np.int64)
         for i in range(batch):
             for head in range(slots.heads):
-                packed = slot(state, slots, numbers[i], head)
+                packed = slot(state, slots, numbers[i], head, size, dtype)
                 for p in range(length):
                     if deep:
                         engines.put_depth(packed, first + p, x[i, head, p], of.new_zero)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from hwsim.machine.layout import NumberType
 from hwsim.machine.native import Bytes, flat, numbers_at
 from hwsim.machine.record import Words
 
@@ -42,11 +43,21 @@ class Slots(NamedTuple):
     numbers: int
 
 
+class Packing(NamedTuple):
+    """How the second operand of a product is packed: the type of its numbers, and how many a group has."""
+
+    dtype: NumberType
+    size: int
+
+
+QUADS, PAIRS = Packing(np.int8, 4), Packing(np.int16, 2)
+
+
 @njit(cache=True, nogil=True)
-def slot(state: Bytes, slots: Slots, number: int, head: int) -> Any:
+def slot(state: Bytes, slots: Slots, number: int, head: int, size: int, dtype: Any) -> Any:
     """One head of one slot, a packed operand."""
     start = slots.start + number * slots.slot_bytes + head * (slots.slot_bytes // slots.heads)
-    return numbers_at(state, start, (slots.panels, slots.groups, 16, 2), np.int16)
+    return numbers_at(state, start, (slots.panels, slots.groups, 16, size), dtype)
 
 
 @njit(cache=True, nogil=True)

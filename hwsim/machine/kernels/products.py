@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hwsim.arithmetic.compilation import named
 from hwsim.formats import Overflow
 from hwsim.machine.kernels.builder import Builder, Instruction, Instructions
-from hwsim.machine.kernels.operands import Matrix, Slots, slot
+from hwsim.machine.kernels.operands import PAIRS, QUADS, Matrix, Packing, Slots, slot
 from hwsim.machine.layout import NumberType
 from hwsim.machine.native import Bytes, Kernel, flat, matrix, numbers_at
 from hwsim.machine.record import Words, record
@@ -33,17 +33,20 @@ def _is_proven(workspace: Workspace, op: MatMul) -> bool:
     return accumulator.overflow is Overflow.PROVEN and accumulator.bits <= 32
 
 
-def is_packed(workspace: Workspace, op: MatMul) -> bool:
-    """Whether a product of activations runs on int16 codes less their zero points."""
+def packing_of(workspace: Workspace, op: MatMul) -> Packing | None:
+    """How the second operand of a product of activations is packed: in 8 bits where both operands are, or in 16."""
     if op.b in workspace.program.constants or not _is_proven(workspace, op):
-        return False
-    return _fits_words(workspace, op.a) and _fits_words(workspace, op.b)
+        return None
+    plain = workspace.format(op.a).bits <= 8 and workspace.zero(op.a) == 0
+    if engines.EIGHT_BITS == "quads" and plain and _fits(workspace, op.b, 8):
+        return QUADS
+    return PAIRS if _fits(workspace, op.a, 16) and _fits(workspace, op.b, 16) else None
 
 
-def _fits_words(workspace: Workspace, name: str) -> bool:
-    """Whether codes less their zero point are int16."""
+def _fits(workspace: Workspace, name: str, bits: int) -> bool:
+    """Whether codes less their zero point are signed numbers of so many bits."""
     form, zero = workspace.format(name), workspace.zero(name)
-    return form.min - zero >= -(1 << 15) and form.max - zero < 1 << 15
+    return -(1 << bits - 1) <= form.min - zero and form.max - zero < 1 << bits - 1
 
 
 # --- weights --------------------------------------------------------------------------------------------------------
@@ -68,7 +71,7 @@ def _weights(b: Builder, op: MatMul) -> Instructions:
         packed = b.constants.place(f"{op.b} quads", lambda: weight.packed(np.int8))
         bias = b.constants.place(f"{op.output} folded bias", lambda: _bias(b, op, weight, b.zero(op.a)))
         return [Instruction(weight_quads(b.dtype(op.a)), _Weighted(a, packed, n, bias, b.at(op.output), 0, 0))]
-    if not _fits_words(b.workspace, op.a) or not weight.has_pairs:
+    if not _fits(b.workspace, op.a, 16) or not weight.has_pairs:
         return None
     packed = b.constants.place(f"{op.b} pairs", lambda: weight.packed(np.int16))
     bias = b.constants.place(f"{op.output} bias", lambda: _bias(b, op, weight, 0))
@@ -152,7 +155,8 @@ class _OneKept(NamedTuple):
 
 
 def _activations(b: Builder, op: MatMul) -> Instructions:
-    if not is_packed(b.workspace, op):
+    packing = packing_of(b.workspace, op)
+    if packing is None:
         return None
     *lead, m, k = b.dims(op.a)
     n = b.dims(op.output)[-1]
@@ -170,24 +174,19 @@ def _activations(b: Builder, op: MatMul) -> Instructions:
         output=b.at(op.output),
     )
     if op.b in b.resident:
-        return [Instruction(cached_product(b.dtype(op.a)), _OneKept(of, b.slots_of(op.b)))]
-    packed = b.scratch([_up(b, n, 16), _up(b, k, 2)], np.int16)
-    fields = _BothGiven(of, b.at(op.b), b.zero(op.b), packed, int(op.transpose_b))
-    return [Instruction(activation_product(b.dtype(op.a), b.dtype(op.b)), fields)]
-
-
-def _up(b: Builder, dim: str | int, step: int) -> int:
-    """The most of a dimension, rounded up."""
-    most = dim if isinstance(dim, int) else b.capacity[dim]
-    return -(-most // step) * step
+        return [Instruction(cached_product(b.dtype(op.a), packing), _OneKept(of, b.slots_of(op.b)))]
+    room = engines.packed_shape(b.most(n), b.most(k), packing.size)
+    fields = _BothGiven(of, b.at(op.b), b.zero(op.b), b.scratch(room, packing.dtype), int(op.transpose_b))
+    return [Instruction(activation_product(b.dtype(op.a), b.dtype(op.b), packing), fields)]
 
 
 @cache
-def activation_product(a_type: NumberType, b_type: NumberType) -> Kernel:
+def activation_product(a_type: NumberType, b_type: NumberType, packing: Packing) -> Kernel:
     """A batch of products of activations; each second operand is packed for its own product."""
+    dtype, size, quads = *packing, packing == QUADS
 
     @njit(cache=True, nogil=True)
-    @named(a_type, b_type)
+    @named(a_type, b_type, dtype)
     def product(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         given = record(args, _BothGiven)
         of = given.of
@@ -195,25 +194,29 @@ def activation_product(a_type: NumberType, b_type: NumberType) -> Kernel:
         a, words = numbers_at(memory, of.a, (batch, m, k), a_type), matrix(memory, of.words, m, k, np.int16)
         rows = numbers_at(memory, given.b, (batch, n, k), b_type)
         columns = numbers_at(memory, given.b, (batch, k, n), b_type)
-        packed = numbers_at(memory, given.packed, engines.pairs_shape(n, k), np.int16)
+        packed = numbers_at(memory, given.packed, engines.packed_shape(n, k, size), dtype)
         bias, result = flat(constants, of.bias, n, np.int32), numbers_at(memory, of.output, (batch, m, n), np.int32)
         for i in range(batch):
-            narrow(a[i], of.a_zero, words)
             if given.deep:
                 engines.pack_centred(columns[i].T, given.b_zero, packed)
             else:
                 engines.pack_centred(rows[i], given.b_zero, packed)
-            engines.multiply_pairs(words, packed, bias, n, result[i])
+            if quads:
+                engines.multiply_quads(a[i], packed, bias, n, result[i])
+            else:
+                narrow(a[i], of.a_zero, words)
+                engines.multiply_pairs(words, packed, bias, n, result[i])
 
     return product
 
 
 @cache
-def cached_product(a_type: NumberType) -> Kernel:
+def cached_product(a_type: NumberType, packing: Packing) -> Kernel:
     """The same with second operands that are packed already."""
+    dtype, size, quads = *packing, packing == QUADS
 
     @njit(cache=True, nogil=True)
-    @named(a_type)
+    @named(a_type, dtype)
     def product(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         kept = record(args, _OneKept)
         of, slots = kept.of, kept.slots
@@ -222,8 +225,11 @@ def cached_product(a_type: NumberType) -> Kernel:
         bias, result = flat(constants, of.bias, n, np.int32), numbers_at(memory, of.output, (batch, m, n), np.int32)
         numbers = flat(memory, slots.numbers, batch // slots.heads, np.int64)
         for i in range(batch):
-            narrow(a[i], of.a_zero, words)
-            packed = slot(state, slots, numbers[i // slots.heads], i % slots.heads)
-            engines.multiply_pairs(words, packed, bias, n, result[i])
+            packed = slot(state, slots, numbers[i // slots.heads], i % slots.heads, size, dtype)
+            if quads:
+                engines.multiply_quads(a[i], packed, bias, n, result[i])
+            else:
+                narrow(a[i], of.a_zero, words)
+                engines.multiply_pairs(words, packed, bias, n, result[i])
 
     return product

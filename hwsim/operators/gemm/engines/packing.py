@@ -19,15 +19,22 @@ _TILE_GROUPS = 16
 
 
 @register_jitable
+def packed_shape(n: int, k: int, size: int) -> tuple[int, int, int, int]:
+    """Shape of an (n, k) operand in groups of so many numbers, 4 or 2."""
+    multiple = _TILE_GROUPS if size == 4 else 1
+    return -(-n // 16), -(-k // (size * multiple)) * multiple, 16, size
+
+
+@register_jitable
 def quads_shape(n: int, k: int) -> tuple[int, int, int, int]:
     """Shape of the quads of an (n, k) operand, groups a multiple of 16."""
-    return -(-n // 16), -(-k // (4 * _TILE_GROUPS)) * _TILE_GROUPS, 16, 4
+    return packed_shape(n, k, 4)
 
 
 @register_jitable
 def pairs_shape(n: int, k: int) -> tuple[int, int, int, int]:
     """Shape of the pairs of an (n, k) operand."""
-    return -(-n // 16), -(-k // 2), 16, 2
+    return packed_shape(n, k, 2)
 
 
 @njit(nogil=True, cache=True)
