@@ -15,13 +15,15 @@ args        this instruction's integers: offsets in bytes, positions in `sizes`,
 ==========  ===========================================================================================================
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, njit, types  # type: ignore[attr-defined]
+from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 from numpy.typing import NDArray
 
 from hwsim.formats import Counter
@@ -111,46 +113,94 @@ def _execute(
         _call_kernel(addresses[i], memory, constants, state, counters, sizes, arguments[i])
 
 
-@intrinsic
-def _pointer(typing: Any, address: Any) -> Any:
-    """An address as a pointer."""
-
-    def emit(context: Any, builder: ir.IRBuilder, _: Any, values: Any) -> Any:
-        return builder.inttoptr(values[0], context.get_value_type(types.voidptr))
-
-    return types.voidptr(types.intp), emit
-
-
-_as_pointer: Any = _pointer
-
-
 def _viewed(memory: Bytes, at: int, shape: tuple[int, ...], dtype: Any) -> Any:
     """Numbers of a dtype that begin at a byte."""
     return memory[at:].view(dtype)[: np.prod(shape, dtype=np.int64)].reshape(shape)
 
 
-@njit(cache=True, nogil=True)
-def _addressed(memory: Bytes, at: int, shape: tuple[int, ...], dtype: Any) -> Any:
-    """As `_viewed`; a view by Numba would divide in floats."""
-    return carray(_as_pointer(memory.ctypes.data + at), shape, dtype)
+def _view_row(memory: Bytes, at: int, count: int, dtype: Any) -> Any:
+    return _viewed(memory, at, (count,), dtype)
 
 
-numbers_at = _viewed if INTERPRETED else _addressed
+def _view_matrix(memory: Bytes, at: int, rows: int, width: int, dtype: Any) -> Any:
+    return _viewed(memory, at, (rows, width), dtype)
 
 
-@njit(cache=True, nogil=True)
-def flat(memory: Bytes, at: int, count: int, dtype: Any) -> Any:
-    """`count` numbers of a dtype that begin at a byte."""
-    return numbers_at(memory, at, (count,), dtype)
-
-
-@njit(cache=True, nogil=True)
-def matrix(memory: Bytes, at: int, rows: int, width: int, dtype: Any) -> Any:
-    """(rows, width) numbers of a dtype that begin at a byte."""
-    return numbers_at(memory, at, (rows, width), dtype)
-
-
-@njit(cache=True, nogil=True)
-def events(counters: Words, at: int) -> Words:
-    """The counters of one tensor."""
+def _view_counters(counters: Words, at: int) -> Words:
     return counters[at : at + EVENTS]
+
+
+def _array(dtype: Any, lengths: Sequence[Any]) -> tuple[Any, Callable[..., Any]]:
+    """The type of an array of a dtype, and what emits one that begins so far behind the start of another.
+
+    Emitted in place, where a compiled function would be compiled anew for every dtype and again in every caller. A
+    view by Numba would divide in floats.
+    """
+    made = types.Array(dtype, len(lengths), "C")
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Sequence[Any], sizes: Sequence[Any]) -> Any:
+        shape = [context.cast(builder, size, kind, types.intp) for size, kind in zip(sizes, lengths, strict=True)]
+        itemsize = context.get_constant(types.intp, dtype.bitwidth // 8)
+        strides = [itemsize]
+        for size in shape[:0:-1]:
+            strides.insert(0, builder.mul(strides[0], size))
+        held = context.make_array(signature.args[0])(context, builder, values[0])
+        at = context.cast(builder, values[1], signature.args[1], types.intp)
+        data = builder.bitcast(builder.gep(held.data, [at]), context.get_data_type(dtype).as_pointer())
+        array = context.make_array(made)(context, builder)
+        populate_array(array, data, shape, strides, itemsize, meminfo=None)  # type: ignore[no-untyped-call]
+        return array._getvalue()
+
+    return made, emit
+
+
+@intrinsic
+def _numbers(typing: Any, memory: Any, at: Any, shape: Any, dtype: Any) -> Any:
+    """Numbers of a dtype that begin at a byte, in a shape."""
+    made, array = _array(dtype.dtype, shape.types)
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        sizes = cgutils.unpack_tuple(builder, values[2])  # type: ignore[no-untyped-call]
+        return array(context, builder, signature, values, sizes)
+
+    return made(memory, at, shape, dtype), emit
+
+
+@intrinsic
+def _row(typing: Any, memory: Any, at: Any, count: Any, dtype: Any) -> Any:
+    made, array = _array(dtype.dtype, [count])
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        return array(context, builder, signature, values, values[2:3])
+
+    return made(memory, at, count, dtype), emit
+
+
+@intrinsic
+def _matrix(typing: Any, memory: Any, at: Any, rows: Any, width: Any, dtype: Any) -> Any:
+    made, array = _array(dtype.dtype, [rows, width])
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        return array(context, builder, signature, values, values[2:4])
+
+    return made(memory, at, rows, width, dtype), emit
+
+
+@intrinsic
+def _counters(typing: Any, counters: Any, at: Any) -> Any:
+    made, array = _array(types.int64, [types.intp])
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        return array(context, builder, signature, values, [ir.IntType(64)(EVENTS)])
+
+    return made(counters, at), emit
+
+
+numbers_at: Any = _viewed if INTERPRETED else _numbers
+"""`numbers_at(memory, at, shape, dtype)`: numbers of a dtype that begin at a byte."""
+flat: Any = _view_row if INTERPRETED else _row
+"""`flat(memory, at, count, dtype)`: the same, (count,)."""
+matrix: Any = _view_matrix if INTERPRETED else _matrix
+"""`matrix(memory, at, rows, width, dtype)`: the same, (rows, width)."""
+events: Any = _view_counters if INTERPRETED else _counters
+"""`events(counters, at)`: the counters of one tensor."""
