@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hwsim.machine.kernels import accumulators, caches, embedding, heads, products, rows, sums
+from hwsim.machine.kernels import accumulators, caches, embedding, heads, products, rows, softmaxes, sums
 from hwsim.machine.kernels.builder import Builder, Emitter, Instructions
 from hwsim.program import operations as ops
 from hwsim.program.operations import Operation
@@ -24,13 +24,13 @@ KERNELS: dict[type[Operation], Emitter] = {
     ops.ProjectHeads: none,
     ops.Append: caches.append,
     ops.Softmax: rows.softmax,
-    ops.GemmlowpSoftmax: none,
-    ops.IBertSoftmax: none,
-    ops.ItaMax: none,
-    ops.GemminiSoftmax: none,
-    ops.PulpSoftmax: none,
-    ops.Int16Softmax: none,
-    ops.QLinearSoftmax: none,
+    ops.GemmlowpSoftmax: softmaxes.gemmlowp_softmax,
+    ops.IBertSoftmax: softmaxes.ibert_softmax,
+    ops.ItaMax: softmaxes.itamax,
+    ops.GemminiSoftmax: softmaxes.gemmini_softmax,
+    ops.PulpSoftmax: softmaxes.pulp_softmax,
+    ops.Int16Softmax: softmaxes.int16_softmax,
+    ops.QLinearSoftmax: softmaxes.qlinear_softmax,
     ops.LayerNorm: rows.layernorm,
     ops.IBertLayerNorm: none,
     ops.PulpLayerNorm: none,

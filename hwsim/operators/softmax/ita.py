@@ -31,7 +31,7 @@ FURTHEST = 1 << 32
 
 
 class ItaConstants(NamedTuple):
-    """What the kernel needs to know of section 5; a group is at least one key."""
+    """What the kernel needs to know of section 5; a group of 0 is the whole row."""
 
     shift: int
     group: int
@@ -71,7 +71,7 @@ def itamax(scores: Codes, allowed: Mask, *, shift: int, group: int, output: IntF
     check_code_format("output", output, signed=False)
     check_range("output bits", output.bits, 2, MAX_OUTPUT_BITS)
     codes, values = np.empty_like(scores), np.empty(scores.shape[1], np.int64)
-    constants = ItaConstants(int(shift), int(group) or max(scores.shape[1], 1), output.max)
+    constants = ItaConstants(int(shift), int(group), output.max)
     softmax_rows(scores, masks_of(allowed), constants, codes, values, counters)
     return codes
 
@@ -108,10 +108,11 @@ def softmax_rows(
 ) -> None:
     """Equations (S15) to (S17) on (rows, n) of any integer dtype; values are int64 (n,) to work in."""
     shift = constants.shift
+    group = constants.group if constants.group > 0 else max(scores.shape[1], 1)
     for i in range(scores.shape[0]):
         k = row_of_mask(i, masks)
         distances(scores, i, masks.mask, k, values)
-        total = _running_sum(values, masks.mask, k, shift, constants.group)
+        total = _running_sum(values, masks.mask, k, shift, group)
         inverse = constants.greatest * ONE // max(total, np.int64(1))
         for j in range(values.size):
             values[j] = shifted_right(inverse, _halvings(values[j], shift))

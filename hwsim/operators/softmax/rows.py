@@ -84,7 +84,7 @@ def allowed_sum(values: Values, mask: Mask, k: Integer) -> np.int64:
     total = np.int64(0)
     if k >= 0:
         for j in range(values.size):
-            values[j] *= np.int64(mask[k, j])
+            values[j] *= np.int64(mask[k, j] != 0)
     for j in range(values.size):
         total += values[j]
     return total

@@ -8,7 +8,8 @@ from hwsim.machine import Machine
 from hwsim.machine.kernels import KERNELS
 from hwsim.program import Program
 from hwsim.program.operations import MatMul
-from reference.quantize.scheme import Scheme, preset
+from hwsim.program.targets import TARGETS
+from reference.quantize.scheme import Scheme, preset, scheme_for
 from tests.small.programs import tiny_program
 from tests.unit.hwsim.machine.machine_inputs import Arrays, run_both
 
@@ -23,6 +24,8 @@ SCHEMES = {
     "w4a8": preset("w4a8"),
     "12 bits": Scheme(name="a12", activation_bits=12),
     "few bits": FEW_BITS,
+    **{name: preset("native", name) for name in TARGETS},
+    **{f"{name} int16": scheme_for(name, name="int16", activation_bits=16) for name in TARGETS if TARGETS[name].wide},
 }
 
 

@@ -27,14 +27,15 @@ import hwsim
 from hwsim.arithmetic import fixedpoint
 from hwsim.formats import Accumulator, Overflow, Rounding, Scaling
 from hwsim.machine import Machine
-from hwsim.machine.kernels import products, rows, sums
+from hwsim.machine.kernels import products, rows, softmaxes, sums
 from hwsim.operators.activation import table_interpolate
 from hwsim.operators.gemm import engines
 from hwsim.operators.gemm.engines import amx
 from hwsim.operators.gemm.engines.blocks import KERNELS as DWORD_KERNELS
 from hwsim.operators.gemm.engines.kernels import ADDRESSES
 from hwsim.operators.requantize import shift_right
-from reference.quantize.scheme import Scheme, preset
+from hwsim.program.targets import TARGETS
+from reference.quantize.scheme import Scheme, preset, scheme_for
 from tests import ROOT
 from tests.small.programs import tiny_program
 from tests.unit.hwsim.machine.machine_inputs import encode_inputs, run_both
@@ -195,7 +196,7 @@ def call_every_scheme() -> None:
 
 FACTORIES = [
     factory
-    for module in (products, rows, sums)
+    for module in (products, rows, softmaxes, sums)
     for factory in vars(module).values()
     if hasattr(factory, "cache_info") and factory.__module__ == module.__name__
 ]
@@ -203,8 +204,10 @@ FACTORIES = [
 
 
 def made_kernels() -> Iterator[tuple[str, Dispatcher]]:
-    """The kernels of small programs of 8 and of 12 bits that were run, observed and as a session."""
-    for scheme in (preset("int8"), Scheme(name="a12", activation_bits=12)):
+    """The kernels of small programs of 8 and of 12 bits, and of every target, run, observed and as a session."""
+    wide = scheme_for("tflm", name="int16", activation_bits=16)
+    native = [preset("native", name) for name in TARGETS]
+    for scheme in (preset("int8"), Scheme(name="a12", activation_bits=12), wide, *native):
         machine = Machine(tiny_program(scheme))
         run_both(machine, lambda name, codes: None)
         session = machine.session("encode", "decode_step", encode_inputs())
