@@ -5,8 +5,13 @@ The functions that end in `counters` add their events to an int64 array indexed 
 zero rather than branch: around a branch compiled code counts references to the array, atomically, for every element.
 """
 
+from typing import Any
+
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import config
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from hwsim.formats import Counter, Scaling
@@ -24,6 +29,9 @@ DENOMINATOR_CLAMP = int(Counter.DENOMINATOR_CLAMP)
 HALF_UP, HALF_AWAY = int(Scaling.HALF_UP), int(Scaling.HALF_AWAY)
 HALF_EVEN, FLOOR = int(Scaling.HALF_EVEN), int(Scaling.FLOOR)
 """The roundings by number, TOWARD_ZERO being the one that is left."""
+
+INTERPRETED = bool(vars(config)["DISABLE_JIT"])
+"""Whether numba compiles nothing, for who debugs a kernel."""
 
 ISQRT_BITS = 52
 """isqrt takes values below 2^52."""
@@ -50,16 +58,16 @@ def half_even_shift(value: Integer, shift: Integer) -> np.int64:
 @njit(cache=True, nogil=True, forceinline=True)
 def half_up_shift(value: Integer, shift: Integer) -> np.int64:
     """HALF_UP(value / 2^shift), for every int64 value and 0 <= shift <= 62."""
-    rest = np.int64(value) & ((np.int64(1) << shift) - 1)
     half = (np.int64(1) << shift) >> 1
-    return (np.int64(value) >> shift) + (np.int64(rest >= half) & np.int64(half != 0))
+    return (np.int64(value) >> shift) + np.int64((np.int64(value) & half) != 0)
 
 
 @njit(cache=True, nogil=True, forceinline=True)
 def half_away_shift(value: Integer, shift: Integer) -> np.int64:
     """HALF_AWAY(value / 2^shift), for every int64 value and 0 <= shift <= 62."""
-    below_zero = np.int64(value < 0)
-    return half_up_shift(value, shift) - (below_zero & np.int64(is_shift_tie(value, shift)))
+    rest = np.int64(value) & ((np.int64(1) << shift) - 1)
+    half = (np.int64(1) << shift) >> 1
+    return (np.int64(value) >> shift) + (np.int64(rest - np.int64(value < 0) >= half) & np.int64(half != 0))
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -90,23 +98,31 @@ def tie_sign(value: Integer, shift: Integer) -> np.int64:
     return tie - 2 * (tie & np.int64(value < 0))
 
 
-@njit(cache=True, nogil=True, forceinline=True)
-def _halved(rest: np.int64, k: int) -> tuple[np.int64, np.int64]:
-    """2^k and the rest without its 2^k low bits, or 0 and the rest if it has no more. A loop would not vectorise."""
-    step = np.int64((rest >> (1 << k)) != 0) << k
-    return step, rest >> step
+@intrinsic
+def _leading_zeros(typing: Any, value: Any) -> Any:
+    """Of 64 bits: one instruction of most processors, of vectors too."""
+
+    def emit(context: Any, builder: ir.IRBuilder, _: Any, values: Any) -> Any:
+        return builder.ctlz(values[0], ir.IntType(1)(0))
+
+    return types.int64(types.int64), emit
+
+
+_zeros: Any = _leading_zeros  # mypy counts the typing context among its arguments
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def bit_length(value: Integer) -> np.int64:
-    """Bits of 0 <= value < 2^63 without its leading zeros, by halving."""
-    by_32, rest = _halved(np.int64(value), 5)
-    by_16, rest = _halved(rest, 4)
-    by_8, rest = _halved(rest, 3)
-    by_4, rest = _halved(rest, 2)
-    by_2, rest = _halved(rest, 1)
-    by_1, rest = _halved(rest, 0)
-    return by_32 + by_16 + by_8 + by_4 + by_2 + by_1 + rest
+def _length(value: Integer) -> np.int64:
+    """`bit_length` where it is compiled."""
+    return 64 - _zeros(np.int64(value))
+
+
+def _interpreted_length(value: Integer) -> np.int64:
+    return np.int64(int(value).bit_length())
+
+
+bit_length = _interpreted_length if INTERPRETED else _length
+"""Bits of 0 <= value < 2^63 without its leading zeros."""
 
 
 @njit(cache=True, nogil=True)

@@ -58,7 +58,7 @@ def saturating_shift_left(a: Integer, k: Integer) -> np.int64:
     return clamp(np.int64(a) << np.int64(k), INT32_MIN, INT32_MAX)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def count_leading_zeros32(v: Integer) -> np.int64:
     """Leading zeros of 0 <= v < 2^32 in 32 bits; 32 for 0."""
     return 32 - bit_length(v)
@@ -79,7 +79,7 @@ def high_multiply_left(x: Integer, m: Integer, e: Integer) -> np.int64:
 @njit(cache=True, nogil=True, forceinline=True)
 def _times_bit(r: np.int64, remainder: Integer, k: int, factor: int) -> np.int64:
     """r times a factor if bit QUARTER_BITS + k of the remainder is set. A loop over the bits would not vectorise."""
-    return doubling_high_multiply(r, factor) if (remainder >> (QUARTER_BITS + k)) & 1 else r
+    return half_up_shift(r * factor, 31) if (remainder >> (QUARTER_BITS + k)) & 1 else r
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -106,7 +106,7 @@ def exp_on_negative(a: Integer) -> np.int64:
     return r if a != 0 else np.int64(Q31_ONE)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def one_over_one_plus(v: Integer) -> np.int64:
     """recip(v) of softmax.md, section 2: 1/(1 + v) of a Q0.31, 0 <= v < 2^31, in Q0.31, by Newton's method."""
     half = (np.int64(v) + Q31_ONE + 1) >> 1

@@ -67,7 +67,7 @@ FINITE_BITS = 0x7F7FFFFF
 Number = tuple[np.int64, np.int64]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def from_bits(bits: Integer) -> Number:
     """The number whose 32 bits are 0 <= bits <= FINITE_BITS."""
     fraction, field = np.int64(bits) & ((1 << (MANTISSA_BITS - 1)) - 1), np.int64(bits) >> (MANTISSA_BITS - 1)
@@ -75,23 +75,16 @@ def from_bits(bits: Integer) -> Number:
     return fraction | hidden, max(field, np.int64(1)) + (LEAST_POWER - 1)
 
 
-@njit(cache=True, nogil=True)
-def rounded(value: Integer, power: Integer) -> Number:
-    """fl32(value * 2^power), 0 <= value < 2^63."""
-    dropped = max(bit_length(value) - MANTISSA_BITS, np.int64(0))
-    return half_even_shift(value, dropped), np.int64(power) + dropped
-
-
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def add(a: Number, b: Number) -> Number:
-    """fl32(a + b). A power of two that lies 39 or more below the other one leaves less than half of a last bit."""
-    if a[0] == 0:
-        return b
-    if b[0] == 0:
-        return a
-    if a[1] < b[1]:
-        a, b = b, a
-    gap = a[1] - b[1]
-    if gap > 62 - MANTISSA_BITS:
-        return a
-    return rounded((a[0] << gap) + b[0], b[1])
+    """fl32(a + b), without a branch; 0 has the power -149.
+
+    A power of two that lies 38 or more below the other one leaves less than half of a last bit. Of two powers the
+    greater one's number has 24 bits, and so the sum has those and the gap, and perhaps one more.
+    """
+    more = np.int64(a[1] >= b[1])
+    high, low = b[0] + more * (a[0] - b[0]), a[0] + more * (b[0] - a[0])
+    gap = min(np.int64(abs(a[1] - b[1])), np.int64(62 - MANTISSA_BITS))
+    total = (high << gap) + low
+    carry = np.int64((total >> (gap + MANTISSA_BITS)) != 0)
+    return half_even_shift(total, gap + carry), max(a[1], b[1]) + carry

@@ -15,7 +15,7 @@ from hwsim.machine.record import Words, record
 from hwsim.operators.lookup import INTERPOLATED_ENTRIES
 from hwsim.operators.quotients import Held
 from hwsim.operators.softmax import gemmini, gemmlowp_int8, ibert, ita, pulp, qlinear, table_int16
-from hwsim.operators.softmax.rows import Masks, Values
+from hwsim.operators.softmax.rows import LANES, SIDES, Masks, Work, work_in
 from hwsim.program.operations import (
     AnySoftmax,
     GemminiSoftmax,
@@ -39,6 +39,7 @@ class Rows(NamedTuple):
     shared: int
     output: int
     values: int
+    sides: int
     events: int
 
 
@@ -48,7 +49,7 @@ class Opened(NamedTuple):
     scores: Held
     masks: Masks
     codes: Held
-    values: Values
+    work: Work
     counters: Words
 
 
@@ -56,8 +57,8 @@ def _rows(b: Builder, op: AnySoftmax) -> Rows:
     batch, *rest = b.dims(op.input)[:-1]
     scores, rows, keys = b.matrix(op.input)
     mask, masked = (0, b.sizes.of([0])) if op.mask is None else (b.at(op.mask), b.sizes.of([batch]))
-    values = b.scratch(b.dims(op.input)[-1:], np.int64)
-    return Rows(scores, rows, keys, mask, masked, b.sizes.of(rest), b.at(op.output), values, b.events(op.output))
+    work = b.scratch([*b.dims(op.input)[-1:], LANES], np.int64), b.scratch([SIDES, LANES], np.int64)
+    return Rows(scores, rows, keys, mask, masked, b.sizes.of(rest), b.at(op.output), *work, b.events(op.output))
 
 
 @njit(cache=True, nogil=True)
@@ -67,7 +68,7 @@ def _opened(memory: Bytes, counters: Words, sizes: Words, of: Rows, x_type: Any,
         matrix(memory, of.scores, rows, keys, x_type),
         Masks(matrix(memory, of.mask, sizes[of.masked], keys, mask_type), sizes[of.shared]),
         matrix(memory, of.output, rows, keys, output),
-        flat(memory, of.values, keys, np.int64),
+        work_in(matrix(memory, of.values, keys, LANES, np.int64), matrix(memory, of.sides, SIDES, LANES, np.int64)),
         events(counters, of.events),
     )
 
@@ -98,8 +99,8 @@ def gemmlowp_rows(x_type: NumberType, mask_type: NumberType, output: NumberType)
     @named(x_type, mask_type, output)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         of = record(args, _Gemmlowp)
-        x, masks, codes, values, seen = _opened(memory, counters, sizes, of.rows, x_type, mask_type, output)
-        gemmlowp_int8.softmax_rows(x, masks, of.constants, codes, values, seen)
+        x, masks, codes, work, seen = _opened(memory, counters, sizes, of.rows, x_type, mask_type, output)
+        gemmlowp_int8.softmax_rows(x, masks, of.constants, codes, work, seen)
 
     return step
 
@@ -122,8 +123,8 @@ def ibert_rows(x_type: NumberType, mask_type: NumberType, output: NumberType) ->
     @named(x_type, mask_type, output)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         of = record(args, _IBert)
-        x, masks, codes, values, seen = _opened(memory, counters, sizes, of.rows, x_type, mask_type, output)
-        ibert.softmax_rows(x, masks, of.constants, codes, values, seen)
+        x, masks, codes, work, seen = _opened(memory, counters, sizes, of.rows, x_type, mask_type, output)
+        ibert.softmax_rows(x, masks, of.constants, codes, work, seen)
 
     return step
 
@@ -146,8 +147,8 @@ def ita_rows(x_type: NumberType, mask_type: NumberType, output: NumberType) -> K
     @named(x_type, mask_type, output)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         of = record(args, _Ita)
-        x, masks, codes, values, seen = _opened(memory, counters, sizes, of.rows, x_type, mask_type, output)
-        ita.softmax_rows(x, masks, of.constants, codes, values, seen)
+        x, masks, codes, work, seen = _opened(memory, counters, sizes, of.rows, x_type, mask_type, output)
+        ita.softmax_rows(x, masks, of.constants, codes, work, seen)
 
     return step
 
@@ -171,8 +172,8 @@ def gemmini_rows(x_type: NumberType, mask_type: NumberType, output: NumberType) 
     @named(x_type, mask_type, output)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         of = record(args, _Gemmini)
-        x, masks, codes, values, seen = _opened(memory, counters, sizes, of.rows, x_type, mask_type, output)
-        gemmini.softmax_rows(x, masks, of.constants, codes, values, seen)
+        x, masks, codes, work, seen = _opened(memory, counters, sizes, of.rows, x_type, mask_type, output)
+        gemmini.softmax_rows(x, masks, of.constants, codes, work, seen)
 
     return step
 
@@ -196,8 +197,8 @@ def pulp_rows(x_type: NumberType, mask_type: NumberType, output: NumberType) -> 
     @named(x_type, mask_type, output)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         of = record(args, _Pulp)
-        x, masks, codes, values, seen = _opened(memory, counters, sizes, of.rows, x_type, mask_type, output)
-        pulp.softmax_rows(x, masks, of.constants, codes, values, seen)
+        x, masks, codes, work, seen = _opened(memory, counters, sizes, of.rows, x_type, mask_type, output)
+        pulp.softmax_rows(x, masks, of.constants, codes, work, seen)
 
     return step
 
@@ -232,11 +233,11 @@ def int16_rows(x_type: NumberType, mask_type: NumberType, output: NumberType) ->
     @named(x_type, mask_type, output)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         of = record(args, _Int16)
-        x, masks, codes, values, seen = _opened(memory, counters, sizes, of.rows, x_type, mask_type, output)
+        x, masks, codes, work, seen = _opened(memory, counters, sizes, of.rows, x_type, mask_type, output)
         exp_table = flat(constants, of.exp_table, INTERPOLATED_ENTRIES, np.int32)
         reciprocal_table = flat(constants, of.reciprocal_table, INTERPOLATED_ENTRIES, np.int32)
         tables = table_int16.Int16Constants(exp_table, reciprocal_table, of.multiplier, of.shift, of.clamped != 0)
-        table_int16.softmax_rows(x, masks, tables, codes, values, seen)
+        table_int16.softmax_rows(x, masks, tables, codes, work, seen)
 
     return step
 
@@ -265,8 +266,8 @@ def qlinear_rows(x_type: NumberType, mask_type: NumberType, output: NumberType) 
     @named(x_type, mask_type, output)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         of = record(args, _QLinear)
-        x, masks, codes, values, seen = _opened(memory, counters, sizes, of.rows, x_type, mask_type, output)
+        x, masks, codes, work, seen = _opened(memory, counters, sizes, of.rows, x_type, mask_type, output)
         table = flat(constants, of.table, of.distances, np.int32)
-        qlinear.softmax_rows(x, masks, table, of.division, codes, values, seen)
+        qlinear.softmax_rows(x, masks, table, of.division, codes, work, seen)
 
     return step

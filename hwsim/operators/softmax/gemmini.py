@@ -5,21 +5,24 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from hwsim.arithmetic.fixedpoint import Counters, clamp, half_even_shift, raise_to_one
+from hwsim.arithmetic.fixedpoint import Counters, Integer, half_even_shift
 from hwsim.arithmetic.softfloat import divide_integers, multiply
 from hwsim.formats import IntFormat
 from hwsim.operators.arguments import Codes, check_code_format, check_range
 from hwsim.operators.quotients import Held
 from hwsim.operators.softmax.rows import (
+    LANES,
     Mask,
     Masks,
-    Values,
-    allowed_sum,
+    Work,
+    add_up,
     check_rows,
     distances,
     furthest,
+    kept,
     masks_of,
-    row_of_mask,
+    raise_totals,
+    room_for,
     shifted_right,
     store,
 )
@@ -35,6 +38,14 @@ class GemminiConstants(NamedTuple):
     b: int
     c: int
     greatest: int
+
+
+class Reach(NamedTuple):
+    """The greatest z, exponential before its shift, and sum."""
+
+    halvings: np.int64
+    exponential: np.int64
+    total: np.int64
 
 
 def gemmini_softmax(
@@ -73,49 +84,50 @@ def gemmini_softmax(
     greatest = int(furthest(scores, allowed))
     check_range("the greatest distance", greatest, -1, INT32_LIMIT - 1)
     check_range("the greatest distance * floor(65536 / ln2)", greatest * (65536 // int(ln2)), -65536, INT32_LIMIT - 1)
-    codes, events, values = np.empty_like(scores), np.zeros_like(counters), np.empty(scores.shape[1], np.int64)
+    codes, events = np.empty_like(scores), np.zeros_like(counters)
     constants = GemminiConstants(int(ln2), int(b), int(c), output.max)
-    reach = softmax_rows(scores, masks_of(allowed), constants, codes, values, events)
-    check_range("the greatest z", int(reach[0]), 0, MAX_HALVINGS)
-    check_range("the greatest exponential before its shift", int(reach[1]), 0, INT32_LIMIT - 1)
-    check_range("the greatest sum of exponentials", int(reach[2]), 0, INT32_LIMIT - 1)
+    reach = softmax_rows(scores, masks_of(allowed), constants, codes, room_for(scores), events)
+    check_range("the greatest z", int(reach.halvings), 0, MAX_HALVINGS)
+    check_range("the greatest exponential before its shift", int(reach.exponential), 0, INT32_LIMIT - 1)
+    check_range("the greatest sum of exponentials", int(reach.total), 0, INT32_LIMIT - 1)
     counters += events
     return codes
 
 
 @njit(cache=True, nogil=True)
-def _exponentials(values: Values, constants: GemminiConstants) -> tuple[np.int64, np.int64]:
+def _exponentials(work: Work, lanes: Integer, constants: GemminiConstants) -> tuple[np.int64, np.int64]:
     """(S18) in place; the greatest z, and exponential before its shift."""
     most_halvings, most_wide, per_step = np.int64(0), np.int64(0), np.int64(65536 // constants.ln2)
-    for j in range(values.size):
-        halvings = (values[j] * per_step) >> 16
-        root = halvings * constants.ln2 - values[j] + constants.b
-        wide = root * root + constants.c
-        values[j] = shifted_right(wide, halvings)
-        most_halvings, most_wide = max(most_halvings, halvings), max(most_wide, wide)
+    for j in range(work.values.shape[0]):
+        for lane in range(lanes):
+            distance = work.values[j, lane]
+            halvings = kept(distance * per_step, distance) >> 16
+            root = halvings * constants.ln2 - distance + constants.b
+            wide = kept(root * root + constants.c, distance)
+            work.values[j, lane] = shifted_right(wide, halvings)
+            most_halvings, most_wide = max(most_halvings, halvings), max(most_wide, wide)
     return most_halvings, most_wide
 
 
 @njit(cache=True, nogil=True)
 def softmax_rows(
-    scores: Held, masks: Masks, constants: GemminiConstants, codes: Held, values: Values, counters: Counters
-) -> tuple[np.int64, np.int64, np.int64]:
-    """(S18) and (S19) on (rows, n) of any integer dtype; values are int64 (n,) to work in.
-
-    The greatest z, exponential before its shift, and sum that were met: what is beyond int32 is to be refused.
-    """
+    scores: Held, masks: Masks, constants: GemminiConstants, codes: Held, work: Work, counters: Counters
+) -> Reach:
+    """(S18) and (S19) on (rows, n) of any integer dtype; what was met, to be refused where it is beyond int32."""
     most_halvings, most_wide, most_total = np.int64(0), np.int64(0), np.int64(0)
-    for i in range(scores.shape[0]):
-        k = row_of_mask(i, masks)
-        some = distances(scores, i, masks.mask, k, values)
-        halvings, wide = _exponentials(values, constants)
-        total = allowed_sum(values, masks.mask, k)
-        if some:
-            most_halvings, most_wide = max(most_halvings, halvings), max(most_wide, wide)
-            most_total = max(most_total, total)
-            held = clamp(raise_to_one(total, counters), 1, INT32_LIMIT - 1)
-            factor, shift = divide_integers(constants.greatest, held)
-            for j in range(values.size):
-                values[j] = half_even_shift(multiply(values[j], factor), shift)
-        store(codes, i, values, -constants.greatest, constants.greatest, counters)
-    return most_halvings, most_wide, most_total
+    for first in range(0, scores.shape[0], LANES):
+        lanes = distances(scores, first, masks, work)
+        halvings, wide = _exponentials(work, lanes, constants)
+        most_halvings, most_wide = max(most_halvings, halvings), max(most_wide, wide)
+        add_up(work, lanes)
+        raise_totals(work, lanes, counters)
+        for lane in range(lanes):
+            most_total = max(most_total, work.totals[lane])
+            held = min(work.totals[lane], np.int64(INT32_LIMIT - 1))
+            work.factors[lane], work.shifts[lane] = divide_integers(constants.greatest, held)
+        for j in range(work.values.shape[0]):
+            for lane in range(lanes):
+                product = multiply(work.values[j, lane], work.factors[lane])
+                work.values[j, lane] = half_even_shift(product, work.shifts[lane])
+        store(codes, first, lanes, work.values, -constants.greatest, constants.greatest, counters)
+    return Reach(most_halvings, most_wide, most_total)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from hwsim.arithmetic.fixedpoint import Counters, Integer
+from hwsim.arithmetic.fixedpoint import Counters, Integer, clamp
 from hwsim.arithmetic.gemmlowp import (
     count_leading_zeros32,
     doubling_high_multiply,
@@ -17,14 +17,15 @@ from hwsim.formats import IntFormat
 from hwsim.operators.arguments import Codes, check_code_format, check_range
 from hwsim.operators.quotients import Held
 from hwsim.operators.softmax.rows import (
+    LANES,
     Mask,
     Masks,
-    Values,
-    allowed_sum,
+    Work,
     check_rows,
     distances,
+    kept,
     masks_of,
-    row_of_mask,
+    room_for,
     store,
 )
 
@@ -92,9 +93,9 @@ def gemmlowp_softmax(
     check_code_format("output", output, signed=True)
     if output.narrow:
         raise ValueError(f"output has format {output}; allowed: formats that are not narrow")
-    codes, events, values = np.empty_like(scores), np.zeros_like(counters), np.empty(scores.shape[1], np.int64)
+    codes, events = np.empty_like(scores), np.zeros_like(counters)
     constants = GemmlowpConstants(int(multiplier), int(left_shift), output.bits)
-    greatest = softmax_rows(scores, masks_of(allowed), constants, codes, values, events)
+    greatest = softmax_rows(scores, masks_of(allowed), constants, codes, room_for(scores), events)
     if max_exponentials is not None:
         check_range("max_exponentials", max_exponentials, 1, MAX_KEYS)
         check_range("the sum of exponentials in Q12.19", int(greatest), 0, (int(max_exponentials) << _SUM_FRACTION) - 1)
@@ -104,33 +105,46 @@ def gemmlowp_softmax(
 
 @njit(cache=True, nogil=True, forceinline=True)
 def _exponential(distance: Integer, constants: GemmlowpConstants) -> np.int64:
-    """(S1) and (S2): exp of minus a distance in Q0.31, without a branch."""
+    """(S1) and (S2): exp of minus a distance in Q0.31, 0 of a masked key, without a branch."""
     furthest = np.int64(_FURTHEST >> constants.left_shift)
-    near = min(np.int64(distance), furthest)
+    near = clamp(distance, 0, furthest)
     exponential = exp_on_negative(doubling_high_multiply(-(near << constants.left_shift), constants.multiplier))
-    return exponential * np.int64(distance <= furthest)
+    return kept(exponential * np.int64(distance <= furthest), distance)
+
+
+@njit(cache=True, nogil=True)
+def _exponentials(work: Work, lanes: Integer, constants: GemmlowpConstants) -> np.int64:
+    """(S1) and (S2) in place, and the sum of (S3); the greatest of them."""
+    for lane in range(lanes):
+        work.totals[lane] = 0
+    for j in range(work.values.shape[0]):
+        for lane in range(lanes):
+            exponential = _exponential(work.values[j, lane], constants)
+            work.values[j, lane] = exponential
+            work.totals[lane] += rounding_divide(exponential, SUM_BITS)
+    most = np.int64(0)
+    for lane in range(lanes):
+        most = max(most, work.totals[lane])
+    return most
 
 
 @njit(cache=True, nogil=True)
 def softmax_rows(
-    scores: Held, masks: Masks, constants: GemmlowpConstants, codes: Held, values: Values, counters: Counters
+    scores: Held, masks: Masks, constants: GemmlowpConstants, codes: Held, work: Work, counters: Counters
 ) -> np.int64:
-    """Equations (S1) to (S5) on (rows, n) of any integer dtype, the greatest sum; values are int64 (n,) to work in."""
+    """Equations (S1) to (S5) on (rows, n) of any integer dtype; the greatest sum."""
     most, half = np.int64(0), np.int64(1) << (constants.bits - 1)
-    for i in range(scores.shape[0]):
-        k = row_of_mask(i, masks)
-        some = distances(scores, i, masks.mask, k, values)
-        for j in range(values.size):
-            values[j] = _exponential(values[j], constants)
-        allowed_sum(values, masks.mask, k)
-        total = np.int64(0)
-        for j in range(values.size):
-            total += rounding_divide(values[j], SUM_BITS)
-        most = max(most, total)
-        headroom = count_leading_zeros32(total) if some else np.int64(0)
-        reciprocal = one_over_one_plus((total << headroom) - _Q31_ONE) if some else np.int64(0)
-        shift = SUM_BITS - headroom + 31 - constants.bits
-        for j in range(values.size):
-            values[j] = rounding_divide(doubling_high_multiply(reciprocal, values[j]), shift) - half
-        store(codes, i, values, -half, half - 1, counters)
+    for first in range(0, scores.shape[0], LANES):
+        lanes = distances(scores, first, masks, work)
+        most = max(most, _exponentials(work, lanes, constants))
+        for lane in range(lanes):
+            total = max(work.totals[lane], np.int64(1))  # 0 if nothing is allowed: then every product is 0
+            headroom = count_leading_zeros32(total)
+            work.factors[lane] = one_over_one_plus((total << headroom) - _Q31_ONE)
+            work.shifts[lane] = SUM_BITS - headroom + 31 - constants.bits
+        for j in range(work.values.shape[0]):
+            for lane in range(lanes):
+                quotient = doubling_high_multiply(work.factors[lane], work.values[j, lane])
+                work.values[j, lane] = rounding_divide(quotient, max(work.shifts[lane], np.int64(0))) - half
+        store(codes, first, lanes, work.values, -half, half - 1, counters)
     return most

@@ -6,19 +6,22 @@ import numpy as np
 from numba import njit
 
 from hwsim.arithmetic.division import Divisor, divisor, floor_divide
-from hwsim.arithmetic.fixedpoint import Counters, Integer, half_even_shift, raise_to_one
+from hwsim.arithmetic.fixedpoint import Counters, Integer, clamp, half_even_shift
 from hwsim.formats import IntFormat
 from hwsim.operators.arguments import CODE_MAX, SHIFT_MAX, Codes, check_code_format, check_exact, check_range
 from hwsim.operators.quotients import Held
 from hwsim.operators.softmax.rows import (
+    LANES,
     Mask,
     Masks,
-    Values,
-    allowed_sum,
+    Work,
+    add_up,
     check_rows,
     distances,
+    kept,
     masks_of,
-    row_of_mask,
+    raise_totals,
+    room_for,
     store,
 )
 
@@ -88,8 +91,8 @@ def ibert_softmax(
     check_code_format("output", output, signed=False)
     _check_exponential(int(ln2), int(b), int(c), int(multiplier))
     constants = IBertConstants(int(ln2), int(b), int(c), int(multiplier), int(shift), output.bits)
-    codes, values = np.empty_like(scores), np.empty(scores.shape[1], np.int64)
-    softmax_rows(scores, masks_of(allowed), constants, codes, values, counters)
+    codes = np.empty_like(scores)
+    softmax_rows(scores, masks_of(allowed), constants, codes, room_for(scores), counters)
     return codes
 
 
@@ -107,7 +110,7 @@ def _check_exponential(ln2: int, b: int, c: int, multiplier: int) -> None:
 @njit(cache=True, nogil=True, forceinline=True)
 def _exponential(distance: Integer, by: Divisor, constants: IBertConstants) -> np.int64:
     """(S10) to (S12): exp of minus a distance in 16 bits. The maximum is taken before the shift, which keeps signs."""
-    y = -min(np.int64(distance), np.int64(MAX_HALVINGS * constants.ln2))
+    y = -clamp(distance, 0, MAX_HALVINGS * constants.ln2)
     halvings = floor_divide(-y, by)
     r = y + constants.ln2 * halvings
     polynomial = max((r + constants.b) * r + constants.c, np.int64(0))
@@ -117,17 +120,21 @@ def _exponential(distance: Integer, by: Divisor, constants: IBertConstants) -> n
 
 @njit(cache=True, nogil=True)
 def softmax_rows(
-    scores: Held, masks: Masks, constants: IBertConstants, codes: Held, values: Values, counters: Counters
+    scores: Held, masks: Masks, constants: IBertConstants, codes: Held, work: Work, counters: Counters
 ) -> None:
-    """Equations (S10) to (S14) on (rows, n) of any integer dtype; values are int64 (n,) to work in."""
+    """Equations (S10) to (S14) on (rows, n) of any integer dtype."""
     by = divisor(min(np.int64(constants.ln2), np.int64(_FURTHEST)))
-    for i in range(scores.shape[0]):
-        k = row_of_mask(i, masks)
-        some = distances(scores, i, masks.mask, k, values)
-        for j in range(values.size):
-            values[j] = _exponential(values[j], by, constants)
-        total = allowed_sum(values, masks.mask, k)
-        factor = (np.int64(1) << _FACTOR_BITS) // raise_to_one(total, counters) if some else np.int64(0)
-        for j in range(values.size):
-            values[j] = (values[j] * factor) >> (_FACTOR_BITS - constants.bits)
-        store(codes, i, values, 0, (1 << constants.bits) - 1, counters)
+    for first in range(0, scores.shape[0], LANES):
+        lanes = distances(scores, first, masks, work)
+        for j in range(work.values.shape[0]):
+            for lane in range(lanes):
+                distance = work.values[j, lane]
+                work.values[j, lane] = kept(_exponential(distance, by, constants), distance)
+        add_up(work, lanes)
+        raise_totals(work, lanes, counters)
+        for lane in range(lanes):
+            work.factors[lane] = (np.int64(1) << _FACTOR_BITS) // work.totals[lane]
+        for j in range(work.values.shape[0]):
+            for lane in range(lanes):
+                work.values[j, lane] = (work.values[j, lane] * work.factors[lane]) >> (_FACTOR_BITS - constants.bits)
+        store(codes, first, lanes, work.values, 0, (1 << constants.bits) - 1, counters)

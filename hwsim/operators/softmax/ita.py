@@ -10,14 +10,15 @@ from hwsim.formats import IntFormat
 from hwsim.operators.arguments import Codes, check_code_format, check_range
 from hwsim.operators.quotients import Held
 from hwsim.operators.softmax.rows import (
+    LANES,
     Mask,
     Masks,
-    Values,
-    allowed_sum,
+    Work,
     check_rows,
     distances,
+    kept,
     masks_of,
-    row_of_mask,
+    room_for,
     shifted_right,
     store,
 )
@@ -70,51 +71,57 @@ def itamax(scores: Codes, allowed: Mask, *, shift: int, group: int, output: IntF
     check_range("group", group, 0, (1 << 31) - 1)
     check_code_format("output", output, signed=False)
     check_range("output bits", output.bits, 2, MAX_OUTPUT_BITS)
-    codes, values = np.empty_like(scores), np.empty(scores.shape[1], np.int64)
+    codes = np.empty_like(scores)
     constants = ItaConstants(int(shift), int(group), output.max)
-    softmax_rows(scores, masks_of(allowed), constants, codes, values, counters)
+    softmax_rows(scores, masks_of(allowed), constants, codes, room_for(scores), counters)
     return codes
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _halvings(distance: Integer, shift: int) -> np.int64:
     """sh(d): a distance in powers of 2, HALF_UP."""
     return (np.int64(distance) + (1 << shift >> 1)) >> shift
 
 
 @njit(cache=True, nogil=True)
-def _running_sum(values: Values, mask: Mask, k: Integer, shift: int, group: int) -> np.int64:
-    """(S15). The running maximum is held as its own distance below the row's greatest code."""
-    nearest, total = np.int64(-1), np.int64(0)
-    for start in range(0, values.size, group):
-        end = min(start + group, values.size)
-        least = np.int64(FURTHEST)
-        for j in range(start, end):
-            least = min(least, values[j] if k < 0 or mask[k, j] else np.int64(FURTHEST))
-        if least < FURTHEST and nearest < 0:
-            nearest = least
-        elif least < nearest:
-            total = shifted_right(total, _halvings(nearest - least, shift))
-            nearest = least
-        for j in range(start, end):
-            added = shifted_right(ONE, _halvings(max(values[j] - nearest, np.int64(0)), shift))
-            total += added if k < 0 or mask[k, j] else np.int64(0)
-    return total
+def _add_group(work: Work, lanes: Integer, start: int, end: int, shift: int) -> None:
+    """(S15) of the keys from `start` to `end`: `factors` hold how far the running maximum lies below the greatest.
+
+    It is FURTHEST while there is none; the sum that is shifted then is 0.
+    """
+    for lane in range(lanes):
+        work.shifts[lane] = work.factors[lane]
+    for j in range(start, end):
+        for lane in range(lanes):
+            distance = work.values[j, lane]
+            work.factors[lane] = min(work.factors[lane], distance if distance >= 0 else np.int64(FURTHEST))
+    for lane in range(lanes):
+        moved = work.shifts[lane] - work.factors[lane]
+        work.totals[lane] = shifted_right(work.totals[lane], _halvings(moved, shift))
+    for j in range(start, end):
+        for lane in range(lanes):
+            distance = work.values[j, lane]
+            below = max(distance - work.factors[lane], np.int64(0))
+            work.totals[lane] += kept(shifted_right(ONE, _halvings(below, shift)), distance)
 
 
 @njit(cache=True, nogil=True)
 def softmax_rows(
-    scores: Held, masks: Masks, constants: ItaConstants, codes: Held, values: Values, counters: Counters
+    scores: Held, masks: Masks, constants: ItaConstants, codes: Held, work: Work, counters: Counters
 ) -> None:
-    """Equations (S15) to (S17) on (rows, n) of any integer dtype; values are int64 (n,) to work in."""
-    shift = constants.shift
-    group = constants.group if constants.group > 0 else max(scores.shape[1], 1)
-    for i in range(scores.shape[0]):
-        k = row_of_mask(i, masks)
-        distances(scores, i, masks.mask, k, values)
-        total = _running_sum(values, masks.mask, k, shift, group)
-        inverse = constants.greatest * ONE // max(total, np.int64(1))
-        for j in range(values.size):
-            values[j] = shifted_right(inverse, _halvings(values[j], shift))
-        allowed_sum(values, masks.mask, k)
-        store(codes, i, values, 0, constants.greatest, counters)
+    """Equations (S15) to (S17) on (rows, n) of any integer dtype."""
+    shift, keys = constants.shift, scores.shape[1]
+    group = constants.group if constants.group > 0 else max(keys, 1)
+    for first in range(0, scores.shape[0], LANES):
+        lanes = distances(scores, first, masks, work)
+        for lane in range(lanes):
+            work.totals[lane], work.factors[lane] = 0, FURTHEST
+        for start in range(0, keys, group):
+            _add_group(work, lanes, start, min(start + group, keys), shift)
+        for lane in range(lanes):
+            work.factors[lane] = constants.greatest * ONE // max(work.totals[lane], np.int64(1))
+        for j in range(keys):
+            for lane in range(lanes):
+                distance = work.values[j, lane]
+                work.values[j, lane] = kept(shifted_right(work.factors[lane], _halvings(distance, shift)), distance)
+        store(codes, first, lanes, work.values, 0, constants.greatest, counters)

@@ -6,20 +6,23 @@ import numpy as np
 from numba import njit
 
 from hwsim.arithmetic.division import Divisor, divisor, floor_divide
-from hwsim.arithmetic.fixedpoint import Counters, raise_to_one
+from hwsim.arithmetic.fixedpoint import Counters, Integer
 from hwsim.formats import IntFormat
 from hwsim.operators.arguments import Codes, check_code_format, check_range
 from hwsim.operators.quotients import Held
 from hwsim.operators.softmax.rows import (
+    LANES,
     Mask,
     Masks,
-    Values,
-    allowed_sum,
+    Work,
+    add_up,
     check_rows,
     distances,
     furthest,
+    kept,
     masks_of,
-    row_of_mask,
+    raise_totals,
+    room_for,
     store,
 )
 
@@ -35,6 +38,14 @@ class PulpConstants(NamedTuple):
     b: int
     c: int
     greatest: int
+
+
+class Reach(NamedTuple):
+    """The greatest exponential before and after its shift, and sum."""
+
+    wide: np.int64
+    narrow: np.int64
+    total: np.int64
 
 
 def pulp_softmax(
@@ -72,48 +83,55 @@ def pulp_softmax(
     check_range("output bits", output.bits, 2, MAX_OUTPUT_BITS)
     check_range("b^2 + c", int(b) ** 2 + int(c), 0, INT32_LIMIT - 1)
     check_range("the greatest distance", int(furthest(scores, allowed)), -1, INT32_LIMIT - 1)
-    codes, events, values = np.empty_like(scores), np.zeros_like(counters), np.empty(scores.shape[1], np.int64)
+    codes, events = np.empty_like(scores), np.zeros_like(counters)
     constants = PulpConstants(int(ln2), int(b), int(c), output.max)
-    reach = softmax_rows(scores, masks_of(allowed), constants, codes, values, events)
-    check_range("the greatest exponential before its shift", int(reach[0]), 0, INT32_LIMIT - 1)
-    check_range("the greatest code times an exponential", int(reach[1]) * output.max, 0, UINT32_LIMIT - 1)
-    check_range("the greatest sum of exponentials", int(reach[2]), 0, UINT32_LIMIT - 1)
+    reach = softmax_rows(scores, masks_of(allowed), constants, codes, room_for(scores), events)
+    check_range("the greatest exponential before its shift", int(reach.wide), 0, INT32_LIMIT - 1)
+    check_range("the greatest code times an exponential", int(reach.narrow) * output.max, 0, UINT32_LIMIT - 1)
+    check_range("the greatest sum of exponentials", int(reach.total), 0, UINT32_LIMIT - 1)
     counters += events
     return codes
 
 
 @njit(cache=True, nogil=True)
-def _exponentials(values: Values, ln2: Divisor, constants: PulpConstants) -> tuple[np.int64, np.int64]:
+def _exponentials(work: Work, lanes: Integer, ln2: Divisor, constants: PulpConstants) -> tuple[np.int64, np.int64]:
     """(S20) and (S21) in place; the greatest exponential before and after its shift."""
     most_wide, most_narrow = np.int64(0), np.int64(0)
-    for j in range(values.size):
-        halvings = min(floor_divide(values[j], ln2), np.int64(MAX_HALVINGS))  # of 2^28 or more the floor is not exact
-        root = halvings * constants.ln2 - values[j] + constants.b
-        wide = root * root + constants.c
-        values[j] = wide >> halvings
-        most_wide, most_narrow = max(most_wide, wide), max(most_narrow, values[j])
+    for j in range(work.values.shape[0]):
+        for lane in range(lanes):
+            distance = work.values[j, lane]
+            # of 2^28 or more the floor is not exact
+            halvings = min(floor_divide(max(distance, np.int64(0)), ln2), np.int64(MAX_HALVINGS))
+            root = halvings * constants.ln2 - distance + constants.b
+            wide = kept(root * root + constants.c, distance)
+            narrow = wide >> halvings
+            work.values[j, lane] = narrow
+            most_wide, most_narrow = max(most_wide, wide), max(most_narrow, narrow)
     return most_wide, most_narrow
 
 
 @njit(cache=True, nogil=True)
 def softmax_rows(
-    scores: Held, masks: Masks, constants: PulpConstants, codes: Held, values: Values, counters: Counters
-) -> tuple[np.int64, np.int64, np.int64]:
-    """(S20) to (S22) on (rows, n) of any integer dtype; values are int64 (n,) to work in.
-
-    The greatest exponential before and after its shift, and sum, that were met: beyond 32 bits they are to be refused.
-    """
+    scores: Held, masks: Masks, constants: PulpConstants, codes: Held, work: Work, counters: Counters
+) -> Reach:
+    """(S20) to (S22) on (rows, n) of any integer dtype; what was met, to be refused where it is beyond 32 bits."""
     most_wide, most_narrow, most_total = np.int64(0), np.int64(0), np.int64(0)
     ln2 = divisor(constants.ln2)
-    for i in range(scores.shape[0]):
-        k = row_of_mask(i, masks)
-        some = distances(scores, i, masks.mask, k, values)
-        wide, narrow = _exponentials(values, ln2, constants)
-        total = allowed_sum(values, masks.mask, k)
-        if some:
-            most_wide, most_narrow, most_total = max(most_wide, wide), max(most_narrow, narrow), max(most_total, total)
-            by = divisor(min(raise_to_one(total, counters), np.int64(UINT32_LIMIT)))
-            for j in range(values.size):
-                values[j] = floor_divide(min(constants.greatest * values[j], np.int64(UINT32_LIMIT - 1)), by)
-        store(codes, i, values, 0, constants.greatest, counters)
-    return most_wide, most_narrow, most_total
+    for first in range(0, scores.shape[0], LANES):
+        lanes = distances(scores, first, masks, work)
+        wide, narrow = _exponentials(work, lanes, ln2, constants)
+        most_wide, most_narrow = max(most_wide, wide), max(most_narrow, narrow)
+        add_up(work, lanes)
+        raise_totals(work, lanes, counters)
+        for lane in range(lanes):
+            most_total = max(most_total, work.totals[lane])
+            work.factors[lane], work.shifts[lane], work.totals[lane] = divisor(
+                min(work.totals[lane], np.int64(UINT32_LIMIT))
+            )
+        for j in range(work.values.shape[0]):
+            for lane in range(lanes):
+                by = Divisor(work.factors[lane], work.shifts[lane], work.totals[lane])
+                numerator = min(constants.greatest * work.values[j, lane], np.int64(UINT32_LIMIT - 1))
+                work.values[j, lane] = floor_divide(numerator, by)
+        store(codes, first, lanes, work.values, 0, constants.greatest, counters)
+    return Reach(most_wide, most_narrow, most_total)

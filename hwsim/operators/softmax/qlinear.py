@@ -6,19 +6,21 @@ import numpy as np
 from numba import njit
 
 from hwsim.arithmetic import softfloat
-from hwsim.arithmetic.fixedpoint import Counters, Integer, half_even_divide
+from hwsim.arithmetic.division import settle
+from hwsim.arithmetic.fixedpoint import Counters, Integer, bit_length
 from hwsim.formats import IntFormat
 from hwsim.operators.arguments import Codes, check_array, check_code_format, check_elements, check_range
 from hwsim.operators.quotients import Held
 from hwsim.operators.softmax.rows import (
+    LANES,
     Mask,
     Masks,
-    Values,
+    Work,
     check_distances,
     check_rows,
     distances,
     masks_of,
-    row_of_mask,
+    room_for,
     store,
 )
 
@@ -26,8 +28,10 @@ OUTPUT_BITS = 8
 GREATEST_MULTIPLIER = 1 << OUTPUT_BITS
 SUM_LIMIT = 1 << (127 - softfloat.LEAST_POWER)
 """2^127 in steps of 2^-149: a sum that stays below does not overflow, however it was rounded."""
-FURTHEST = 62 - softfloat.MANTISSA_BITS
-"""A power of two so far above that of an exponential leaves a quotient of 0: 2^33 / 2^(23 + 38)."""
+FACTOR_BITS = 28
+"""Bits of the inverse of a sum, at least."""
+FURTHEST = 10
+"""A power of two so far above that of an exponential leaves a quotient of 0: less than 2^32 / 2^(23 + 10)."""
 
 
 class QLinearDivision(NamedTuple):
@@ -83,44 +87,65 @@ def qlinear_softmax(
         mantissa, power = softfloat.from_bits(greatest)
         peak = int(mantissa) << (int(power) - softfloat.LEAST_POWER)
         check_range("keys", scores.shape[1], 0, (SUM_LIMIT - 1) // peak)
-    codes, values = np.empty_like(scores), np.empty(scores.shape[1], np.int64)
+    codes = np.empty_like(scores)
     division = QLinearDivision(int(multiplier), output.min, output.max)
-    softmax_rows(scores, masks_of(allowed), table, division, codes, values, counters)
+    softmax_rows(scores, masks_of(allowed), table, division, codes, room_for(scores), counters)
     return codes
 
 
 @njit(cache=True, nogil=True)
-def _quotient(entry: softfloat.Number, total: softfloat.Number, multiplier: Integer) -> np.int64:
-    """HALF_EVEN(entry * multiplier / total), entry <= total."""
-    product, gap = entry[0] * np.int64(multiplier), total[1] - entry[1]
-    if gap < 0:
-        return half_even_divide(product << -gap, total[0])
-    return half_even_divide(product, total[0] << gap) if gap <= FURTHEST else np.int64(0)
+def _take(work: Work, lanes: Integer, table: Held) -> None:
+    """(S30) in place: the bits of the entries; those of a masked key are 0, which adds nothing."""
+    for j in range(work.values.shape[0]):
+        for lane in range(lanes):
+            distance = work.values[j, lane]
+            work.values[j, lane] = np.int64(table[np.uint64(distance)]) if distance >= 0 else np.int64(0)
 
 
 @njit(cache=True, nogil=True)
-def _sum(values: Values, mask: Mask, k: Integer, table: Held) -> softfloat.Number:
-    """(S31): the entries of the allowed keys, added in order."""
-    total = softfloat.from_bits(0)
-    for j in range(values.size):
-        if k < 0 or mask[k, j]:
-            total = softfloat.add(total, softfloat.from_bits(table[values[j]]))
-    return total
+def _add_up(work: Work, lanes: Integer) -> None:
+    """(S31): the entries of each row, added in order; `totals` times two to the `shifts`, and what divides by them."""
+    for lane in range(lanes):
+        work.totals[lane], work.shifts[lane] = 0, softfloat.LEAST_POWER
+    for j in range(work.values.shape[0]):
+        for lane in range(lanes):
+            total = work.totals[lane], work.shifts[lane]
+            work.totals[lane], work.shifts[lane] = softfloat.add(total, softfloat.from_bits(work.values[j, lane]))
+    for lane in range(lanes):
+        carry = np.int64(work.totals[lane] >> softfloat.MANTISSA_BITS)  # 2^24 is 2^23 of the next power
+        total = max(work.totals[lane] >> carry, np.int64(1))  # 0 if nothing is allowed
+        work.totals[lane] = total
+        work.shifts[lane] += carry
+        work.factors[lane] = (np.int64(1) << (FACTOR_BITS + bit_length(total))) // total
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _quotient(entry: softfloat.Number, total: softfloat.Number, factor: Integer, multiplier: Integer) -> np.int64:
+    """HALF_EVEN(entry * multiplier / total), entry <= total, of numbers whose greater power has 24 bits.
+
+    The factor is 2^k / total, k = 28 + bits(total), less than 1 too small. So the estimate, to nearest, is off by less
+    than 1/2 + entry * multiplier / 2^k <= 1/2 + 2^-20, and `settle` makes it exact.
+    """
+    gap = min(total[1] - entry[1], np.int64(FURTHEST))
+    product, shift = entry[0] * np.int64(multiplier), FACTOR_BITS + bit_length(total[0]) + gap
+    estimate = (product * factor + (np.int64(1) << (shift - 1))) >> shift
+    divisor = total[0] << gap
+    quotient, _ = settle(estimate, 2 * (product - estimate * divisor), divisor)
+    return quotient
 
 
 @njit(cache=True, nogil=True)
 def softmax_rows(
-    scores: Held, masks: Masks, table: Held, division: QLinearDivision, codes: Held, values: Values, counters: Counters
+    scores: Held, masks: Masks, table: Held, division: QLinearDivision, codes: Held, work: Work, counters: Counters
 ) -> None:
-    """Equations (S30) to (S32) on (rows, n) of any integer dtype; values are int64 (n,) to work in."""
-    for i in range(scores.shape[0]):
-        k = row_of_mask(i, masks)
-        distances(scores, i, masks.mask, k, values)
-        total = _sum(values, masks.mask, k, table)
-        for j in range(values.size):
-            kept = k < 0 or masks.mask[k, j]
-            quotient = (
-                _quotient(softfloat.from_bits(table[values[j]]), total, division.multiplier) if kept else np.int64(0)
-            )
-            values[j] = quotient + division.lo
-        store(codes, i, values, division.lo, division.hi, counters)
+    """Equations (S30) to (S32) on (rows, n) of any integer dtype."""
+    for first in range(0, scores.shape[0], LANES):
+        lanes = distances(scores, first, masks, work)
+        _take(work, lanes, table)
+        _add_up(work, lanes)
+        for j in range(work.values.shape[0]):
+            for lane in range(lanes):
+                entry, total = softfloat.from_bits(work.values[j, lane]), (work.totals[lane], work.shifts[lane])
+                quotient = _quotient(entry, total, work.factors[lane], division.multiplier)
+                work.values[j, lane] = quotient + division.lo
+        store(codes, first, lanes, work.values, division.lo, division.hi, counters)

@@ -5,28 +5,31 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from hwsim.arithmetic.fixedpoint import Counters, clamp, wrap
+from hwsim.arithmetic.fixedpoint import Counters, Integer, clamp, wrap
 from hwsim.arithmetic.gemmlowp import count_leading_zeros32, multiply_by_multiplier
 from hwsim.arithmetic.scaling import Q31_DOUBLE, greatest_input
 from hwsim.operators.arguments import SHIFT_MAX, Codes, check_elements, check_range
 from hwsim.operators.lookup import INT16_MAX, INT16_MIN, check_interpolated_table, interpolate
 from hwsim.operators.quotients import Held
 from hwsim.operators.softmax.rows import (
+    LANES,
     Mask,
     Masks,
-    Values,
-    allowed_sum,
+    Work,
+    add_up,
     check_rows,
     distances,
     furthest,
     masks_of,
-    row_of_mask,
+    put_back,
+    room_for,
     store,
 )
 
 _INT32_LIMIT = 1 << 31
 _NEAREST_MIN = 1 << 14
 """Least exponential of the greatest score: with less, the sum would have too few bits for (S9)."""
+_NO_STEP = INT16_MIN - 1
 _RECIPROCAL_MIDDLE = 98304
 """3/2 in 16 fractional bits: the middle of [1, 2], where the reciprocal's table has code 0."""
 
@@ -90,39 +93,54 @@ def softmax_int16(
     check_range("n * the greatest entry of exp_table", scores.shape[1] * int(exp_table.max()), 0, _INT32_LIMIT - 1)
     limit = int(greatest_input(Q31_DOUBLE, multiplier, shift))
     check_range("the greatest distance of two scores", max(int(furthest(scores, allowed)), 0), 0, limit)
-    codes, values = np.empty_like(scores), np.empty(scores.shape[1], np.int64)
+    codes = np.empty_like(scores)
     constants = Int16Constants(exp_table, reciprocal_table, int(multiplier), int(shift), bool(clamped))
-    softmax_rows(scores, masks_of(allowed), constants, codes, values, counters)
+    softmax_rows(scores, masks_of(allowed), constants, codes, room_for(scores), counters)
     return codes
 
 
 @njit(cache=True, nogil=True)
-def _entries(values: Values, constants: Int16Constants) -> None:
-    """(S6) and (S7) in place: distances to steps of the table, and its entries there."""
-    for j in range(values.size):
-        step = multiply_by_multiplier(-values[j], constants.multiplier, constants.shift)
-        values[j] = interpolate(constants.exp_table, clamp(step + INT16_MAX, INT16_MIN, INT16_MAX))
+def _entries(work: Work, lanes: Integer, constants: Int16Constants) -> None:
+    """(S6) and (S7) in place: distances to steps of the table, and its entries there; those of masked keys are 0.
+
+    Two loops, because only the first one fills vectors.
+    """
+    for j in range(work.values.shape[0]):
+        for lane in range(lanes):
+            distance = work.values[j, lane]
+            step = multiply_by_multiplier(-distance, constants.multiplier, constants.shift)
+            work.values[j, lane] = clamp(step + INT16_MAX, INT16_MIN, INT16_MAX) if distance >= 0 else _NO_STEP
+    for j in range(work.values.shape[0]):
+        for lane in range(lanes):
+            step = work.values[j, lane]
+            work.values[j, lane] = interpolate(constants.exp_table, step) if step > _NO_STEP else np.int64(0)
 
 
 @njit(cache=True, nogil=True)
 def softmax_rows(
-    scores: Held, masks: Masks, constants: Int16Constants, codes: Held, values: Values, counters: Counters
+    scores: Held, masks: Masks, constants: Int16Constants, codes: Held, work: Work, counters: Counters
 ) -> None:
-    """Equations (S6) to (S9) on (rows, n) of any integer dtype; values are int64 (n,) to work in."""
-    for i in range(scores.shape[0]):
-        k = row_of_mask(i, masks)
-        some = distances(scores, i, masks.mask, k, values)
-        _entries(values, constants)
-        total = allowed_sum(values, masks.mask, k)
-        if some:
+    """Equations (S6) to (S9) on (rows, n) of any integer dtype."""
+    for first in range(0, scores.shape[0], LANES):
+        lanes = distances(scores, first, masks, work)
+        _entries(work, lanes, constants)
+        add_up(work, lanes)
+        for lane in range(lanes):
+            total = max(work.totals[lane], np.int64(_NEAREST_MIN))  # less only if nothing is allowed
             headroom = count_leading_zeros32(total)
             mantissa = ((total << (headroom - 1)) + (1 << 13)) >> 14
             code = clamp(mantissa - _RECIPROCAL_MIDDLE, INT16_MIN, INT16_MAX)
-            reciprocal = interpolate(constants.reciprocal_table, code)
-            for j in range(values.size):
-                values[j] = (values[j] * reciprocal + (np.int64(1) << (30 - headroom))) >> (31 - headroom)
+            work.factors[lane] = interpolate(constants.reciprocal_table, code)
+            work.shifts[lane] = 31 - headroom
+        for j in range(work.values.shape[0]):
+            for lane in range(lanes):
+                shift = work.shifts[lane]
+                product = work.values[j, lane] * work.factors[lane] + ((np.int64(1) << shift) >> 1)
+                work.values[j, lane] = product >> shift
         if constants.clamped:
-            store(codes, i, values, 0, INT16_MAX, counters)
+            store(codes, first, lanes, work.values, 0, INT16_MAX, counters)
         else:
-            for j in range(values.size):
-                codes[i, j] = wrap(values[j], 16)
+            for j in range(work.values.shape[0]):
+                for lane in range(lanes):
+                    work.values[j, lane] = wrap(work.values[j, lane], 16)
+            put_back(codes, first, lanes, work.values)

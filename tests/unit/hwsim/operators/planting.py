@@ -147,12 +147,15 @@ def swap_entries(table: np.ndarray) -> np.ndarray:
 
 
 def nearest_of_all(right: Any) -> Callable[..., Any]:
-    """The greatest score of the row, masked or not, of a row with an allowed one."""
+    """Distances from the greatest score of a row, masked or not, of rows with an allowed one."""
 
-    def greatest(scores: np.ndarray, i: int, mask: np.ndarray, k: int) -> Any:
-        return right(scores, i, mask, -1) if k < 0 or mask[k].any() else right(scores, i, mask, k)
+    def distances(scores: np.ndarray, first: int, masks: Any, work: Any) -> Any:
+        lanes = right(scores, first, masks, work)
+        beyond = scores[first : first + lanes].max(axis=1) - work.most[:lanes]
+        work.values[:, :lanes] += np.where(work.values[:, :lanes] >= 0, beyond, 0)
+        return lanes
 
-    return greatest
+    return distances
 
 
 def next_row(array: np.ndarray) -> np.ndarray:

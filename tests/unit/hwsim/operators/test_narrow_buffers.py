@@ -11,7 +11,7 @@ from hwsim.operators.quotients import Stage
 from hwsim.operators.rescale import LOOPS
 from hwsim.operators.residual import Sum, add_flat
 from hwsim.operators.softmax import ibert, table
-from hwsim.operators.softmax.rows import Masks
+from hwsim.operators.softmax.rows import Masks, room_for
 from tests import oracle
 from tests.oracle.layernorm import parts as parts_of
 from tests.unit.hwsim.operators.kernel_checks import (
@@ -101,7 +101,7 @@ def test_softmax_of_ibert_of_bytes(shared: int) -> None:
     scores, constants = bytes_of(12, 19), ibert.IBertConstants(14, 27, 300, 9, 27, 8)
     for mask in masks(shared):
         codes, counters, raised = np.empty((12, 19), np.uint8), half_full(), 0
-        ibert.softmax_rows(scores, mask, constants, codes, np.empty(19, np.int64), counters)
+        ibert.softmax_rows(scores, mask, constants, codes, room_for(scores), counters)
         for i, row in enumerate(matrix(scores)):
             kept = mask.mask[i // shared].astype(bool).tolist() if mask.mask.size else [True] * 19
             want = oracle.ibert_softmax(row, kept, oracle.Polynomial(14, 27, 300), 9, 27, 8)
