@@ -12,8 +12,11 @@ import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from numba.core import config
 from numba.core.caching import IndexDataCacheFile
 
+INTERPRETED = bool(vars(config)["DISABLE_JIT"])
+"""Whether numba compiles nothing, for who debugs a kernel."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 

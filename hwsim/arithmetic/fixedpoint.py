@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.core import config
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from hwsim.arithmetic.compilation import INTERPRETED
 from hwsim.formats import Counter, Scaling
 
 Counters = NDArray[np.int64]
@@ -29,9 +29,6 @@ DENOMINATOR_CLAMP = int(Counter.DENOMINATOR_CLAMP)
 HALF_UP, HALF_AWAY = int(Scaling.HALF_UP), int(Scaling.HALF_AWAY)
 HALF_EVEN, FLOOR = int(Scaling.HALF_EVEN), int(Scaling.FLOOR)
 """The roundings by number, TOWARD_ZERO being the one that is left."""
-
-INTERPRETED = bool(vars(config)["DISABLE_JIT"])
-"""Whether numba compiles nothing, for who debugs a kernel."""
 
 ISQRT_BITS = 52
 """isqrt takes values below 2^52."""

@@ -26,8 +26,9 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 from numpy.typing import NDArray
 
+from hwsim.arithmetic.compilation import INTERPRETED
 from hwsim.formats import Counter
-from hwsim.machine.record import ARGUMENTS, INTERPRETED, Words, flattened
+from hwsim.machine.record import ARGUMENTS, Words, flattened
 
 Bytes = NDArray[np.uint8]
 Kernel = Any

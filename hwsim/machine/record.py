@@ -6,15 +6,14 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import config
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from hwsim.arithmetic.compilation import INTERPRETED
 
 Words = NDArray[np.int64]
 ARGUMENTS = 40
 """The most integers of an instruction."""
-INTERPRETED = bool(vars(config)["DISABLE_JIT"])
-"""Whether numba compiles nothing, for who debugs a kernel."""
 
 
 def flattened(fields: Iterable[Any]) -> list[int]:

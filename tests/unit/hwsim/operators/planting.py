@@ -147,12 +147,22 @@ def swap_entries(table: np.ndarray) -> np.ndarray:
 
 
 def nearest_of_all(right: Any) -> Callable[..., Any]:
+    """The greatest score of the row, masked or not, of a row with an allowed one."""
+
+    def greatest(scores: np.ndarray, i: int, mask: np.ndarray, k: int) -> Any:
+        return right(scores, i, mask, -1) if k < 0 or mask[k].any() else right(scores, i, mask, k)
+
+    return greatest
+
+
+def far_from_all(right: Any) -> Callable[..., Any]:
     """Distances from the greatest score of a row, masked or not, of rows with an allowed one."""
 
     def distances(scores: np.ndarray, first: int, masks: Any, work: Any) -> Any:
         lanes = right(scores, first, masks, work)
-        beyond = scores[first : first + lanes].max(axis=1) - work.most[:lanes]
-        work.values[:, :lanes] += np.where(work.values[:, :lanes] >= 0, beyond, 0)
+        greatest = scores[first : first + lanes].max(axis=1, initial=-(1 << 31))
+        values = work.values[:, :lanes]
+        values += np.where(values >= 0, greatest - work.most[:lanes], 0)
         return lanes
 
     return distances

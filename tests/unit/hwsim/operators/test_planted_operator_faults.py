@@ -15,11 +15,11 @@ from tests.unit.hwsim.operators.planting import (
     clamped_later,
     constant,
     each,
+    far_from_all,
     floored,
     floored_quotient,
     half_away,
     half_up,
-    nearest_of_all,
     next_row,
     of_result,
     one_more,
@@ -219,7 +219,7 @@ FAULTS = {
     ),
     "ties of a rescaled sum not counted": Fault((residual,), "scale_and_tie", untied, ADDED),
     # softmaxes
-    "maximum over masked scores": Fault(USERS, "distances", nearest_of_all, EVERY_SOFTMAX),
+    "maximum over masked scores": Fault(USERS, "distances", far_from_all, EVERY_SOFTMAX),
     "saturation of probabilities lost": Fault((softmax_rows,), "clamp_and_change", clamped_later, CLAMPED),
     "saturation of probabilities not counted": Fault((softmax_rows,), "clamp_and_change", untied, CLAMPED),
     "exponential of a code too few": Fault(
