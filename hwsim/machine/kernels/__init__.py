@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hwsim.machine.kernels import accumulators, caches, embedding, heads, products, rows, softmaxes, sums
+from hwsim.machine.kernels import accumulators, caches, embedding, heads, layernorms, products, rows, softmaxes, sums
 from hwsim.machine.kernels.builder import Builder, Emitter, Instructions
 from hwsim.program import operations as ops
 from hwsim.program.operations import Operation
@@ -32,10 +32,10 @@ KERNELS: dict[type[Operation], Emitter] = {
     ops.Int16Softmax: softmaxes.int16_softmax,
     ops.QLinearSoftmax: softmaxes.qlinear_softmax,
     ops.LayerNorm: rows.layernorm,
-    ops.IBertLayerNorm: none,
-    ops.PulpLayerNorm: none,
-    ops.TfliteLayerNorm: none,
-    ops.GemminiLayerNorm: none,
+    ops.IBertLayerNorm: layernorms.ibert_layernorm,
+    ops.PulpLayerNorm: layernorms.pulp_layernorm,
+    ops.TfliteLayerNorm: layernorms.tflite_layernorm,
+    ops.GemminiLayerNorm: layernorms.gemmini_layernorm,
     ops.Add: sums.add,
-    ops.RescaledAdd: none,
+    ops.RescaledAdd: sums.rescaled_add,
 }

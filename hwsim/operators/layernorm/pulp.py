@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from hwsim.arithmetic.division import FLOOR_QUOTIENT_LIMIT as NEAR
-from hwsim.arithmetic.division import Divisor, divisor, floor_divide
-from hwsim.arithmetic.fixedpoint import OVERFLOW, SATURATION, Counters, Integer, clamp_and_change, isqrt, saturate
+from hwsim.arithmetic.division import FLOOR_QUOTIENT_LIMIT as QUOTIENTS
+from hwsim.arithmetic.division import divisor, floor_divide
+from hwsim.arithmetic.fixedpoint import OVERFLOW, SATURATION, Counters, Integer, clamp_and_change, isqrt
 from hwsim.formats import IntFormat, Overflow
 from hwsim.operators.arguments import Codes, check_range
 from hwsim.operators.layernorm.rows import Values, checked_rows, divide_toward_zero, row_sum, squares_about
@@ -16,17 +16,20 @@ from hwsim.operators.quotients import Held
 MAX_SHIFT = 31
 PRODUCT_BITS = 63
 GAMMA_RANGE = -(1 << 31), (1 << 31) - 1
+NUMBERS = 1 << 32
+"""What a floor takes is below it."""
+DIGIT = 15
+DIGIT_MASK = (1 << DIGIT) - 1
 
 
 class PulpAffine(NamedTuple):
-    """The scalars of (L8): zero points of x and of the codes, shift, ends of the codes, what lies beyond them."""
+    """The scalars of (L8): zero points of x and of the codes, shift, ends of the codes."""
 
     zero: int
     shift: int
     zero_point: int
     lo: int
     hi: int
-    wraps: bool
 
 
 def pulp_layernorm(
@@ -83,9 +86,9 @@ def pulp_layernorm(
     if overflow not in (Overflow.SATURATE, Overflow.WRAP):
         raise ValueError(f"overflow is {overflow.value}; allowed: saturate, wrap")
     codes, events = np.empty_like(rows), np.zeros_like(counters)
-    wraps = overflow is Overflow.WRAP
-    by = PulpAffine(int(zero), int(shift), int(zero_point), output.min, output.max, wraps)
-    ends = normalise_rows(rows, gamma, bias, by, bool(centred), codes, events)
+    by = PulpAffine(int(zero), int(shift), int(zero_point), output.min, output.max)
+    wraps, room = overflow is Overflow.WRAP, np.empty(gamma.size, np.int64)
+    ends = normalise_rows(rows, gamma, bias, by, bool(centred), wraps, room, codes, events)
     for end in ends:
         check_range("y * gamma", int(end), -(1 << (product_bits - 1)), (1 << (product_bits - 1)) - 1)
     counters += events
@@ -94,94 +97,99 @@ def pulp_layernorm(
 
 @njit(cache=True, nogil=True)
 def normalise_rows(
-    x: Held, gamma: Codes, bias: Values, by: PulpAffine, centred: bool, codes: Held, counters: Counters
+    x: Held,
+    gamma: Codes,
+    bias: Values,
+    by: PulpAffine,
+    centred: bool,
+    wraps: bool,
+    values: Values,
+    codes: Held,
+    counters: Counters,
 ) -> tuple[np.int64, np.int64]:
-    """(L6) to (L8) on (rows, n) of any integer dtype; least and greatest y * gamma met."""
+    """(L6) to (L8) on (rows, n) of any integer dtype; least and greatest y * gamma met.
+
+    `values` is room for one row. Each pass over it is a loop of its own, so that it vectorises.
+    """
     n, least, greatest = x.shape[1], np.int64(0), np.int64(0)
     for i in range(x.shape[0]):
         mean = divide_toward_zero(row_sum(x, i, by.zero, centred), n) + by.zero
         sigma = isqrt(squares_about(x, i, mean, 0) // n + 1)
-        low, high = _products(x, i, mean, gamma)
+        low, high = _products(x, i, mean, gamma, values)
         least, greatest = min(least, low), max(greatest, high)
-        if by.wraps:
-            _wrapped(x, i, mean, sigma, gamma, bias, by, codes, counters)
-        elif max(-low, high) < NEAR:
-            _near(x, i, mean, divisor(sigma), gamma, bias, by, codes, counters)
+        _divide(values, sigma, max(-low, high))
+        if wraps:
+            _wrap(values, bias, by, i, codes, counters)
         else:
-            _far(x, i, mean, sigma, gamma, bias, by, codes, counters)
+            _saturate(values, bias, by, i, codes, counters)
     return least, greatest
 
 
 @njit(cache=True, nogil=True)
-def _products(x: Held, i: int, mean: Integer, gamma: Codes) -> tuple[np.int64, np.int64]:
-    """Least and greatest y * gamma of a row, 0 among them."""
+def _products(x: Held, i: int, mean: Integer, gamma: Codes, values: Values) -> tuple[np.int64, np.int64]:
+    """y * gamma of a row, and the least and greatest of them, 0 among them."""
     least, greatest = np.int64(0), np.int64(0)
     for j in range(x.shape[1]):
         product = (np.int64(x[i, j]) - mean) * np.int64(gamma[j])
         least, greatest = min(least, product), max(greatest, product)
+        values[j] = product
     return least, greatest
 
 
 @njit(cache=True, nogil=True)
-def _near(
-    x: Held,
-    i: int,
-    mean: Integer,
-    sigma: Divisor,
-    gamma: Codes,
-    bias: Values,
-    by: PulpAffine,
-    codes: Held,
-    counters: Counters,
-) -> None:
-    """(L7) and (L8) without a division an element."""
-    saturations = np.int64(0)
-    for j in range(x.shape[1]):
-        product = (np.int64(x[i, j]) - mean) * np.int64(gamma[j])
-        magnitude = floor_divide(abs(product), sigma)
-        quotient = magnitude - 2 * magnitude * np.int64(product < 0)
-        code, changed = clamp_and_change((quotient + bias[j]) >> by.shift, by.lo - by.zero_point, by.hi - by.zero_point)
+def _divide(values: Values, sigma: Integer, most: Integer) -> None:
+    """TOWARD_ZERO(value / sigma) in place, without a division an element; no |value| is above `most`.
+
+    |y| < 2^17, so that sigma is below 2^17 and a product at most 2^48. One that a floor does not take is divided by
+    hand, in digits of 15 bits: a rest below sigma and the next digit make less than 2^32.
+    """
+    by = divisor(sigma)
+    if most < NUMBERS and most < sigma * QUOTIENTS:
+        for j in range(values.size):
+            magnitude = floor_divide(abs(values[j]), by)
+            values[j] = magnitude - 2 * magnitude * np.int64(values[j] < 0)
+    else:
+        for j in range(values.size):
+            n = abs(values[j])
+            first = floor_divide(n >> (2 * DIGIT), by)
+            rest = (((n >> (2 * DIGIT)) - first * sigma) << DIGIT) | ((n >> DIGIT) & DIGIT_MASK)
+            second = floor_divide(rest, by)
+            rest = ((rest - second * sigma) << DIGIT) | (n & DIGIT_MASK)
+            magnitude = (((first << DIGIT) + second) << DIGIT) + floor_divide(rest, by)
+            values[j] = magnitude - 2 * magnitude * np.int64(values[j] < 0)
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _shifted(values: Values, j: int, bias: Values, by: PulpAffine) -> np.int64:
+    """(L8) before its end."""
+    return np.int64((values[j] + bias[j]) >> by.shift)
+
+
+@njit(cache=True, nogil=True)
+def _saturate(values: Values, bias: Values, by: PulpAffine, i: int, codes: Held, counters: Counters) -> None:
+    """(L8) of quotients, with codes that saturate."""
+    lo, hi, saturations = by.lo - by.zero_point, by.hi - by.zero_point, np.int64(0)
+    for j in range(values.size):
+        code, changed = clamp_and_change(_shifted(values, j, bias, by), lo, hi)
         codes[i, j] = code + by.zero_point
         saturations += changed
     counters[SATURATION] += saturations
 
 
 @njit(cache=True, nogil=True)
-def _far(
-    x: Held,
-    i: int,
-    mean: Integer,
-    sigma: Integer,
-    gamma: Codes,
-    bias: Values,
-    by: PulpAffine,
-    codes: Held,
-    counters: Counters,
-) -> None:
-    """(L7) and (L8) of every product."""
-    for j in range(x.shape[1]):
-        product = (np.int64(x[i, j]) - mean) * np.int64(gamma[j])
-        code = (divide_toward_zero(product, sigma) + bias[j]) >> by.shift
-        codes[i, j] = saturate(code, by.lo - by.zero_point, by.hi - by.zero_point, counters) + by.zero_point
-
-
-@njit(cache=True, nogil=True)
-def _wrapped(
-    x: Held,
-    i: int,
-    mean: Integer,
-    sigma: Integer,
-    gamma: Codes,
-    bias: Values,
-    by: PulpAffine,
-    codes: Held,
-    counters: Counters,
-) -> None:
-    """(L7) and (L8) with codes that wrap."""
-    lo, span = np.int64(by.lo - by.zero_point), np.int64(by.hi) - by.lo + 1
-    for j in range(x.shape[1]):
-        product = (np.int64(x[i, j]) - mean) * np.int64(gamma[j])
-        code = (divide_toward_zero(product, sigma) + bias[j]) >> by.shift
-        held = lo + (code - lo) % span
-        counters[OVERFLOW] += np.int64(held != code)
-        codes[i, j] = held + by.zero_point
+def _wrap(values: Values, bias: Values, by: PulpAffine, i: int, codes: Held, counters: Counters) -> None:
+    """(L8) of quotients, with codes that wrap: modulo a power of two, but for a narrow range."""
+    lo, span, overflows = np.int64(by.lo - by.zero_point), np.int64(by.hi) - by.lo + 1, np.int64(0)
+    if span & (span - 1) == 0:
+        for j in range(values.size):
+            code = _shifted(values, j, bias, by)
+            held = lo + ((code - lo) & (span - 1))
+            codes[i, j] = held + by.zero_point
+            overflows += np.int64(held != code)
+    else:
+        for j in range(values.size):
+            code = _shifted(values, j, bias, by)
+            held = lo + (code - lo) % span
+            codes[i, j] = held + by.zero_point
+            overflows += np.int64(held != code)
+    counters[OVERFLOW] += overflows
