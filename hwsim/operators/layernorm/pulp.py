@@ -65,7 +65,7 @@ def pulp_layernorm(
     centred : bool
         Whether the mean is subtracted: LayerNorm, otherwise RMSNorm.
     overflow : Overflow
-        SATURATE, or WRAP: what the C kernel's cast does with a code beyond the output.
+        SATURATE, or WRAP: what the C kernel's cast does with a code beyond the output, whose range is then not narrow.
     product_bits : int
         2 to 63; a y * gamma beyond such a signed width is refused. iRMSNorm has 32.
 
@@ -85,6 +85,8 @@ def pulp_layernorm(
     check_range("product_bits", product_bits, 2, PRODUCT_BITS)
     if overflow not in (Overflow.SATURATE, Overflow.WRAP):
         raise ValueError(f"overflow is {overflow.value}; allowed: saturate, wrap")
+    if overflow is Overflow.WRAP and output.narrow:
+        raise ValueError(f"output is {output}; allowed where codes wrap: formats that are not narrow")
     codes, events = np.empty_like(rows), np.zeros_like(counters)
     by = PulpAffine(int(zero), int(shift), int(zero_point), output.min, output.max)
     wraps, room = overflow is Overflow.WRAP, np.empty(gamma.size, np.int64)
@@ -178,18 +180,11 @@ def _saturate(values: Values, bias: Values, by: PulpAffine, i: int, codes: Held,
 
 @njit(cache=True, nogil=True)
 def _wrap(values: Values, bias: Values, by: PulpAffine, i: int, codes: Held, counters: Counters) -> None:
-    """(L8) of quotients, with codes that wrap: modulo a power of two, but for a narrow range."""
-    lo, span, overflows = np.int64(by.lo - by.zero_point), np.int64(by.hi) - by.lo + 1, np.int64(0)
-    if span & (span - 1) == 0:
-        for j in range(values.size):
-            code = _shifted(values, j, bias, by)
-            held = lo + ((code - lo) & (span - 1))
-            codes[i, j] = held + by.zero_point
-            overflows += np.int64(held != code)
-    else:
-        for j in range(values.size):
-            code = _shifted(values, j, bias, by)
-            held = lo + (code - lo) % span
-            codes[i, j] = held + by.zero_point
-            overflows += np.int64(held != code)
+    """(L8) of quotients, with codes that wrap."""
+    lo, mask, overflows = np.int64(by.lo - by.zero_point), np.int64(by.hi) - by.lo, np.int64(0)
+    for j in range(values.size):
+        code = _shifted(values, j, bias, by)
+        held = lo + ((code - lo) & mask)
+        codes[i, j] = held + by.zero_point
+        overflows += np.int64(held != code)
     counters[OVERFLOW] += overflows

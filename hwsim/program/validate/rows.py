@@ -244,6 +244,8 @@ def pulp_layernorm(c: Checker, op: PulpLayerNorm) -> None:
     n, span, gamma, beta = _normalised(c, op, GAMMA_BITS)
     if op.overflow is Overflow.PROVEN:
         raise ValueError("overflow 'proven'; a LayerNorm's codes saturate or wrap")
+    if op.overflow is Overflow.WRAP and c.info(op.output).format.narrow:
+        raise ValueError(f"codes that wrap to {c.info(op.output).format}; allowed are formats that are not narrow")
     if n * span**2 >= VARIANCE_LIMIT:
         raise ValueError(f"sums of squares reach {n * span**2}, at or above 2^52; use fewer residual bits")
     if span * gamma + beta >= PRODUCT_LIMIT:

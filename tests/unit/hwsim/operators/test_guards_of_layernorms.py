@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hwsim.formats import Overflow
+from hwsim.formats import IntFormat, Overflow
 from hwsim.operators.layernorm import LayerNormConstants, ibert_layernorm, layernorm, pulp_layernorm, tflite_layernorm
 from tests.unit.hwsim.operators.edges import (
     BELOW,
@@ -193,6 +193,7 @@ IBERT: list[Edge] = [
         ROW_VARIANCE,
     ),
 ]
+NARROW = IntFormat(bits=8, narrow=True)
 RMS = {"x": [-128, 0], "centred": False, "product_bits": 32}
 PULP: list[Edge] = [  # any int32 is a gamma
     *shared_ends(),
@@ -202,6 +203,11 @@ PULP: list[Edge] = [  # any int32 is a gamma
         ({"overflow": good}, {"overflow": Overflow.PROVEN}, "overflow is proven; allowed: saturate, wrap")
         for good in (Overflow.SATURATE, Overflow.WRAP)
     ],
+    (
+        {"overflow": Overflow.SATURATE, "output": NARROW},
+        {"overflow": Overflow.WRAP, "output": NARROW},
+        "output is int8n; allowed where codes wrap: formats that are not narrow",
+    ),
     (  # -128 * 2^24 = -2^31
         {**RMS, "gamma": [2**24, 0]},
         {**RMS, "gamma": [2**24 + 1, 0]},

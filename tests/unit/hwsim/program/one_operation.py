@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hwsim import program as ir
 from hwsim.formats import IntFormat
 from hwsim.machine import Machine
+from hwsim.machine.kernels import KERNELS
 from hwsim.program import Manifest, Program
 from hwsim.program import operations as ops
 from hwsim.program.catalogue import Dyadic, Q31Double
@@ -56,8 +57,17 @@ def alone(
 
 
 def passes(program: Program, **inputs: Any) -> NDArray[Any]:
-    """What a valid program makes of given codes."""
-    return Machine(program).run("forward", {name: np.array(codes) for name, codes in inputs.items()})["y"]
+    """What a valid program makes of given codes: by an instruction, and by a checked function, which refuses more."""
+    given = {name: np.array(codes) for name, codes in inputs.items()}
+    machine = Machine(program)
+    made = machine.run("forward", given)["y"]
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in KERNELS:
+            patch.setitem(KERNELS, kind, lambda builder, operation: None)
+        checked = Machine(program)
+        np.testing.assert_array_equal(made, checked.run("forward", given)["y"])
+    assert machine.totals == checked.totals
+    return made
 
 
 def stopped(program: Program, message: str) -> None:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hwsim.formats import IntFormat
+from hwsim.formats import IntFormat, Overflow
 from hwsim.program import Program
 from hwsim.program.catalogue import Dyadic, Q31Double
 from hwsim.program.validate import validate
-from tests.unit.hwsim.program.one_operation import IBERT, PULP, TFLITE, norm, passes, stopped
+from tests.unit.hwsim.program.one_operation import IBERT, PULP, TFLITE, alone, norm, passes, stopped
 from tests.unit.hwsim.program.program_edits import INT8, INT16, replace
 
 
@@ -52,6 +52,15 @@ def test_pulp_layernorm_holds_its_squares_and_its_sum() -> None:
     n = ((1 << 52) - 1) // 65535**2
     passes(norm(PULP, n, INT16), x=worst_rows(n, INT16)[1:3])
     stopped(norm(PULP, n + 1, INT16), "sums of squares reach")
+
+
+def test_pulp_layernorm_wraps_to_no_narrow_range() -> None:
+    """The low bits of a code can be the one code that such a range leaves out."""
+    narrow, wraps = IntFormat(bits=8, narrow=True), replace(PULP, overflow=Overflow.WRAP)
+    constants = {"gamma": (INT16, np.ones(8)), "beta": (INT16, np.ones(8))}
+    passes(alone(PULP, INT8, narrow, ["batch", 8], **constants), x=worst_rows(8, INT8))
+    passes(alone(wraps, INT8, INT8, ["batch", 8], **constants), x=worst_rows(8, INT8))
+    stopped(alone(wraps, INT8, narrow, ["batch", 8], **constants), "codes that wrap to int8n")
 
 
 def test_tflite_layernorm_holds_its_squares() -> None:
