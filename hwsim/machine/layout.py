@@ -18,6 +18,11 @@ OVERREAD = 256
 """Bytes behind the last buffer: engines load whole vectors, and what lies behind an operand's end meets zeros."""
 
 
+def fits(low: int, high: int, bits: int) -> bool:
+    """Whether an interval lies in a signed type of so many bits."""
+    return -(1 << (bits - 1)) <= low and high < 1 << (bits - 1)
+
+
 class Sizes:
     """Numbers that kernels find in `sizes`: products of dimensions, each computed anew for every call."""
 

@@ -176,9 +176,10 @@ class Worker:
         return self.plan.view(self._memory, name, self._dimensions)
 
     def read(self, name: str) -> Array:
-        """A copy of a tensor, int32 or, if it is wider, int64."""
+        """A copy of a tensor, int32 or, if its format is wider, int64."""
         held = self.view(name)
-        return held.astype(np.int64 if held.dtype == np.int64 else np.int32)
+        wide = held.dtype == np.int64 or self._workspace.format(name).bits > 32
+        return held.astype(np.int64 if wide else np.int32)
 
     def _step(self, operation: Operation) -> None:
         """An operation without kernels here, on arrays of its own."""

@@ -163,10 +163,24 @@ def add_bias(acc: Accumulators, bias: Multipliers, output: IntFormat, counters: 
     check_elements("bias", bias, -(1 << 62), (1 << 62) - 1)
     if not output.signed:
         raise ValueError(f"output has format {output}; allowed: signed formats")
-    total = acc.astype(np.int64) + bias
-    held = total.clip(output.min, output.max)
-    counters[SATURATION] += np.count_nonzero(held != total)
-    return held.astype(np.int32) if acc.dtype == np.int32 else held
+    held = np.empty_like(acc)
+    rows = (acc.size // max(bias.size, 1), bias.size)
+    add_bias_rows(acc.reshape(rows), bias, output.min, output.max, held.reshape(rows), counters)
+    return held
+
+
+@njit(cache=True, nogil=True)
+def add_bias_rows(
+    acc: Accumulators, bias: Multipliers, lo: int, hi: int, result: Accumulators, counters: Counters
+) -> None:
+    """clamp(acc + bias) on (rows, channels), in place too; the caller has checked what `add_bias` checks."""
+    saturations = np.int64(0)
+    for i in range(acc.shape[0]):
+        for j in range(acc.shape[1]):
+            held, changed = clamp_and_change(np.int64(acc[i, j]) + bias[j], lo, hi)
+            result[i, j] = held
+            saturations += changed
+    counters[SATURATION] += saturations
 
 
 @njit(cache=True, nogil=True, forceinline=True)

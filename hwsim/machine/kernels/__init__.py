@@ -2,7 +2,18 @@
 
 from typing import Any
 
-from hwsim.machine.kernels import accumulators, caches, embedding, heads, layernorms, products, rows, softmaxes, sums
+from hwsim.machine.kernels import (
+    accumulators,
+    caches,
+    embedding,
+    heads,
+    layernorms,
+    ordered,
+    projected,
+    rows,
+    softmaxes,
+    sums,
+)
 from hwsim.machine.kernels.builder import Builder, Emitter, Instructions
 from hwsim.program import operations as ops
 from hwsim.program.operations import Operation
@@ -15,13 +26,13 @@ def none(b: Builder, op: Any) -> Instructions:
 
 KERNELS: dict[type[Operation], Emitter] = {
     ops.Embed: embedding.embed,
-    ops.MatMul: products.matmul,
+    ops.MatMul: ordered.matmul,
     ops.ShiftRight: accumulators.shift_right,
     ops.Relu: accumulators.relu,
     ops.Requantize: accumulators.requantize,
     ops.SplitHeads: heads.split_heads,
     ops.MergeHeads: heads.merge_heads,
-    ops.ProjectHeads: none,
+    ops.ProjectHeads: projected.project_heads,
     ops.Append: caches.append,
     ops.Softmax: rows.softmax,
     ops.GemmlowpSoftmax: softmaxes.gemmlowp_softmax,

@@ -3,6 +3,7 @@
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
 from numba import njit
 
 from hwsim.arithmetic.compilation import named
@@ -13,7 +14,7 @@ from hwsim.machine.layout import NumberType
 from hwsim.machine.native import Bytes, Kernel, events, flat, matrix
 from hwsim.machine.record import Words, record
 from hwsim.operators.arguments import INT64_MAX, INT64_MIN
-from hwsim.operators.requantize import shift_flat
+from hwsim.operators.requantize import add_bias_rows, shift_flat
 from hwsim.operators.rescale import rescale_rows
 from hwsim.program.operations import Relu, Requantize, ShiftRight
 
@@ -103,14 +104,26 @@ class _Shifted(NamedTuple):
     events: int
 
 
+class _Biased(NamedTuple):
+    """Rows, the bias that is added in place, the ends of the sums, and where events are counted."""
+
+    x: Matrix
+    bias: int
+    lo: int
+    hi: int
+    events: int
+
+
 def shift_right(b: Builder, op: ShiftRight) -> Instructions:
-    if isinstance(op.bias, str):
-        return None
     output = b.format(op.output)
     limits = (INT64_MIN, INT64_MAX) if output == b.format(op.input) else (output.min, output.max)
     kernel = shifted(int(Scaling[op.rounding.name]), b.dtype(op.input), b.dtype(op.output))
     places = (b.at(op.input), b.at(op.output), b.sizes.of(b.dims(op.input)))
-    return [Instruction(kernel, _Shifted(*places, op.shift, *limits, b.events(op.output)))]
+    made = [Instruction(kernel, _Shifted(*places, op.shift, *limits, b.events(op.output)))]
+    if not isinstance(op.bias, str):
+        return made
+    fields = _Biased(b.matrix(op.output), b.wide(op.bias), output.min, output.max, b.events(op.output))
+    return [*made, Instruction(biased(b.dtype(op.output)), fields)]
 
 
 @cache
@@ -124,5 +137,20 @@ def shifted(rule: int, x_type: NumberType, result_type: NumberType) -> Kernel:
         count = sizes[of.numbers]
         x, result = flat(memory, of.input, count, x_type), flat(memory, of.output, count, result_type)
         shift_flat(rule, x, of.shift, of.lo, of.hi, result, events(counters, of.events))
+
+    return step
+
+
+@cache
+def biased(x_type: NumberType) -> Kernel:
+    """The sum after (R13), in place."""
+
+    @njit(cache=True, nogil=True)
+    @named(x_type)
+    def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
+        of = record(args, _Biased)
+        rows, n = sizes[of.x.rows], sizes[of.x.width]
+        x, bias = matrix(memory, of.x.start, rows, n, x_type), flat(constants, of.bias, n, np.int64)
+        add_bias_rows(x, bias, of.lo, of.hi, x, events(counters, of.events))
 
     return step

@@ -196,6 +196,8 @@ class Builder:
         form = self.program.tensors[name].format
         if name in self._inner:
             return np.int16 if form.signed else np.uint16
+        if form.bits > 32 and self.workspace.fits_word(name):
+            return np.int32
         if name in self._accumulators:  # engines write int32, whatever the width
             return np.int32 if form.bits <= 32 else np.int64
         return carrier(form)
@@ -227,6 +229,14 @@ class Builder:
         return self.counted.setdefault(name, len(self.counted) * EVENTS)
 
     # --- constants ----------------------------------------------------------------------------------------------
+
+    def word(self, name: str) -> int:
+        """The place of a constant as int32."""
+        return self.constants.place(f"{name} int32", lambda: self.program.constants[name].astype(np.int32))
+
+    def wide(self, name: str) -> int:
+        """The place of a constant as int64."""
+        return self.constants.place(f"{name} int64", lambda: self.program.constants[name].astype(np.int64))
 
     def vector(self, key: str, numbers: NDArray[np.int64]) -> Vector:
         """A vector of int64."""

@@ -29,11 +29,11 @@ class _Stored(NamedTuple):
 
 
 class _Joined(NamedTuple):
-    """Rows, bytes of a row in each tensor, and where the tensors lie."""
+    """Rows, numbers of a row in each tensor, and where the tensors lie."""
 
     rows: int
-    past_bytes: int
-    new_bytes: int
+    past_width: int
+    new_width: int
     past: int
     new: int
     output: int
@@ -42,33 +42,36 @@ class _Joined(NamedTuple):
 def append(b: Builder, op: Append) -> Instructions:
     if op.output in b.resident:
         return [stored(b, op.output, op.input, b.dims(op.past)[2])]
-    if len({b.dtype(name) for name in (op.past, op.input, op.output)}) > 1:
-        return None
-    itemsize = np.dtype(b.dtype(op.output)).itemsize
     *lead, past, width = b.dims(op.past)
     fields = _Joined(
         rows=b.sizes.of(lead),
-        past_bytes=b.sizes.of([past, width, itemsize]),
-        new_bytes=b.sizes.of([b.dims(op.input)[2], width, itemsize]),
+        past_width=b.sizes.of([past, width]),
+        new_width=b.sizes.of([b.dims(op.input)[2], width]),
         past=b.at(op.past),
         new=b.at(op.input),
         output=b.at(op.output),
     )
-    return [Instruction(joined, fields)]
+    return [Instruction(joined(b.dtype(op.past), b.dtype(op.input), b.dtype(op.output)), fields)]
 
 
-@njit(cache=True, nogil=True)
-def joined(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
-    """Each row of one tensor behind the same row of another, as bytes."""
-    of = record(args, _Joined)
-    rows, left, right = sizes[of.rows], sizes[of.past_bytes], sizes[of.new_bytes]
-    past, new = matrix(memory, of.past, rows, left, np.uint8), matrix(memory, of.new, rows, right, np.uint8)
-    result = matrix(memory, of.output, rows, left + right, np.uint8)
-    for i in range(rows):
-        for j in range(left):
-            result[i, j] = past[i, j]
-        for j in range(right):
-            result[i, left + j] = new[i, j]
+@cache
+def joined(past_type: NumberType, new_type: NumberType, result_type: NumberType) -> Kernel:
+    """Each row of one tensor behind the same row of another."""
+
+    @njit(cache=True, nogil=True)
+    @named(past_type, new_type, result_type)
+    def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
+        of = record(args, _Joined)
+        rows, left, right = sizes[of.rows], sizes[of.past_width], sizes[of.new_width]
+        past, new = matrix(memory, of.past, rows, left, past_type), matrix(memory, of.new, rows, right, new_type)
+        result = matrix(memory, of.output, rows, left + right, result_type)
+        for i in range(rows):
+            for j in range(left):
+                result[i, j] = past[i, j]
+            for j in range(right):
+                result[i, left + j] = new[i, j]
+
+    return step
 
 
 def stored(b: Builder, name: str, new: str, past: str | int) -> Instruction:

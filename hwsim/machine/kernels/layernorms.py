@@ -10,6 +10,7 @@ from hwsim.arithmetic.compilation import named
 from hwsim.arithmetic.fixedpoint import Counters
 from hwsim.formats import Overflow, Scaling
 from hwsim.machine.kernels.builder import Builder, Instruction, Instructions
+from hwsim.machine.kernels.operands import Matrix, Scale, vector_at
 from hwsim.machine.layout import NumberType
 from hwsim.machine.native import Bytes, Kernel, events, flat, matrix
 from hwsim.machine.record import Words, record
@@ -33,39 +34,32 @@ HALF_EVEN, Q31_DOUBLE, FLOAT32 = int(Scaling.HALF_EVEN), int(Scaling.Q31_DOUBLE)
 class _Rows(NamedTuple):
     """Where rows of codes, their results, gamma (int32), beta (int64) and room for one row of int64 lie."""
 
-    input: int
+    x: Matrix
+    zero: int
     output: int
-    rows: int
-    width: int
     gamma: int
     beta: int
     room: int
     events: int
-    zero: int
 
 
 class _End(NamedTuple):
-    """The last rounding: multipliers and shifts, place and length of each, zero point and ends of the codes."""
+    """The last rounding: a ratio a channel or one for all, zero point and ends of the codes."""
 
-    multiplier: int
-    multipliers: int
-    shift: int
-    shifts: int
+    scale: Scale
     zero_point: int
     lo: int
     hi: int
 
 
 def _rows(b: Builder, op: AnyLayerNorm) -> _Rows:
-    gamma = b.constants.place(f"{op.gamma} int32", lambda: b.workspace.table(op.gamma))
-    beta = b.constants.place(f"{op.beta} int64", lambda: b.program.constants[op.beta].astype(np.int64))
-    room = b.scratch(b.dims(op.input)[-1:], np.int64)
-    x, rows, width = b.matrix(op.input)
-    return _Rows(x, b.at(op.output), rows, width, gamma, beta, room, b.events(op.output), b.zero(op.input))
+    x, room = b.matrix(op.input), b.scratch(b.dims(op.input)[-1:], np.int64)
+    affine = b.word(op.gamma), b.wide(op.beta)
+    return _Rows(x, b.zero(op.input), b.at(op.output), *affine, room, b.events(op.output))
 
 
 def _end(b: Builder, op: IBertLayerNorm | TfliteLayerNorm | GemminiLayerNorm) -> _End:
-    return _End(*b.scale(op.requantization), *b.range(op.output))
+    return _End(b.scale(op.requantization), *b.range(op.output))
 
 
 def _types(b: Builder, op: AnyLayerNorm) -> tuple[NumberType, NumberType]:
@@ -82,8 +76,7 @@ def _affine(constants: Bytes, at: _Rows, n: int) -> tuple[Codes, Values]:
 @njit(cache=True, nogil=True, forceinline=True)
 def _round(rule: int, values: Values, constants: Bytes, end: _End, result: Held, counters: Counters) -> None:
     """The last rounding of a row by one rule, a constant of the caller."""
-    m = flat(constants, end.multiplier, end.multipliers, np.int64)
-    e = flat(constants, end.shift, end.shifts, np.int64)
+    m, e = vector_at(constants, end.scale.multiplier), vector_at(constants, end.scale.shift)
     rescale_rows(rule, values, m, e, end.zero_point, end.lo, end.hi, INT64_MIN, result, counters)
 
 
@@ -105,8 +98,8 @@ def ibert_norm(x_type: NumberType, result_type: NumberType) -> Kernel:
     @named(x_type, result_type)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         of = record(args, _IBert)
-        rows, n = sizes[of.at.rows], sizes[of.at.width]
-        x, result = matrix(memory, of.at.input, rows, n, x_type), matrix(memory, of.at.output, rows, n, result_type)
+        rows, n = sizes[of.at.x.rows], sizes[of.at.x.width]
+        x, result = matrix(memory, of.at.x.start, rows, n, x_type), matrix(memory, of.at.output, rows, n, result_type)
         gamma, beta = _affine(constants, of.at, n)
         values, counted = matrix(memory, of.at.room, 1, n, np.int64), events(counters, of.at.events)
         for i in range(rows):
@@ -134,8 +127,8 @@ def tflite_norm(x_type: NumberType, result_type: NumberType) -> Kernel:
     @named(x_type, result_type)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         of = record(args, _Tflite)
-        rows, n = sizes[of.at.rows], sizes[of.at.width]
-        x, result = matrix(memory, of.at.input, rows, n, x_type), matrix(memory, of.at.output, rows, n, result_type)
+        rows, n = sizes[of.at.x.rows], sizes[of.at.x.width]
+        x, result = matrix(memory, of.at.x.start, rows, n, x_type), matrix(memory, of.at.output, rows, n, result_type)
         gamma, beta = _affine(constants, of.at, n)
         values, counted = matrix(memory, of.at.room, 1, n, np.int64), events(counters, of.at.events)
         for i in range(rows):
@@ -162,8 +155,8 @@ def gemmini_norm(x_type: NumberType, result_type: NumberType) -> Kernel:
     @named(x_type, result_type)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         of = record(args, _Gemmini)
-        rows, n = sizes[of.at.rows], sizes[of.at.width]
-        x, result = matrix(memory, of.at.input, rows, n, x_type), matrix(memory, of.at.output, rows, n, result_type)
+        rows, n = sizes[of.at.x.rows], sizes[of.at.x.width]
+        x, result = matrix(memory, of.at.x.start, rows, n, x_type), matrix(memory, of.at.output, rows, n, result_type)
         gamma, beta = _affine(constants, of.at, n)
         values, counted = matrix(memory, of.at.room, 1, n, np.int64), events(counters, of.at.events)
         for i in range(rows):
@@ -193,8 +186,8 @@ def pulp_norm(x_type: NumberType, result_type: NumberType) -> Kernel:
     @named(x_type, result_type)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         of = record(args, _Pulp)
-        rows, n = sizes[of.at.rows], sizes[of.at.width]
-        x, result = matrix(memory, of.at.input, rows, n, x_type), matrix(memory, of.at.output, rows, n, result_type)
+        rows, n = sizes[of.at.x.rows], sizes[of.at.x.width]
+        x, result = matrix(memory, of.at.x.start, rows, n, x_type), matrix(memory, of.at.output, rows, n, result_type)
         gamma, beta = _affine(constants, of.at, n)
         room, counted = flat(memory, of.at.room, n, np.int64), events(counters, of.at.events)
         pulp.normalise_rows(x, gamma, beta, of.affine, True, of.wraps != 0, room, result, counted)

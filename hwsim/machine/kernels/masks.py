@@ -1,8 +1,7 @@
 """Which mask a row of scores has, on a worker's memory."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 from numba import njit
 
 from hwsim.machine.kernels.builder import Builder
@@ -29,7 +28,7 @@ def mask_of(b: Builder, op: AnySoftmax) -> Masked:
 
 
 @njit(cache=True, nogil=True)
-def masks(memory: Bytes, masked: Masked, sizes: Words, n: int) -> Masks:
+def masks_of(memory: Bytes, masked: Masked, sizes: Words, n: int, dtype: Any) -> Masks:
     """The mask as softmaxes read it, over rows of n scores."""
     rows = sizes[masked.rows] if masked.given else 0
-    return Masks(matrix(memory, masked.start, rows, n, np.uint8), sizes[masked.shared])
+    return Masks(matrix(memory, masked.start, rows, n, dtype), sizes[masked.shared])

@@ -11,7 +11,7 @@ from hwsim.arithmetic.compilation import named
 from hwsim.formats import Overflow
 from hwsim.machine.kernels.builder import Builder, Instruction, Instructions
 from hwsim.machine.kernels.operands import PAIRS, QUADS, Matrix, Packing, Slots, slot
-from hwsim.machine.layout import NumberType
+from hwsim.machine.layout import NumberType, fits
 from hwsim.machine.native import Bytes, Kernel, flat, matrix, numbers_at
 from hwsim.machine.record import Words, record
 from hwsim.machine.steps.workspace import Workspace
@@ -28,9 +28,9 @@ def matmul(b: Builder, op: MatMul) -> Instructions:
 
 
 def _is_proven(workspace: Workspace, op: MatMul) -> bool:
-    """Whether sums are modulo 2^32: nothing else can come of an accumulator of 32 bits that holds every sum."""
+    """Whether sums are modulo 2^32: nothing else can come of an accumulator that holds every sum, all of 32 bits."""
     accumulator = workspace.effective(op)
-    return accumulator.overflow is Overflow.PROVEN and accumulator.bits <= 32
+    return accumulator.overflow is Overflow.PROVEN and (accumulator.bits <= 32 or workspace.fits_word(op.output))
 
 
 def packing_of(workspace: Workspace, op: MatMul) -> Packing | None:
@@ -46,7 +46,7 @@ def packing_of(workspace: Workspace, op: MatMul) -> Packing | None:
 def _fits(workspace: Workspace, name: str, bits: int) -> bool:
     """Whether codes less their zero point are signed numbers of so many bits."""
     form, zero = workspace.format(name), workspace.zero(name)
-    return -(1 << bits - 1) <= form.min - zero and form.max - zero < 1 << bits - 1
+    return fits(form.min - zero, form.max - zero, bits)
 
 
 # --- weights --------------------------------------------------------------------------------------------------------

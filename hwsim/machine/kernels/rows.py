@@ -8,7 +8,7 @@ from numba import njit
 
 from hwsim.arithmetic.compilation import named
 from hwsim.machine.kernels.builder import Builder, Instruction, Instructions
-from hwsim.machine.kernels.masks import Masked, mask_of, masks
+from hwsim.machine.kernels.masks import Masked, mask_of, masks_of
 from hwsim.machine.kernels.operands import Matrix, Vector
 from hwsim.machine.layout import NumberType
 from hwsim.machine.native import Bytes, Kernel, events, flat, matrix
@@ -42,14 +42,13 @@ class _Softmax(NamedTuple):
 
 def softmax(b: Builder, op: Softmax) -> Instructions:
     results = op.numerator, op.denominator, op.output
-    table = b.constants.place(f"{op.table} int32", lambda: b.workspace.table(op.table))
     fields = _Softmax(
         scores=b.matrix(op.input),
         masked=mask_of(b, op),
         numerator=b.at(op.numerator),
         denominator=b.at(op.denominator),
         output=b.at(op.output),
-        table=Vector(table, 1 << b.format(op.input).bits),
+        table=Vector(b.word(op.table), 1 << b.format(op.input).bits),
         to_denominator=stage(b, op.denominator_requantization, op.denominator),
         to_output=stage(b, op.output_requantization, op.output),
         events=b.events(op.output),
@@ -73,7 +72,7 @@ def table_softmax(x_type: NumberType, numerator: NumberType, denominator: Number
         )
         softmax_rows(
             matrix(memory, of.scores.start, rows, n, x_type),
-            masks(memory, of.masked, sizes, n),
+            masks_of(memory, of.masked, sizes, n, np.uint8),
             flat(constants, of.table.start, of.table.length, np.int32),
             of.to_denominator,
             of.to_output,
@@ -114,8 +113,8 @@ def layernorm(b: Builder, op: LayerNorm) -> Instructions:
         denominator=b.at(op.denominator),
         quotient=b.at(op.quotient),
         output=b.at(op.output),
-        gamma=b.constants.place(f"{op.gamma} int32", lambda: b.workspace.table(op.gamma)),
-        beta=b.constants.place(f"{op.beta} int64", lambda: b.program.constants[op.beta].astype(np.int64)),
+        gamma=b.word(op.gamma),
+        beta=b.wide(op.beta),
         eps=op.eps,
         zero_point=b.zero(op.output),
         stages=stages,

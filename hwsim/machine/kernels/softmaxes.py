@@ -9,6 +9,8 @@ from numba import njit
 
 from hwsim.arithmetic.compilation import named
 from hwsim.machine.kernels.builder import Builder, Instruction, Instructions
+from hwsim.machine.kernels.masks import Masked, mask_of, masks_of
+from hwsim.machine.kernels.operands import Matrix
 from hwsim.machine.layout import NumberType
 from hwsim.machine.native import Bytes, Kernel, events, flat, matrix
 from hwsim.machine.record import Words, record
@@ -29,14 +31,10 @@ from hwsim.program.operations import (
 
 
 class Rows(NamedTuple):
-    """Where scores, mask and probabilities lie, how many rows and keys they have, and how many rows share a mask."""
+    """Scores and their mask, where probabilities and events go, and room for the rows that are under way."""
 
-    scores: int
-    rows: int
-    keys: int
-    mask: int
-    masked: int
-    shared: int
+    scores: Matrix
+    masked: Masked
     output: int
     values: int
     sides: int
@@ -54,19 +52,16 @@ class Opened(NamedTuple):
 
 
 def _rows(b: Builder, op: AnySoftmax) -> Rows:
-    batch, *rest = b.dims(op.input)[:-1]
-    scores, rows, keys = b.matrix(op.input)
-    mask, masked = (0, b.sizes.of([0])) if op.mask is None else (b.at(op.mask), b.sizes.of([batch]))
     work = b.scratch([*b.dims(op.input)[-1:], LANES], np.int64), b.scratch([SIDES, LANES], np.int64)
-    return Rows(scores, rows, keys, mask, masked, b.sizes.of(rest), b.at(op.output), *work, b.events(op.output))
+    return Rows(b.matrix(op.input), mask_of(b, op), b.at(op.output), *work, b.events(op.output))
 
 
 @njit(cache=True, nogil=True)
 def _opened(memory: Bytes, counters: Words, sizes: Words, of: Rows, x_type: Any, mask_type: Any, output: Any) -> Opened:
-    rows, keys = sizes[of.rows], sizes[of.keys]
+    rows, keys = sizes[of.scores.rows], sizes[of.scores.width]
     return Opened(
-        matrix(memory, of.scores, rows, keys, x_type),
-        Masks(matrix(memory, of.mask, sizes[of.masked], keys, mask_type), sizes[of.shared]),
+        matrix(memory, of.scores.start, rows, keys, x_type),
+        masks_of(memory, of.masked, sizes, keys, mask_type),
         matrix(memory, of.output, rows, keys, output),
         work_in(matrix(memory, of.values, keys, LANES, np.int64), matrix(memory, of.sides, SIDES, LANES, np.int64)),
         events(counters, of.events),
@@ -215,14 +210,10 @@ class _Int16(NamedTuple):
 
 
 def int16_softmax(b: Builder, op: Int16Softmax) -> Instructions:
-    exp_table, reciprocal_table = (_table(b, name) for name in (op.exp_table, op.reciprocal_table))
     ratio = b.workspace.single(op.requantization)
-    return _instruction(b, op, int16_rows, _Int16, exp_table, reciprocal_table, *ratio, op.clamped)
-
-
-def _table(b: Builder, name: str) -> int:
-    """The place of a table as int32."""
-    return b.constants.place(f"{name} int32", lambda: b.workspace.table(name))
+    return _instruction(
+        b, op, int16_rows, _Int16, b.word(op.exp_table), b.word(op.reciprocal_table), *ratio, op.clamped
+    )
 
 
 @cache
@@ -255,7 +246,7 @@ def qlinear_softmax(b: Builder, op: QLinearSoftmax) -> Instructions:
     output = b.format(op.output)
     division = qlinear.QLinearDivision(op.multiplier, output.min, output.max)
     distances = 1 << b.format(op.input).bits
-    return _instruction(b, op, qlinear_rows, _QLinear, _table(b, op.table), distances, division)
+    return _instruction(b, op, qlinear_rows, _QLinear, b.word(op.table), distances, division)
 
 
 @cache

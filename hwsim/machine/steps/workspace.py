@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 
 from hwsim.formats import Accumulator, Counter, IntFormat, Overflow
 from hwsim.operators import gemm
-from hwsim.program import Program
+from hwsim.program import Program, proofs
 from hwsim.program.catalogue import Requantization
 from hwsim.program.operations import AnyProduct, ProjectHeads
-from hwsim.program.proofs import Interval, head_weights, product_reach
 
 Array = NDArray[Any]
 Values = dict[str, Array]
@@ -35,12 +34,12 @@ class Workspace:
         Tensor -> events (int64, one element a `Counter` member) of the operation that made it.
     """
 
-    def __init__(self, program: Program, reach: dict[str, Interval]) -> None:
+    def __init__(self, program: Program, reach: dict[str, proofs.Interval]) -> None:
         self.program, self.reach = program, reach
         self.counters: dict[str, NDArray[np.int64]] = {}
         self._operands: dict[str, gemm.Prepared] = {}
         self._head_weights: dict[str, list[gemm.Prepared]] = {}
-        self._head_reach: dict[str, Interval] = {}
+        self._head_reach: dict[str, proofs.Interval] = {}
         self._scales: dict[Requantization, Scale] = {}
 
     def beside(self) -> "Workspace":
@@ -85,24 +84,29 @@ class Workspace:
         """Each head's columns of its weight."""
         if operation.weight not in self._head_weights:
             self._head_weights[operation.weight] = [
-                gemm.prepare(np.array(weight, np.int32, order="C")) for weight in head_weights(self.program, operation)
+                gemm.prepare(np.array(weight, np.int32, order="C"))
+                for weight in proofs.head_weights(self.program, operation)
             ]
         return self._head_weights[operation.weight]
 
-    def _product_reach(self, operation: AnyProduct) -> Interval:
+    def product_reach(self, operation: AnyProduct) -> proofs.Interval:
         """How far an accumulator goes; that of a head is no tensor."""
         if not isinstance(operation, ProjectHeads):
             return self.reach[operation.output]
         if operation.heads not in self._head_reach:
-            self._head_reach[operation.heads] = product_reach(self.program, operation)
+            self._head_reach[operation.heads] = proofs.product_reach(self.program, operation)
         return self._head_reach[operation.heads]
 
     def effective(self, operation: AnyProduct) -> Accumulator:
         """An accumulator that provably never overflows may be summed in any order, whatever its overflow rule."""
-        accumulator, reach = operation.accumulator, self._product_reach(operation)
+        accumulator, reach = operation.accumulator, self.product_reach(operation)
         if accumulator.min < reach.low and reach.high < accumulator.max:
             return Accumulator(bits=accumulator.bits, overflow=Overflow.PROVEN)
         return accumulator
+
+    def fits_word(self, name: str) -> bool:
+        """Whether every value of an accumulator, and every partial sum of a proven one, is proven to be an int32."""
+        return name in self.reach and self.reach[name].low >= -(1 << 31) and self.reach[name].high < 1 << 31
 
     def table(self, name: str) -> NDArray[np.int32]:
         return self.program.constants[name].astype(np.int32)
