@@ -229,7 +229,7 @@ def _add_tile(
             _add_four(_row(sums, i, width), rows[i], a_zero, columns, j, k)
     for k in range(fours, last):
         for i in range(rows.shape[0]):
-            _add_one(_row(sums, i, width), rows[i, k] - a_zero, columns[k][j : j + width])
+            _add_one(_row(sums, i, width), np.int64(rows[i, k]) - a_zero, columns[k][j : j + width])
 
 
 @njit(cache=True, nogil=True)
@@ -275,7 +275,7 @@ def _sum(t: Number, p0: Number, p1: Number, p2: Number, p3: Number, lane: Lane) 
 @njit(cache=True, nogil=True)
 def _four(row: Codes, a_zero: int, k: int, lane: Lane) -> tuple[Number, Number, Number, Number]:
     """Four factors, less the zero point: numbers of 17 bits."""
-    x0, x1, x2, x3 = row[k], row[k + 1], row[k + 2], row[k + 3]
+    x0, x1, x2, x3 = np.int64(row[k]), np.int64(row[k + 1]), np.int64(row[k + 2]), np.int64(row[k + 3])
     return lane(x0 - a_zero), lane(x1 - a_zero), lane(x2 - a_zero), lane(x3 - a_zero)
 
 
