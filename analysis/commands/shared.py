@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from reference.train import Batch
 
 
+COMPILING = "compiling kernels, which are kept"
+
+
 def choose_schemes(configs: Sequence[str] | None, scheme: Path | None, targets: Sequence[str] | None) -> "list[Scheme]":
     """Every configuration under every target, then the scheme of a file; without either, the targets' defaults.
 
@@ -106,7 +109,11 @@ def encoded(record: Any) -> bytes:
 
 @contextmanager
 def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error; without a total it only shows that time passes."""
+    """A progress bar on standard error; without a total it only shows that time passes.
+
+    It says so while Numba compiles, which on the first use of a kernel takes longer than anything that is waited for.
+    """
+    from numba.core.event import Listener, install_listener
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -114,4 +121,13 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), *steps, TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda count: bar.advance(task, count)
+
+        class Said(Listener):
+            def on_start(self, event: Any) -> None:
+                bar.update(task, description=f"{what}: {COMPILING}")
+
+            def on_end(self, event: Any) -> None:
+                bar.update(task, description=what)
+
+        with install_listener("numba:compile", Said()):
+            yield lambda count: bar.advance(task, count)

@@ -10,14 +10,51 @@ is an entry of the index, which is then compiled again.
 
 import uuid
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, TypeVar
 
+from numba import njit
 from numba.core import config
 from numba.core.caching import IndexDataCacheFile
+from numba.core.registry import CPUDispatcher
 
 INTERPRETED = bool(vars(config)["DISABLE_JIT"])
 """Whether numba compiles nothing, for who debugs a kernel."""
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+WITHOUT_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""What numba is to leave out: the ways in for Python and for C, much of what a small function takes to compile."""
+
+
+class _Inner(CPUDispatcher):
+    """A compiled function that only compiled code calls; Python gets in through another one, made when it calls."""
+
+    def __call__(self, *args: Any) -> Any:
+        return self._entry(*args)
+
+    @cached_property
+    def _entry(self) -> Any:
+        function = self
+
+        @njit(nogil=True)
+        def entry(*args: Any) -> Any:
+            return function(*args)
+
+        return entry
+
+
+def inner(function: Any = None, **options: Any) -> Any:
+    """`njit(cache=True, nogil=True)` of a function that compiled code calls, compiled without wrappers.
+
+    Python may call it too, in tests, and waits for an entry that no cache keeps.
+    """
+    if function is None:
+        return lambda function: inner(function, **options)
+    if vars(config)["DISABLE_JIT"]:
+        return function
+    made = _Inner(function, targetoptions={"nopython": True, "nogil": True, **WITHOUT_WRAPPERS, **options})
+    made.enable_caching()
+    return made
 
 
 def named(*constants: Any) -> Callable[[Function], Function]:

@@ -30,6 +30,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from hwsim.arithmetic.compilation import inner
 from hwsim.arithmetic.fixedpoint import Integer, bit_length
 
 PRODUCT_BITS = 46
@@ -60,7 +61,7 @@ class Divisor(NamedTuple):
     divisor: np.int64
 
 
-@njit(cache=True, nogil=True)
+@inner
 def headroom(multiplier: Integer) -> np.int64:
     """j of (1), which is the same for every row; 1 <= multiplier < 2^31."""
     return PRODUCT_BITS - bit_length(np.int64(multiplier))
@@ -75,7 +76,7 @@ def reciprocal(multiplier: Integer, left: Integer, denominator: Integer, shift: 
     return Reciprocal(((m << np.int64(left)) + (d >> 1)) // d, k, (np.int64(1) << k) >> 1, 2 * m, d << np.int64(shift))
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def settle(estimate: Integer, twice_rest: Integer, divisor: Integer) -> tuple[np.int64, np.int64]:
     """The quotient by HALF_EVEN, and 1 if it was a tie, of an estimate off by less than 3/2 and r of (3)."""
     odd = np.int64(estimate) & 1
@@ -100,7 +101,7 @@ def divisor(denominator: Integer) -> Divisor:
     return Divisor((np.int64(1) << k) // d, k, d)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def floor_divide(n: Integer, by: Divisor) -> np.int64:
     """floor(n / d), 0 <= n < 2^32 and n / d < 2^28."""
     estimate = (np.int64(n) * by.factor) >> by.shift

@@ -13,7 +13,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from hwsim.arithmetic.compilation import INTERPRETED
+from hwsim.arithmetic.compilation import INTERPRETED, inner
 from hwsim.formats import Counter, Scaling
 
 Counters = NDArray[np.int64]
@@ -35,7 +35,7 @@ ISQRT_BITS = 52
 _NEWTON_STEPS = 4
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def is_shift_tie(value: Integer, shift: Integer) -> bool:
     """Whether value / 2^shift lies halfway between two integers; 0 <= shift <= 62."""
     half = (np.int64(1) << shift) >> 1
@@ -43,7 +43,7 @@ def is_shift_tie(value: Integer, shift: Integer) -> bool:
     return bool(half != 0 and rest == half)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def half_even_shift(value: Integer, shift: Integer) -> np.int64:
     """HALF_EVEN(value / 2^shift), for every int64 value and 0 <= shift <= 62; no intermediate can overflow."""
     floor = np.int64(value) >> shift
@@ -52,14 +52,14 @@ def half_even_shift(value: Integer, shift: Integer) -> np.int64:
     return floor + (np.int64(rest + (floor & 1) > half) & np.int64(half != 0))
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def half_up_shift(value: Integer, shift: Integer) -> np.int64:
     """HALF_UP(value / 2^shift), for every int64 value and 0 <= shift <= 62."""
     half = (np.int64(1) << shift) >> 1
     return (np.int64(value) >> shift) + np.int64((np.int64(value) & half) != 0)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def half_away_shift(value: Integer, shift: Integer) -> np.int64:
     """HALF_AWAY(value / 2^shift), for every int64 value and 0 <= shift <= 62."""
     rest = np.int64(value) & ((np.int64(1) << shift) - 1)
@@ -67,14 +67,14 @@ def half_away_shift(value: Integer, shift: Integer) -> np.int64:
     return (np.int64(value) >> shift) + (np.int64(rest - np.int64(value < 0) >= half) & np.int64(half != 0))
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def toward_zero_shift(value: Integer, shift: Integer) -> np.int64:
     """TOWARD_ZERO(value / 2^shift), for every int64 value and 0 <= shift <= 62."""
     rest = np.int64(value) & ((np.int64(1) << shift) - 1)
     return (np.int64(value) >> shift) + (np.int64(value < 0) & np.int64(rest != 0))
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def shift_by_rule(rounding: int, value: Integer, shift: Integer) -> np.int64:
     """value / 2^shift by one of the five roundings, numbered as in `Scaling`; 0 <= shift <= 62."""
     if rounding == HALF_EVEN:
@@ -88,7 +88,7 @@ def shift_by_rule(rounding: int, value: Integer, shift: Integer) -> np.int64:
     return toward_zero_shift(value, shift)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def tie_sign(value: Integer, shift: Integer) -> np.int64:
     """1 or -1, the sign of the value, where value / 2^shift lies halfway between two integers; otherwise 0."""
     tie = np.int64(is_shift_tie(value, shift))
@@ -122,14 +122,14 @@ bit_length = _interpreted_length if INTERPRETED else _length
 """Bits of 0 <= value < 2^63 without its leading zeros."""
 
 
-@njit(cache=True, nogil=True)
+@inner
 def is_divide_tie(numerator: Integer, denominator: Integer) -> bool:
     """Whether numerator / denominator lies halfway between two integers; denominator > 0."""
     rest = np.int64(numerator) % np.int64(denominator)
     return bool(rest == np.int64(denominator) - rest)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def half_even_divide(numerator: Integer, denominator: Integer) -> np.int64:
     """HALF_EVEN(numerator / denominator), for every int64 numerator and denominator > 0."""
     floor = np.int64(numerator) // np.int64(denominator)
@@ -166,14 +166,14 @@ def isqrt(value: Integer) -> np.int64:
     return root - np.int64(root * root > v)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def round_shift(value: Integer, shift: Integer, counters: Counters) -> np.int64:
     """HALF_EVEN(value / 2^shift), ties counted by the sign of the value."""
     counters[NEGATIVE_TIE if value < 0 else POSITIVE_TIE] += np.int64(is_shift_tie(value, shift))
     return half_even_shift(value, shift)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def saturate(value: Integer, lo: Integer, hi: Integer, counters: Counters) -> np.int64:
     """Clamp, counting a value outside [lo, hi]."""
     clamped = clamp(value, lo, hi)
@@ -181,20 +181,20 @@ def saturate(value: Integer, lo: Integer, hi: Integer, counters: Counters) -> np
     return clamped
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def half_even_and_tie(value: Integer, shift: Integer) -> tuple[np.int64, np.int64]:
     """HALF_EVEN(value / 2^shift), and 1 or -1 where it broke a tie above or below 0: `round_shift` for vector loops."""
     return half_even_shift(value, shift), tie_sign(value, shift)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def clamp_and_change(value: Integer, lo: Integer, hi: Integer) -> tuple[np.int64, np.int64]:
     """Clamp, and 1 for a value outside [lo, hi]: `saturate` for vector loops."""
     clamped = clamp(value, lo, hi)
     return clamped, np.int64(clamped != value)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def add_events(ties: Integer, balance: Integer, saturations: Integer, counters: Counters) -> None:
     """Add what a loop kept in registers: ties, the sum of their signs, and saturations."""
     counters[SATURATION] += saturations
@@ -202,7 +202,7 @@ def add_events(ties: Integer, balance: Integer, saturations: Integer, counters: 
     counters[NEGATIVE_TIE] += (ties - balance) >> 1
 
 
-@njit(cache=True, nogil=True)
+@inner
 def raise_to_one(value: Integer, counters: Counters) -> np.int64:
     """max(1, value), counting a value below 1: the last step of a denominator."""
     counters[DENOMINATOR_CLAMP] += np.int64(value < 1)

@@ -7,6 +7,7 @@ functions counts events.
 import numpy as np
 from numba import njit
 
+from hwsim.arithmetic.compilation import inner
 from hwsim.arithmetic.fixedpoint import Integer, bit_length, clamp, half_away_shift, half_up_shift
 
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
@@ -52,7 +53,7 @@ def rounding_divide(a: Integer, r: Integer) -> np.int64:
     return half_away_shift(a, r)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def saturating_shift_left(a: Integer, k: Integer) -> np.int64:
     """satshl(a, k) = clamp_int32(a * 2^k) of an int32, 0 <= k <= 31."""
     return clamp(np.int64(a) << np.int64(k), INT32_MIN, INT32_MAX)
@@ -64,19 +65,19 @@ def count_leading_zeros32(v: Integer) -> np.int64:
     return 32 - bit_length(v)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def multiply_by_multiplier(x: Integer, m: Integer, e: Integer) -> np.int64:
     """scale(x; m, e) of (R2): R(S(x * 2^max(31-e, 0), m), max(e-31, 0)), |x| * 2^max(31-e, 0) <= 2^31."""
     return rounding_divide(high_multiply_left(x, m, e), np.int64(max(e - 31, 0)))
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def high_multiply_left(x: Integer, m: Integer, e: Integer) -> np.int64:
     """The y of (R2) and (R3): S(x * 2^max(31-e, 0), m)."""
     return doubling_high_multiply(np.int64(x) << np.int64(max(31 - e, 0)), m)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def _times_bit(r: np.int64, remainder: Integer, k: int, factor: int) -> np.int64:
     """r times a factor if bit QUARTER_BITS + k of the remainder is set. A loop over the bits would not vectorise."""
     return half_up_shift(r * factor, 31) if (remainder >> (QUARTER_BITS + k)) & 1 else r

@@ -7,6 +7,7 @@ by shift and sees the tie. A kernel that calls these with a constant rule is com
 import numpy as np
 from numba import njit
 
+from hwsim.arithmetic.compilation import inner
 from hwsim.arithmetic.fixedpoint import (
     HALF_AWAY,
     HALF_EVEN,
@@ -40,13 +41,13 @@ def greatest_input(rule: int, m: Integer, e: Integer) -> np.int64:
     return (EXACT_MAX - ((np.int64(1) << e) >> 1)) // max(np.int64(m), np.int64(1))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def least_input(rule: int, m: Integer, e: Integer) -> np.int64:
     """The least x that the rule takes: minus the greatest, and one less for (R2, R3), whose x * 2^l is an int32."""
     return -greatest_input(rule, m, e) - np.int64(rule in (Q31_DOUBLE, Q31_DOUBLE_HALF_UP))
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def last_rounding(rule: int, x: Integer, m: Integer, e: Integer, z: Integer) -> tuple[np.int64, np.int64]:
     """(v, s): the last rounding of a rule rounds v / 2^s. z is only seen by FLOAT32_INSIDE.
 
@@ -63,7 +64,7 @@ def last_rounding(rule: int, x: Integer, m: Integer, e: Integer, z: Integer) -> 
     return np.int64(x) * np.int64(m), np.int64(e)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def last_rounding_rule(rule: int, e: Integer) -> int:
     """Which of the five roundings the last one is."""
     if rule <= TOWARD_ZERO:
@@ -75,7 +76,7 @@ def last_rounding_rule(rule: int, e: Integer) -> int:
     return HALF_UP
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def scale_and_tie(rule: int, x: Integer, m: Integer, e: Integer, z: Integer) -> tuple[np.int64, np.int64]:
     """scale(x; m, e), and 1 or -1 where its last rounding met a tie above or below 0, else 0.
 

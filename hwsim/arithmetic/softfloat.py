@@ -8,6 +8,7 @@ v * 2^e, 0 <= v <= 2^24; v is at least 2^23 unless the number is 0 or came subno
 import numpy as np
 from numba import njit
 
+from hwsim.arithmetic.compilation import inner
 from hwsim.arithmetic.fixedpoint import Integer, bit_length, half_even_shift
 
 MANTISSA_BITS = 24
@@ -17,7 +18,7 @@ SUM_BITS = 46
 """Fractional bits of a sum with a zero point: a zero point of at most 17 bits, and the product, stay below 2^63."""
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def to_mantissa(value: Integer) -> np.int64:
     """fl32 of an integer |v| < 2^63: the nearest of 24 significant bits, a tie to the even mantissa."""
     dropped = max(bit_length(abs(np.int64(value))) - MANTISSA_BITS, np.int64(0))
@@ -30,7 +31,7 @@ def multiply(x: Integer, m: Integer) -> np.int64:
     return to_mantissa(to_mantissa(x) * np.int64(m))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def divide_integers(numerator: Integer, denominator: Integer) -> tuple[np.int64, np.int64]:
     """fl32(numerator / fl32(denominator)) as (m, e) of m / 2^e, 2^23 <= m < 2^24.
 
@@ -46,7 +47,7 @@ def divide_integers(numerator: Integer, denominator: Integer) -> tuple[np.int64,
     return value >> dropped, kept - dropped
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def add_integer(value: Integer, shift: Integer, z: Integer) -> tuple[np.int64, np.int64]:
     """fl32(value / 2^shift + z) as (v, s) of v / 2^s, for a product of `multiply` and a zero point.
 

@@ -26,7 +26,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 from numpy.typing import NDArray
 
-from hwsim.arithmetic.compilation import INTERPRETED
+from hwsim.arithmetic.compilation import INTERPRETED, WITHOUT_WRAPPERS
 from hwsim.formats import Counter
 from hwsim.machine.record import ARGUMENTS, Words, flattened
 
@@ -80,6 +80,7 @@ def run(code: Code, arrays: Arrays) -> None:
 
 def _address(kernel: Kernel) -> int:
     """Where the compiled function begins, by numba's own calling convention."""
+    kernel.targetoptions.update(WITHOUT_WRAPPERS)  # nobody calls it but by this address
     kernel.compile(SIGNATURE)
     result = kernel.overloads[SIGNATURE.args]
     return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))

@@ -3,6 +3,7 @@
 import numpy as np
 from numba import njit
 
+from hwsim.arithmetic.compilation import inner
 from hwsim.arithmetic.fixedpoint import (
     NEGATIVE_TIE,
     OVERFLOW,
@@ -182,7 +183,7 @@ def _nvdla_convert(
             codes[i, j] = np.int32(saturate(half_away_shift(exact, shift), limits[0], limits[1], counters))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _count_tie(tie: np.int64, counters: Counters) -> None:
     counters[POSITIVE_TIE] += np.int64(tie > 0)
     counters[NEGATIVE_TIE] += np.int64(tie < 0)

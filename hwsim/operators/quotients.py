@@ -3,9 +3,9 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from hwsim.arithmetic.compilation import inner
 from hwsim.arithmetic.division import headroom, multiply, reciprocal
 from hwsim.arithmetic.fixedpoint import Counters, Integer, add_events, clamp_and_change
 
@@ -22,7 +22,7 @@ class Stage(NamedTuple):
     hi: int
 
 
-@njit(cache=True, nogil=True)
+@inner
 def quotients_of_row(
     numerators: Held, i: int, denominator: Integer, stage: Stage, quotients: Held, counters: Counters
 ) -> None:

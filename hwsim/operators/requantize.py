@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numba import njit
 
-from hwsim.arithmetic.compilation import named
+from hwsim.arithmetic.compilation import inner, named
 from hwsim.arithmetic.fixedpoint import (
     SATURATION,
     Counters,
@@ -183,7 +183,7 @@ def add_bias_rows(
     counters[SATURATION] += saturations
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def shift_flat(
     rule: int, acc: Accumulators, shift: int, lo: int, hi: int, result: Accumulators, counters: Counters
 ) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from hwsim.arithmetic.compilation import named
+from hwsim.arithmetic.compilation import inner, named
 from hwsim.arithmetic.fixedpoint import Counters, Integer, add_events, clamp_and_change
 from hwsim.arithmetic.scaling import FLOAT32_INSIDE, greatest_input, least_input, scale_and_tie
 from hwsim.formats import IntFormat, Scaling
@@ -52,8 +52,14 @@ def rescale(
     """
     _check_inputs(acc, multiplier, shift, scaling)
     codes = np.empty(acc.shape, np.int32)
-    LOOPS[scaling](acc, multiplier, shift, int(zero_point), output.min, output.max, INT64_MIN, codes, counters)
+    LOOPS[scaling](acc, *paired(multiplier, shift), int(zero_point), output.min, output.max, INT64_MIN, codes, counters)
     return codes
+
+
+def paired(multiplier: Multipliers, shift: Multipliers) -> tuple[Multipliers, Multipliers]:
+    """As many multipliers as shifts: one of each, or both for each channel."""
+    count = max(multiplier.size, shift.size)
+    return np.resize(multiplier, count), np.resize(shift, count)
 
 
 def _check_inputs(acc: Accumulators, multiplier: Multipliers, shift: Multipliers, scaling: Scaling) -> None:
@@ -81,7 +87,7 @@ def _are_taken(acc: Accumulators, multiplier: Multipliers, shift: Multipliers, r
     return bool(beyond == 0)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def _code(rule: int, acc: Integer, m: Integer, e: Integer, ends: Ends) -> tuple[np.int64, np.int64, np.int64]:
     """(R1) of one accumulator: the code less what is added last, the sign of a tie, and 1 if the clamp changed it."""
     value, tie = scale_and_tie(rule, max(np.int64(acc), np.int64(ends.floor)), m, e, ends.inside)
@@ -89,7 +95,7 @@ def _code(rule: int, acc: Integer, m: Integer, e: Integer, ends: Ends) -> tuple[
     return code, tie, changed
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def rescale_rows(
     rule: int,
     acc: Accumulators,
@@ -105,30 +111,25 @@ def rescale_rows(
     """Equation (R1) on (rows, channels) by one rule, which has to be a constant of the caller for a loop that is fast.
 
     Accumulators are of any integer dtype, results of any that holds the codes; an accumulator below `floor` counts as
-    that, so that 0 is a ReLU. Events are kept in registers so that the loop vectorises; for the same reason it is
-    written out for one ratio and for one in each channel. The zero point moves the bounds of the clamp instead of the
-    value, which it could carry past 2^63.
+    that, so that 0 is a ReLU. There are as many multipliers as shifts: see `paired`. Events are kept in registers so
+    that the loop vectorises; for the same reason it is written out for one ratio and for one in each channel, and no
+    more often: it is most of what a kernel takes to compile. The zero point moves the bounds of the clamp instead of
+    the value, which it could carry past 2^63.
     """
     inside = zero_point if rule == FLOAT32_INSIDE else 0
     outside = zero_point - inside
     ends = Ends(floor, inside, lo - outside, hi - outside)
-    m_step, e_step = np.int64(multiplier.size > 1), np.int64(shift.size > 1)
     saturations, ties, balance = np.int64(0), np.int64(0), np.int64(0)
     for i in range(acc.shape[0]):
-        if m_step + e_step == 0:
+        if multiplier.size == 1:
             m, e = multiplier[0], shift[0]
             for j in range(acc.shape[1]):
                 code, tie, changed = _code(rule, acc[i, j], m, e, ends)
                 result[i, j] = code + outside
                 ties, balance, saturations = ties + (tie & 1), balance + tie, saturations + changed
-        elif m_step + e_step == 2:
-            for j in range(acc.shape[1]):
-                code, tie, changed = _code(rule, acc[i, j], multiplier[j], shift[j], ends)
-                result[i, j] = code + outside
-                ties, balance, saturations = ties + (tie & 1), balance + tie, saturations + changed
         else:
             for j in range(acc.shape[1]):
-                code, tie, changed = _code(rule, acc[i, j], multiplier[j * m_step], shift[j * e_step], ends)
+                code, tie, changed = _code(rule, acc[i, j], multiplier[j], shift[j], ends)
                 result[i, j] = code + outside
                 ties, balance, saturations = ties + (tie & 1), balance + tie, saturations + changed
     add_events(ties, balance, saturations, counters)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from hwsim.arithmetic.compilation import named
+from hwsim.arithmetic.compilation import inner, named
 from hwsim.arithmetic.fixedpoint import (
     Counters,
     Integer,
@@ -234,7 +234,7 @@ def add_flat(a: Held, b: Held, terms: Sum, result: Held, counters: Counters) -> 
     add_events(ties, balance, saturations, counters)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def _operand(rule: int, code: Integer, by: Rescaling, terms: RescaledSum) -> tuple[np.int64, np.int64, np.int64]:
     """c(scale((code - zero point) * 2^L)), the sign of a tie, and 1 if c changed it."""
     scaled, tie = scale_and_tie(rule, (np.int64(code) - by.zero_point) << terms.left_shift, by.multiplier, by.shift, 0)
@@ -242,7 +242,7 @@ def _operand(rule: int, code: Integer, by: Rescaling, terms: RescaledSum) -> tup
     return held, tie, changed
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def rescaled_add_flat(rule: int, a: Held, b: Held, terms: RescaledSum, result: Held, counters: Counters) -> None:
     """Equation (R10) on flat arrays of any integer dtypes by one rule, a constant of the caller if it is to be fast.
 

@@ -13,6 +13,7 @@ from hwsim.machine.layout import OVERREAD, Block, Dims, Memory, NumberType, Size
 from hwsim.machine.native import ALIGNMENT, EVENTS, Bytes, Kernel
 from hwsim.machine.steps.workspace import Array, Workspace
 from hwsim.operators.gemm import engines
+from hwsim.operators.rescale import paired
 from hwsim.program.catalogue import Requantization
 from hwsim.program.constants import carrier
 from hwsim.program.operations import AnyProduct, Operation
@@ -244,8 +245,8 @@ class Builder:
 
     def scale(self, scheme: Requantization) -> Scale:
         """Multipliers and shifts of a requantization."""
-        scale = self.workspace.scale(scheme)
+        multiplier, shift = paired(*self.workspace.scale(scheme))
         return Scale(
-            self.vector(f"{scheme.multiplier} as multiplier", scale.multiplier),
-            self.vector(f"{scheme.shift} as shift", scale.shift),
+            self.vector(f"{scheme.multiplier} as {multiplier.size} multipliers", multiplier),
+            self.vector(f"{scheme.shift} as {shift.size} shifts", shift),
         )

@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from hwsim.arithmetic.compilation import inner
 from hwsim.arithmetic.fixedpoint import OVERFLOW, Counters, bounds
 from hwsim.operators.arguments import Accumulators, Codes
 
@@ -138,7 +139,7 @@ def first_event(
     return -1, -1, -1, -1
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _fill(sums: Accumulators, rows: int, width: int, start: Sums) -> None:
     """The first sums of a block, 0 for the columns that fill up a vector."""
     for i in range(rows):
@@ -153,13 +154,13 @@ def _row(sums: Accumulators, i: int, width: int) -> Accumulators:
     return sums[i * COLUMNS : i * COLUMNS + width]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _copy(values: Accumulators, result: Accumulators) -> None:
     for c in range(result.size):
         result[c] = values[c]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _add_block(
     sums: Accumulators,
     rows: Codes,
@@ -186,7 +187,7 @@ def _add_block(
     return overflows
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _accumulate(
     sums: Accumulators,
     row: Codes,
@@ -216,7 +217,7 @@ def _accumulate(
     return np.int64(overflows)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _add_tile(
     sums: Accumulators, rows: Codes, a_zero: int, columns: Codes, j: int, width: int, first: int, last: int
 ) -> None:
@@ -232,7 +233,7 @@ def _add_tile(
             _add_one(_row(sums, i, width), np.int64(rows[i, k]) - a_zero, columns[k][j : j + width])
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _add_to_four(sums: Accumulators, width: int, rows: Codes, a_zero: int, columns: Codes, j: int, k: int) -> None:
     """Adds the products k to k + 3 to four rows, loading the columns once; rows at a fixed distance need no checks."""
     lane, end = sums.dtype.type, j + width
@@ -249,7 +250,7 @@ def _add_to_four(sums: Accumulators, width: int, rows: Codes, a_zero: int, colum
         sums[c + 3 * COLUMNS] = _sum(sums[c + 3 * COLUMNS], d0 * v0, d1 * v1, d2 * v2, d3 * v3, lane)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _add_four(sums: Accumulators, row: Codes, a_zero: int, columns: Codes, j: int, k: int) -> None:
     """Adds the products k to k + 3 to one row."""
     lane, end = sums.dtype.type, j + sums.size
@@ -259,7 +260,7 @@ def _add_four(sums: Accumulators, row: Codes, a_zero: int, columns: Codes, j: in
         sums[c] = _sum(sums[c], x0 * y0[c], x1 * y1[c], x2 * y2[c], x3 * y3[c], lane)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _add_one(sums: Accumulators, factor: Number, column: Codes) -> None:
     lane = sums.dtype.type
     for c in range(sums.size):
@@ -272,7 +273,7 @@ def _sum(t: Number, p0: Number, p1: Number, p2: Number, p3: Number, lane: Lane) 
     return lane(t + lane(lane(lane(p0) + lane(p1)) + lane(lane(p2) + lane(p3))))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _four(row: Codes, a_zero: int, k: int, lane: Lane) -> tuple[Number, Number, Number, Number]:
     """Four factors, less the zero point: numbers of 17 bits."""
     x0, x1, x2, x3 = np.int64(row[k]), np.int64(row[k + 1]), np.int64(row[k + 2]), np.int64(row[k + 3])
@@ -288,7 +289,7 @@ def _fit(t: Number, lo: Number, hi: Number, wraps: bool) -> Number:
     return ((t & (hi - lo)) ^ -lo) + lo if wraps else min(max(t, lo), hi)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _fit_row(sums: Accumulators, lo: Number, hi: Number, wraps: bool) -> np.int64:
     """Brings a row of sums into range; how many were outside."""
     lane = sums.dtype.type
@@ -300,7 +301,7 @@ def _fit_row(sums: Accumulators, lo: Number, hi: Number, wraps: bool) -> np.int6
     return np.int64(overflows)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _fit_all(sums: Accumulators, bits: int, wraps: bool) -> np.int64:
     """Brings a row of any length into range; how many were outside."""
     lane, half, overflows = sums.dtype.type, np.int64(1) << (bits - 1), np.int64(0)

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from hwsim.arithmetic.compilation import inner
 from hwsim.arithmetic.fixedpoint import (
     ISQRT_BITS,
     Counters,
@@ -202,7 +203,7 @@ def normalise_rows(
         _affine(quotients, i, gamma, beta, stages.output, zeros.output, outputs, counters)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _numerators(x: Held, i: int, total: Integer, stage: Stage, numerators: Held, counters: Counters) -> None:
     """(5c): n * x - total, rescaled; total has the zero points in it."""
     n = np.int64(x.shape[1])
@@ -218,7 +219,7 @@ def _numerators(x: Held, i: int, total: Integer, stage: Stage, numerators: Held,
     add_events(ties, balance, saturations, counters)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _affine(
     quotients: Held,
     i: int,
@@ -243,7 +244,7 @@ def _affine(
     add_events(ties, balance, saturations, counters)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _rescale(product: np.int64, stage: Stage, counters: Counters) -> np.int64:
     """sat(HALF_EVEN(product / 2^shift)), product already multiplied."""
     return saturate(round_shift(product, stage.shift, counters), stage.lo, stage.hi, counters)

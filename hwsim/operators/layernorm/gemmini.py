@@ -3,6 +3,7 @@
 import numpy as np
 from numba import njit
 
+from hwsim.arithmetic.compilation import inner
 from hwsim.arithmetic.division import Reciprocal, headroom, multiply, reciprocal
 from hwsim.arithmetic.fixedpoint import SATURATION, Counters, Integer, clamp_and_change, isqrt
 from hwsim.arithmetic.scaling import FLOAT32_MULTIPLIER_MAX
@@ -101,7 +102,7 @@ def normalise_rows(
     return most_total, most_squares
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _held_squares(x: Held, i: int, mean: Integer) -> np.int64:
     """Sum of (x - mean)^2. A deviation that alone leaves int32 is held: its square need not be exact."""
     squares = np.int64(0)

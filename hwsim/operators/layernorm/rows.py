@@ -1,9 +1,9 @@
 """What every layer normalisation does to its arguments and to a row of codes."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from hwsim.arithmetic.compilation import inner
 from hwsim.arithmetic.fixedpoint import Counters, Integer
 from hwsim.formats import IntFormat
 from hwsim.operators.arguments import (
@@ -70,7 +70,7 @@ def as_rows(x: Codes) -> Codes:
     return x.reshape(-1, x.shape[-1])
 
 
-@njit(cache=True, nogil=True)
+@inner
 def row_sum(x: Held, i: Integer, zero: Integer, centred: bool) -> np.int64:
     """Sum of x - zero over row i, or 0 if its mean is left in it."""
     total = np.int64(0)
@@ -79,7 +79,7 @@ def row_sum(x: Held, i: Integer, zero: Integer, centred: bool) -> np.int64:
     return np.int64(centred) * (total - np.int64(x.shape[1]) * zero)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def squares_about(x: Held, i: Integer, mean: Integer, shift: Integer) -> np.int64:
     """Sum of floor((x - mean) / 2^shift)^2 over row i."""
     squares = np.int64(0)
@@ -89,7 +89,7 @@ def squares_about(x: Held, i: Integer, mean: Integer, shift: Integer) -> np.int6
     return squares
 
 
-@njit(cache=True, nogil=True)
+@inner
 def divide_toward_zero(value: Integer, divisor: Integer) -> np.int64:
     """TOWARD_ZERO(value / divisor), divisor > 0."""
     magnitude = abs(np.int64(value)) // np.int64(divisor)

@@ -3,6 +3,7 @@
 import numpy as np
 from numba import njit
 
+from hwsim.arithmetic.compilation import inner
 from hwsim.arithmetic.fixedpoint import DENOMINATOR_CLAMP, Counters, Integer, toward_zero_shift
 from hwsim.arithmetic.gemmlowp import doubling_high_multiply, inverse_sqrt, rounding_divide
 from hwsim.formats import IntFormat, Scaling
@@ -103,7 +104,7 @@ def normalise_rows(
     return greatest
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _affine(
     x: Held, i: int, mean: Integer, inverse: Integer, right: Integer, gamma: Codes, bias: Values, values: Values
 ) -> None:

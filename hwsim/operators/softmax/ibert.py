@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from hwsim.arithmetic.compilation import inner
 from hwsim.arithmetic.division import Divisor, divisor, floor_divide
 from hwsim.arithmetic.fixedpoint import Counters, Integer, clamp, half_even_shift
 from hwsim.formats import IntFormat
@@ -107,7 +108,7 @@ def _check_exponential(ln2: int, b: int, c: int, multiplier: int) -> None:
     check_exact("exponential * multiplier", greatest * multiplier)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def _exponential(distance: Integer, by: Divisor, constants: IBertConstants) -> np.int64:
     """(S10) to (S12): exp of minus a distance in 16 bits. The maximum is taken before the shift, which keeps signs."""
     y = -clamp(distance, 0, MAX_HALVINGS * constants.ln2)

@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from hwsim.arithmetic.compilation import inner
 from hwsim.arithmetic.fixedpoint import DENOMINATOR_CLAMP, SATURATION, Counters, Integer, clamp_and_change
 from hwsim.operators.arguments import Codes, check_array, check_counters, check_shape
 from hwsim.operators.quotients import Held
@@ -82,7 +83,7 @@ def row_of_mask(i: Integer, masks: Masks) -> np.int64:
     return np.int64(i) // np.int64(masks.rows) if masks.mask.shape[0] else np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def greatest(scores: Held, i: int, mask: Mask, k: Integer) -> np.int64:
     """Greatest allowed score of row i, by row k of the mask; NOTHING if there is none."""
     most = np.int64(NOTHING)
@@ -186,7 +187,7 @@ def put_back(codes: Held, first: int, lanes: Integer, values: Values) -> None:
             codes[first + lane, j] = values[j, lane]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def shifted_right(value: Integer, shift: Integer) -> np.int64:
     """value >> shift of a non-negative value for any shift >= 0: 0 from 63 on."""
     return np.int64(value) >> np.int64(min(shift, 63))

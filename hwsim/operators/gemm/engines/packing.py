@@ -11,6 +11,8 @@ from numba import njit
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
+from hwsim.arithmetic.compilation import inner
+
 Quads = NDArray[np.int8]
 Pairs = NDArray[np.int16]
 
@@ -37,7 +39,7 @@ def pairs_shape(n: int, k: int) -> tuple[int, int, int, int]:
     return packed_shape(n, k, 2)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _pack(b: NDArray[Any], zero: int, packed: NDArray[Any]) -> None:
     panels, groups, _, size = packed.shape
     n, k = b.shape
@@ -68,7 +70,7 @@ def pack_quads(b: NDArray[Any], packed: Quads) -> None:
     packed : int8, quads_shape(n, k) or larger
         Written whole, zeros where b has no element.
     """
-    _check(packed, b.shape[0], b.shape[1])
+    _check(packed.shape, b.shape[0], b.shape[1])
     _pack(b, 0, packed)
 
 
@@ -82,20 +84,20 @@ def pack_pairs(b: NDArray[Any], packed: Pairs) -> None:
     packed : int16, pairs_shape(n, k) or larger
         Written whole, zeros where b has no element.
     """
-    _check(packed, b.shape[0], b.shape[1])
+    _check(packed.shape, b.shape[0], b.shape[1])
     _pack(b, 0, packed)
 
 
 @njit(nogil=True, cache=True)
 def pack_centred(b: NDArray[Any], zero: int, packed: Quads | Pairs) -> None:
     """Pack b - zero, which must fit, as quads or pairs."""
-    _check(packed, b.shape[0], b.shape[1])
+    _check(packed.shape, b.shape[0], b.shape[1])
     _pack(b, zero, packed)
 
 
-@njit(nogil=True, cache=True)
-def _check(packed: Quads | Pairs, n: int, k: int) -> None:
-    if n > packed.shape[0] * 16 or k > packed.shape[1] * packed.shape[3]:
+@inner
+def _check(packed: tuple[int, int, int, int], n: int, k: int) -> None:
+    if n > packed[0] * 16 or k > packed[1] * packed[3]:
         raise ValueError("a packed operand has fewer columns or rows than are put into it")
 
 

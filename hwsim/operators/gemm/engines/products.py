@@ -7,6 +7,7 @@ from numba import njit
 from numba.extending import overload
 from numpy.typing import NDArray
 
+from hwsim.arithmetic.compilation import inner
 from hwsim.operators.gemm.engines.kernels import pairs, quads_signed, quads_unsigned
 from hwsim.operators.gemm.engines.packing import Pairs, Quads
 
@@ -30,15 +31,21 @@ def _is_signed(array: Any) -> Any:
     return constant
 
 
-@njit(nogil=True, cache=True)
-def _check(a: Bytes | Words, packed: Quads | Pairs, bias: Sums, n: int, result: Sums) -> int:
-    """Groups of k; a ValueError for operands that do not belong together, which would write anywhere."""
-    groups = (a.shape[1] + packed.shape[3] - 1) // packed.shape[3]
-    if groups > packed.shape[1] or n > packed.shape[0] * 16 or n > bias.size:
+@inner
+def _check(
+    a: tuple[int, int], packed: tuple[int, int, int, int], stride: int, bias: int, n: int, result: tuple[int, int]
+) -> int:
+    """Groups of k; a ValueError for operands that do not belong together, which would write anywhere.
+
+    It takes shapes, and the stride of the groups, so that it is compiled once and not for every dtype.
+    """
+    panels, most, _, depth = packed
+    groups = (a[1] + depth - 1) // depth
+    if groups > most or n > panels * 16 or n > bias:
         raise ValueError("a packed operand or a bias is smaller than the product")
-    if result.shape[0] != a.shape[0] or result.shape[1] != n:
+    if result[0] != a[0] or result[1] != n:
         raise ValueError("a result is not of the shape of the product")
-    if packed.size and (packed.strides[1] != 64 or (packed.shape[3] == 4 and packed.shape[1] % 16)):
+    if panels and most and (stride != 64 or (depth == 4 and most % 16)):
         raise ValueError("a packed operand is not contiguous, or its groups are no multiple of 16")
     return groups
 
@@ -65,7 +72,7 @@ def multiply_quads(a: Bytes, packed: Quads, bias: Sums, n: int, result: Sums) ->
     ValueError
         For shapes that do not belong together.
     """
-    groups = _check(a, packed, bias, n, result)
+    groups = _check(a.shape, packed.shape, packed.strides[1], bias.size, n, result.shape)
     left, right, start, target = a.ctypes.data, packed.ctypes.data, bias.ctypes.data, result.ctypes.data
     m, strides = a.shape[0], (a.strides[0], packed.strides[0], result.strides[0])
     if is_signed(a):
@@ -77,7 +84,7 @@ def multiply_quads(a: Bytes, packed: Quads, bias: Sums, n: int, result: Sums) ->
 @njit(nogil=True, cache=True)
 def multiply_pairs(a: Words, packed: Pairs, bias: Sums, n: int, result: Sums) -> None:
     """As `multiply_quads` for words: a int16 (m, k), k even or each row followed by memory for one more, b pairs."""
-    groups = _check(a, packed, bias, n, result)
+    groups = _check(a.shape, packed.shape, packed.strides[1], bias.size, n, result.shape)
     left, right, start, target = a.ctypes.data, packed.ctypes.data, bias.ctypes.data, result.ctypes.data
     m, strides = a.shape[0], (a.strides[0], packed.strides[0], result.strides[0])
     pairs(left, strides[0], m, groups, right, strides[1], start, n, target, strides[2])
@@ -85,7 +92,7 @@ def multiply_pairs(a: Words, packed: Pairs, bias: Sums, n: int, result: Sums) ->
 
 def interpreted(a: Bytes | Words, packed: Quads | Pairs, bias: Sums, n: int, result: Sums) -> None:
     """The product in int64, brought to int32 at the end."""
-    _check(a, packed, bias, n, result)
+    _check(a.shape, packed.shape, packed.strides[1], bias.size, n, result.shape)
     panels, groups, _, size = packed.shape
     b = packed.transpose(0, 2, 1, 3).reshape(panels * 16, groups * size)[:n, : a.shape[1]].astype(np.int64)
     result[...] = (a.astype(np.int64) @ b.T + bias[:n]).astype(np.int32)
