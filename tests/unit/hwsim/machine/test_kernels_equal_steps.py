@@ -48,6 +48,15 @@ def test_every_tensor_and_event_is_the_same(name: str, monkeypatch: pytest.Monke
         assert codes.dtype == made[tensor].dtype and np.array_equal(codes, made[tensor]), tensor
 
 
+@pytest.mark.parametrize("name", TARGETS)
+def test_whole_functions_of_targets_are_instructions(name: str) -> None:
+    machine = Machine(tiny_program(SCHEMES[name]))
+    run_both(machine)
+    parts = [part for plan, _ in machine._workers._plans.values() for part in plan.single]
+    assert len(parts) > 50
+    assert not [op for part in parts for op in part.operations if part.code is None]
+
+
 def test_accumulators_of_few_bits_are_proven_too() -> None:
     """So that products by an engine, which writes 32 bits, are among what is compared."""
     machine = Machine(tiny_program(FEW_BITS))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hwsim.formats import Accumulator, Counter, IntFormat, Overflow, Rounding
+from hwsim.program import Program
 from hwsim.program import operations as ops
 from hwsim.program.catalogue import (
     Q15,
@@ -57,24 +58,32 @@ NORMS: dict[str, tuple[ops.AnyLayerNorm, int, int, tuple[Counter, ...]]] = {
 """Operation, greatest gamma, bits of the steps of beta, and what must occur."""
 
 
+Place = tuple[IntFormat, int, IntFormat, int]
+PLACES: list[Place] = [(INT8, -3, INT8, 5), (UINT8, 100, INT16, 0), (INT8, 0, UINT8, 255)]
+"""Format and zero point of the input, and of the output."""
+
+
+def norm_of(name: str, n: int, place: Place) -> Program:
+    """Rows (batch, 3, n)."""
+    (op, gamma, bits, _), (x, x_zero, y, y_zero), rng = NORMS[name], place, np.random.default_rng(n)
+    constants = {
+        "gamma": Constant(INT32 if gamma >> 15 else INT16, rng.integers(-gamma, gamma + 1, n)),
+        "beta": Constant(INT63, rng.integers(-9, 10, n) << bits),
+    }
+    if name == "ibert by channel":
+        constants |= {"m": Constant(INT32, 1 + 2 * np.arange(n)), "e": Constant(INT8, 24 + np.arange(n) % 5)}
+    tensors = {"x": Tensor(x, ["batch", 3, n], x_zero), "y": Tensor(y, ["batch", 3, n], y_zero)}
+    return few([op], tensors, constants)
+
+
 @pytest.mark.parametrize("name", NORMS)
 def test_layernorm(name: str) -> None:
     """A row of one code is its beta, among them ties."""
-    (op, gamma, bits, occurring), seen = NORMS[name], EVENTS.copy()
-    for n, (x, x_zero, y, y_zero) in product(
-        (1, 3, 37), ((INT8, -3, INT8, 5), (UINT8, 100, INT16, 0), (INT8, 0, UINT8, 255))
-    ):
-        rng = np.random.default_rng(n)
-        constants = {
-            "gamma": Constant(INT32 if gamma >> 15 else INT16, rng.integers(-gamma, gamma + 1, n)),
-            "beta": Constant(INT63, rng.integers(-9, 10, n) << bits),
-        }
-        if name == "ibert by channel":
-            constants |= {"m": Constant(INT32, 1 + 2 * np.arange(n)), "e": Constant(INT8, 24 + np.arange(n) % 5)}
-        tensors = {"x": Tensor(x, ["batch", 3, n], x_zero), "y": Tensor(y, ["batch", 3, n], y_zero)}
-        events = same(few([op], tensors, constants))
+    seen = EVENTS.copy()
+    for n, place in product((1, 3, 37), PLACES):
+        events = same(norm_of(name, n, place))
         seen += [events[counter] for counter in Counter]
-    assert [counter for counter in occurring if not seen[counter]] == []
+    assert [counter for counter in NORMS[name][3] if not seen[counter]] == []
 
 
 # Sums

@@ -25,9 +25,21 @@ from numba.core.dispatcher import Dispatcher
 
 import hwsim
 from hwsim.arithmetic import fixedpoint
-from hwsim.formats import Accumulator, Overflow, Rounding, Scaling
-from hwsim.machine import Machine
-from hwsim.machine.kernels import products, rows, softmaxes, sums
+from hwsim.formats import Accumulator, IntFormat, Overflow, Rounding, Scaling
+from hwsim.machine import Machine, native
+from hwsim.machine.kernels import (
+    accumulators,
+    caches,
+    embedding,
+    heads,
+    layernorms,
+    ordered,
+    products,
+    projected,
+    rows,
+    softmaxes,
+    sums,
+)
 from hwsim.operators.activation import table_interpolate
 from hwsim.operators.gemm import engines
 from hwsim.operators.gemm.engines import amx
@@ -38,6 +50,9 @@ from hwsim.program.targets import TARGETS
 from reference.quantize.scheme import Scheme, preset, scheme_for
 from tests import ROOT
 from tests.small.programs import tiny_program
+from tests.unit.hwsim.machine import few_operations
+from tests.unit.hwsim.machine import test_products_equal_steps as product_cases
+from tests.unit.hwsim.machine import test_rows_equal_steps as row_cases
 from tests.unit.hwsim.machine.machine_inputs import encode_inputs, run_both
 from tests.unit.hwsim.operators import test_converters as converters
 from tests.unit.hwsim.operators.kernel_checks import (
@@ -166,8 +181,8 @@ def call_every_engine() -> None:
         packed = np.zeros(getattr(engines, f"{name}_shape")(1, 1), dtype)
         row, bias, result = np.ones(1, dtype), int32([0]), int32([[0]])
         getattr(engines, f"pack_{name}")(np.ones((1, 1), dtype), packed)
-        getattr(engines, f"put_column_{name}")(packed, 0, row)
-        getattr(engines, f"put_depth_{name}")(packed, 0, row)
+        engines.put_column(packed, 0, row, 0)
+        engines.put_depth(packed, 0, row, 0)
         getattr(engines, f"multiply_{name}")(np.ones((1, 4 // packed.itemsize), dtype), packed, bias, 1, result)
     for bits, value in ((32, 1), (32, 300), (33, 1)):
         check_matmul(int32([[value]]), int32([[1]]), None, (0, 0), Accumulator(bits=bits))
@@ -194,31 +209,55 @@ def call_every_scheme() -> None:
             )
 
 
+MODULES = (accumulators, caches, embedding, heads, layernorms, ordered, products, projected, rows, softmaxes, sums)
 FACTORIES = [
     factory
-    for module in (products, rows, softmaxes, sums)
+    for module in MODULES
     for factory in vars(module).values()
     if hasattr(factory, "cache_info") and factory.__module__ == module.__name__
 ]
 """What makes the kernels of the machine, for the dtypes of a program's tensors."""
 
 
-def made_kernels() -> Iterator[tuple[str, Dispatcher]]:
-    """The kernels of small programs of 8 and of 12 bits, and of every target, run, observed and as a session."""
+def run_every_kernel_of_plans() -> None:
+    """Small programs of 8, 12 and 16 bits and of every target, as a session too, and operations that they lack."""
     wide = scheme_for("tflm", name="int16", activation_bits=16)
-    native = [preset("native", name) for name in TARGETS]
-    for scheme in (preset("int8"), Scheme(name="a12", activation_bits=12), wide, *native):
+    native_schemes = [preset("native", name) for name in TARGETS]
+    for scheme in (preset("int8"), Scheme(name="a12", activation_bits=12), wide, *native_schemes):
         machine = Machine(tiny_program(scheme))
         run_both(machine, lambda name, codes: None)
         session = machine.session("encode", "decode_step", encode_inputs())
         assert session is not None
         inputs = {"target_ids": np.full((3, 1), 5), "decode_step.position": np.array(0)}
         session.step(inputs, np.arange(3))
-        for plan, _ in machine._workers._plans.values():
-            for part in plan.whole:
-                for kernel in part.code.kernels if part.code else ():
-                    inner = [str(cell.cell_contents) for cell in kernel.py_func.__closure__ or ()]
-                    yield f"{kernel.py_func.__module__}.{kernel.py_func.__qualname__} of {inner}", kernel
+    for name in row_cases.NORMS:
+        few_operations.same(row_cases.norm_of(name, 3, row_cases.PLACES[0]))
+    row_cases.test_rescaled_sum(*row_cases.RATIOS[-1])
+    row_cases.test_shift_with_a_bias(32, Rounding.FLOOR)
+    row_cases.test_heads_of_an_accumulator()
+    for overflow in ("saturate", "wrap"):
+        product_cases.test_weights_in_wide_accumulators(overflow)
+        product_cases.test_activations(overflow, transpose=True)
+    product_cases.test_every_head_has_its_ratio()
+    product_cases.test_projected_heads_of_wide_codes(IntFormat(bits=16))
+
+
+def made_kernels() -> Iterator[tuple[str, Dispatcher]]:
+    """The kernels of all plans that are made meanwhile."""
+    made: list[native.Code] = []
+    sound = native.assemble
+
+    def assemble(instructions: Any) -> native.Code:
+        made.append(sound(instructions))
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "assemble", assemble)
+        run_every_kernel_of_plans()
+    for code in made:
+        for kernel in code.kernels:
+            inner = [str(cell.cell_contents) for cell in kernel.py_func.__closure__ or ()]
+            yield f"{kernel.py_func.__module__}.{kernel.py_func.__qualname__} of {inner}", kernel
 
 
 def report() -> dict[str, Any]:
