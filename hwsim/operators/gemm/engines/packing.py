@@ -104,7 +104,7 @@ def _check(packed: tuple[int, int, int, int], n: int, k: int) -> None:
 @njit(nogil=True, cache=True)
 def put_column(packed: Quads | Pairs, j: int, row: NDArray[Any], zero: int) -> None:
     """Write row j of b, (k,), less its zero point: a column of the product. Elements beyond k stay as they are."""
-    _check(packed, j + 1, row.size)
+    _check(packed.shape, j + 1, row.size)
     size = packed.shape[3]
     panel = packed[j >> 4, :, j & 15]
     for k in range(row.size):
@@ -117,7 +117,7 @@ def put_depth(packed: Quads | Pairs, t: int, values: NDArray[Any], zero: int) ->
 
     Elements are put in order, from 0; columns beyond n stay as they are.
     """
-    _check(packed, values.size, t + 1)
+    _check(packed.shape, values.size, t + 1)
     size = packed.shape[3]
     for j in range(values.size):
         group = packed[j >> 4, t // size, j & 15]
