@@ -20,11 +20,13 @@ GIGA = 1e9
 class Point:
     """A kernel under the roof.
 
-    `per_byte`: operations of a product, or elements of an operator's result, for each byte read or written; `rate` and
-    `roof` in 1e9 of them a second; `share` is their quotient. Rates are medians, the roof best turns.
+    `engine` of a product; `per_byte`: operations of a product, or elements of an operator's result, for each byte read
+    or written; `rate` and `roof` in 1e9 of them a second; `share` is their quotient. Rates are medians, the roof best
+    turns.
     """
 
     kernel: str
+    engine: str = ""
     per_byte: float
     rate: float
     roof: float
@@ -94,7 +96,7 @@ def product_point(row: gemm.Row, peak_gops: float, gb_per_s: float) -> Point:
     moved = row.batch * (row.m * row.k + row.k * row.n * bits / 8 + 4 * row.m * row.n)
     per_byte = 2 * row.batch * row.m * row.k * row.n / moved
     top = min(peak_gops, gb_per_s * per_byte)
-    return Point(kernel=title(row), per_byte=per_byte, rate=row.gops, roof=top, share=row.gops / top)
+    return Point(kernel=title(row), engine=row.engine, per_byte=per_byte, rate=row.gops, roof=top, share=row.gops / top)
 
 
 def operator_point(row: operators.Row, gb_per_s: float) -> Point:

@@ -116,10 +116,15 @@ def roof(found: roofline.Roofline) -> Table:
     return table(
         f"Roofline: {significant(found.peak_gops)} Gop/s by {found.by} on {found.on}; a copy in cache "
         f"{significant(found.cache_gb_per_s)} GB/s, in memory {significant(found.memory_gb_per_s)} GB/s",
-        ["product"],
+        ["product", "engine"],
         ["op/byte", "Gop/s", "roof", "share"],
         (
-            [point.kernel, *(significant(x) for x in (point.per_byte, point.rate, point.roof)), percent(point.share)]
+            [
+                point.kernel,
+                point.engine,
+                *(significant(x) for x in (point.per_byte, point.rate, point.roof)),
+                percent(point.share),
+            ]
             for point in found.products
         ),
     )

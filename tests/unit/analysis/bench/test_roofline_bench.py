@@ -28,6 +28,7 @@ def test_a_product_is_held_against_the_lower_roof(peak: float, top: float, share
     point = roofline.product_point(product(Case(batch=5, m=2, k=4, n=3, weight_bits=4), 24e-9), peak, 25 * 190 / 240)
     assert point.per_byte == pytest.approx(240 / 190)
     assert (point.rate, point.roof, point.share) == pytest.approx((10.0, top, share))
+    assert point.engine == "engine"
 
 
 def test_an_operator_is_held_against_a_copy() -> None:
