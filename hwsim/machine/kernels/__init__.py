@@ -1,6 +1,4 @@
-"""How each operation becomes instructions: kernels on a worker's memory, for every operation that has one."""
-
-from typing import Any
+"""How each operation becomes instructions: kernels on a worker's memory."""
 
 from hwsim.machine.kernels import (
     accumulators,
@@ -14,15 +12,9 @@ from hwsim.machine.kernels import (
     softmaxes,
     sums,
 )
-from hwsim.machine.kernels.builder import Builder, Emitter, Instructions
+from hwsim.machine.kernels.builder import Emitter
 from hwsim.program import operations as ops
 from hwsim.program.operations import Operation
-
-
-def none(b: Builder, op: Any) -> Instructions:
-    """No kernel here: the step runs."""
-    return None
-
 
 KERNELS: dict[type[Operation], Emitter] = {
     ops.Embed: embedding.embed,
