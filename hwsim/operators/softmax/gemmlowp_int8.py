@@ -18,6 +18,7 @@ from hwsim.operators.arguments import Codes, check_code_format, check_range
 from hwsim.operators.quotients import Held
 from hwsim.operators.softmax.rows import (
     LANES,
+    NEAR,
     Mask,
     Masks,
     Work,
@@ -113,15 +114,27 @@ def _exponential(distance: Integer, constants: GemmlowpConstants) -> np.int64:
 
 
 @njit(cache=True, nogil=True)
-def _exponentials(work: Work, lanes: Integer, constants: GemmlowpConstants) -> np.int64:
-    """(S1) and (S2) in place, and the sum of (S3); the greatest of them."""
+def _exponentials(work: Work, lanes: Integer, known: bool, constants: GemmlowpConstants) -> None:
+    """(S1) and (S2) in place: by the table `near` if it is known, or each anew, which takes three times as long."""
+    if known:
+        for j in range(work.values.shape[0]):
+            for lane in range(lanes):
+                distance = work.values[j, lane]
+                work.values[j, lane] = work.near[np.uint64(distance)] if distance >= 0 else np.int64(0)
+    else:
+        for j in range(work.values.shape[0]):
+            for lane in range(lanes):
+                work.values[j, lane] = _exponential(work.values[j, lane], constants)
+
+
+@njit(cache=True, nogil=True)
+def _add_up(work: Work, lanes: Integer) -> np.int64:
+    """The sums of (S3); the greatest of them."""
     for lane in range(lanes):
         work.totals[lane] = 0
     for j in range(work.values.shape[0]):
         for lane in range(lanes):
-            exponential = _exponential(work.values[j, lane], constants)
-            work.values[j, lane] = exponential
-            work.totals[lane] += rounding_divide(exponential, SUM_BITS)
+            work.totals[lane] += rounding_divide(work.values[j, lane], SUM_BITS)
     most = np.int64(0)
     for lane in range(lanes):
         most = max(most, work.totals[lane])
@@ -134,9 +147,14 @@ def softmax_rows(
 ) -> np.int64:
     """Equations (S1) to (S5) on (rows, n) of any integer dtype; the greatest sum."""
     most, half = np.int64(0), np.int64(1) << (constants.bits - 1)
+    known = scores.itemsize == 1 and scores.size >= NEAR
+    if known:
+        for distance in range(NEAR):
+            work.near[distance] = _exponential(distance, constants)
     for first in range(0, scores.shape[0], LANES):
         lanes = distances(scores, first, masks, work)
-        most = max(most, _exponentials(work, lanes, constants))
+        _exponentials(work, lanes, known, constants)
+        most = max(most, _add_up(work, lanes))
         for lane in range(lanes):
             total = max(work.totals[lane], np.int64(1))  # 0 if nothing is allowed: then every product is 0
             headroom = count_leading_zeros32(total)

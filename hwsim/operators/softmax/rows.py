@@ -22,8 +22,12 @@ NOTHING = -(1 << 32)
 """Less than every score."""
 LANES = 32
 """Rows at once."""
-SIDES = 4
+OWN = 4
 """Numbers that a softmax keeps of each row."""
+NEAR = 256
+"""Distances that two scores of 8 bits can have."""
+SIDES = OWN + NEAR // LANES
+"""Rows of LANES numbers beside the values."""
 
 
 def check_rows(scores: Codes, allowed: Mask, counters: Counters) -> None:
@@ -51,7 +55,8 @@ class Masks(NamedTuple):
 class Work(NamedTuple):
     """What a softmax works in, all int64: `values` (n, LANES) of a key and a row, and what it knows of each row.
 
-    `most` is the greatest allowed score, NOTHING if there is none; the others are the softmax's own.
+    `most` is the greatest allowed score, NOTHING if there is none; the others are the softmax's own. `near` (NEAR,) has
+    room for a table of the distances of 8-bit scores.
     """
 
     values: Values
@@ -59,6 +64,7 @@ class Work(NamedTuple):
     totals: Values
     factors: Values
     shifts: Values
+    near: Values
 
 
 def masks_of(allowed: Mask) -> Masks:
@@ -74,7 +80,7 @@ def room_for(scores: Codes) -> Work:
 @njit(cache=True, nogil=True)
 def work_in(values: Values, sides: Values) -> Work:
     """Room in arrays (n, LANES) and (SIDES, LANES)."""
-    return Work(values, sides[0], sides[1], sides[2], sides[3])
+    return Work(values, sides[0], sides[1], sides[2], sides[3], sides[OWN:].reshape(NEAR))
 
 
 @njit(cache=True, nogil=True)
