@@ -16,6 +16,8 @@ from hwsim.arithmetic.compilation import inner
 Quads = NDArray[np.int8]
 Pairs = NDArray[np.int16]
 
+DEPTH_BITS = 32
+"""Of a column in a group: four quads or two pairs."""
 _TILE_GROUPS = 16
 """Groups of quads are a multiple of it, k of 64, so that a tile of AMX is never cut off."""
 
@@ -39,27 +41,6 @@ def pairs_shape(n: int, k: int) -> tuple[int, int, int, int]:
     return packed_shape(n, k, 2)
 
 
-@inner
-def _pack(b: NDArray[Any], zero: int, packed: NDArray[Any]) -> None:
-    panels, groups, _, size = packed.shape
-    n, k = b.shape
-    whole = min(k // size, groups)
-    for panel in range(panels):
-        for column in range(16):
-            j = 16 * panel + column
-            used = np.int64(0)
-            if j < n:
-                used = whole
-                for group in range(whole):
-                    for at in range(size):
-                        packed[panel, group, column, at] = b[j, group * size + at] - zero
-            for group in range(used, groups):
-                for at in range(size):
-                    place = group * size + at
-                    inside = j < n and place < k
-                    packed[panel, group, column, at] = b[j, place] - zero if inside else 0
-
-
 @njit(nogil=True, cache=True)
 def pack_quads(b: NDArray[Any], packed: Quads) -> None:
     """Pack all of b.
@@ -70,8 +51,7 @@ def pack_quads(b: NDArray[Any], packed: Quads) -> None:
     packed : int8, quads_shape(n, k) or larger
         Written whole, zeros where b has no element.
     """
-    _check(packed.shape, b.shape[0], b.shape[1])
-    _pack(b, 0, packed)
+    pack_centred(b, 0, packed)
 
 
 @njit(nogil=True, cache=True)
@@ -84,15 +64,34 @@ def pack_pairs(b: NDArray[Any], packed: Pairs) -> None:
     packed : int16, pairs_shape(n, k) or larger
         Written whole, zeros where b has no element.
     """
-    _check(packed.shape, b.shape[0], b.shape[1])
-    _pack(b, 0, packed)
+    pack_centred(b, 0, packed)
 
 
 @njit(nogil=True, cache=True)
 def pack_centred(b: NDArray[Any], zero: int, packed: Quads | Pairs) -> None:
-    """Pack b - zero, which must fit, as quads or pairs."""
-    _check(packed.shape, b.shape[0], b.shape[1])
-    _pack(b, zero, packed)
+    """Pack b - zero, which must fit, as quads or pairs.
+
+    The loops stand here, and go over as many elements of a group as the dtype says: a function below this one would be
+    compiled again in it, and a number that is only known at run time would give loops that nobody needs.
+    """
+    n, k = b.shape
+    _check(packed.shape, n, k)
+    size = DEPTH_BITS // np.iinfo(packed.dtype).bits
+    whole = min(k // size, packed.shape[1])
+    for panel in range(packed.shape[0]):
+        for column in range(16):
+            j = 16 * panel + column
+            used = np.int64(0)
+            if j < n:
+                used = whole
+                for group in range(whole):
+                    for at in range(size):
+                        packed[panel, group, column, at] = b[j, group * size + at] - zero
+            for group in range(used, packed.shape[1]):
+                for at in range(size):
+                    place = group * size + at
+                    inside = j < n and place < k
+                    packed[panel, group, column, at] = b[j, place] - zero if inside else 0
 
 
 @inner
