@@ -95,31 +95,28 @@ def tie_sign(value: Integer, shift: Integer) -> np.int64:
     return tie - 2 * (tie & np.int64(value < 0))
 
 
+def _counted(value: Integer) -> int:
+    """What `_leading_zeros` is where nothing is compiled."""
+    return 64 - int(value).bit_length()
+
+
 @intrinsic
 def _leading_zeros(typing: Any, value: Any) -> Any:
-    """Of 64 bits: one instruction of most processors, of vectors too."""
+    """Zeros above the highest bit of an int64, by the processor's instruction, of which there are vectors."""
 
-    def emit(context: Any, builder: ir.IRBuilder, _: Any, values: Any) -> Any:
-        return builder.ctlz(values[0], ir.IntType(1)(0))
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        return builder.ctlz(values[0], ir.Constant(ir.IntType(1), 0))
 
     return types.int64(types.int64), emit
 
 
-_zeros: Any = _leading_zeros  # mypy counts the typing context among its arguments
+_zeros_above: Any = _counted if INTERPRETED else _leading_zeros
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def _length(value: Integer) -> np.int64:
-    """`bit_length` where it is compiled."""
-    return 64 - _zeros(np.int64(value))
-
-
-def _interpreted_length(value: Integer) -> np.int64:
-    return np.int64(int(value).bit_length())
-
-
-bit_length = _interpreted_length if INTERPRETED else _length
-"""Bits of 0 <= value < 2^63 without its leading zeros."""
+def bit_length(value: Integer) -> np.int64:
+    """Bits of 0 <= value < 2^63 without its leading zeros."""
+    return np.int64(64 - _zeros_above(np.int64(value)))
 
 
 @inner

@@ -20,9 +20,14 @@ SUM_BITS = 46
 
 @inner(forceinline=True)
 def to_mantissa(value: Integer) -> np.int64:
-    """fl32 of an integer |v| < 2^63: the nearest of 24 significant bits, a tie to the even mantissa."""
-    dropped = max(bit_length(abs(np.int64(value))) - MANTISSA_BITS, np.int64(0))
-    return half_even_shift(value, dropped) << dropped
+    """fl32 of an integer |v| < 2^63: the nearest of 24 significant bits, a tie to the even mantissa.
+
+    Half of a last bit less one, and one more if the last bit is odd, carry into it what is to be rounded up.
+    """
+    v = np.int64(value)
+    dropped = max(bit_length(abs(v)) - MANTISSA_BITS, np.int64(0))
+    below = (np.int64(1) << dropped) - 1
+    return (v + (below >> 1) + ((v >> dropped) & below & 1)) & ~below
 
 
 @njit(cache=True, nogil=True, forceinline=True)

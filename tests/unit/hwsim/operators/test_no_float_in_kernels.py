@@ -234,6 +234,7 @@ def run_every_kernel_of_plans() -> None:
     row_cases.test_rescaled_sum(*row_cases.RATIOS[-1])
     row_cases.test_shift_with_a_bias(32, Rounding.FLOOR)
     row_cases.test_heads_of_an_accumulator()
+    row_cases.test_accumulators_merged_and_appended()
     for overflow in ("saturate", "wrap"):
         product_cases.test_weights_in_wide_accumulators(overflow)
         product_cases.test_activations(overflow, transpose=True)
