@@ -46,6 +46,7 @@ from hwsim.operators.gemm.engines import amx
 from hwsim.operators.gemm.engines.blocks import KERNELS as DWORD_KERNELS
 from hwsim.operators.gemm.engines.kernels import ADDRESSES
 from hwsim.operators.requantize import shift_right
+from hwsim.program.targets import TARGETS
 from reference.quantize.scheme import Scheme, preset, scheme_for
 from tests import ROOT
 from tests.small.programs import tiny_program
