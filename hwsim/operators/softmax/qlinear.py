@@ -112,16 +112,14 @@ def _add_up(work: Work, lanes: Integer) -> None:
             total = work.totals[lane], work.shifts[lane]
             work.totals[lane], work.shifts[lane] = softfloat.add(total, softfloat.from_bits(work.values[j, lane]))
     for lane in range(lanes):
-        carry = np.int64(work.totals[lane] >> softfloat.MANTISSA_BITS)  # 2^24 is 2^23 of the next power
-        total = max(work.totals[lane] >> carry, np.int64(1))  # 0 if nothing is allowed
+        total = max(work.totals[lane], np.int64(1))  # 0 if nothing is allowed
         work.totals[lane] = total
-        work.shifts[lane] += carry
         work.factors[lane] = (np.int64(1) << (FACTOR_BITS + bit_length(total))) // total
 
 
 @njit(cache=True, nogil=True, forceinline=True)
 def _quotient(entry: softfloat.Number, total: softfloat.Number, factor: Integer, multiplier: Integer) -> np.int64:
-    """HALF_EVEN(entry * multiplier / total), entry <= total, of numbers whose greater power has 24 bits.
+    """HALF_EVEN(entry * multiplier / total) of a term of the sum: it has no greater power, since no term decreases that.
 
     The factor is 2^k / total, k = 28 + bits(total), less than 1 too small. So the estimate, to nearest, is off by less
     than 1/2 + entry * multiplier / 2^k <= 1/2 + 2^-20, and `settle` makes it exact.
