@@ -1,6 +1,6 @@
 """Programs of a few operations on random codes, run as instructions and by the checked functions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,17 +86,24 @@ def seen(program: Program, inputs: Mapping[str, Array]) -> tuple[dict[str, Array
     return tensors, machine.totals, machine
 
 
-def same(program: Program, sizes: Mapping[str, int] | None = None, seed: int = 0) -> Mapping[Counter, int]:
+Make = Callable[[np.random.Generator, ir.TensorInfo, Sequence[int]], Array]
+
+
+def random_input(rng: np.random.Generator, info: ir.TensorInfo, shape: Sequence[int]) -> Array:
+    return random_codes(rng, info.format, shape)
+
+
+def same(program: Program, sizes: Mapping[str, int] | None = None, make: Make = random_input) -> Mapping[Counter, int]:
     """Run batches of `ROWS` both ways; every operation must be instructions. Events of the largest batch."""
     (function,) = program.functions.values()
     events = []
     for rows in ROWS:
-        rng, given = np.random.default_rng(seed), {"batch": rows, **(sizes or {})}
+        rng, given = np.random.default_rng(0), {"batch": rows, **(sizes or {})}
         inputs = {}
         for name in function.inputs:
             info = program.tensors[name]
             shape = [given[dim] if isinstance(dim, str) else dim for dim in info.dims]
-            inputs[name] = random_codes(rng, info.format, shape)
+            inputs[name] = make(rng, info, shape)
         made, counted, machine = seen(program, inputs)
         ((plan, _),) = machine._workers._plans.values()
         assert all(part.code is not None for part in plan.single)

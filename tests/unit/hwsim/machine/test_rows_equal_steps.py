@@ -1,5 +1,6 @@
 """LayerNorms, sums, shifts and moves as instructions: odd sizes, every rule, every counter."""
 
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from hwsim.formats import Accumulator, Counter, IntFormat, Overflow, Rounding
-from hwsim.program import Program
+from hwsim.program import Program, TensorInfo
 from hwsim.program import operations as ops
 from hwsim.program.catalogue import (
     Q15,
@@ -84,6 +85,18 @@ def test_layernorm(name: str) -> None:
         events = same(norm_of(name, n, place))
         seen += [events[counter] for counter in Counter]
     assert [counter for counter in NORMS[name][3] if not seen[counter]] == []
+
+
+def level(rng: np.random.Generator, info: TensorInfo, shape: Sequence[int]) -> Any:
+    """Codes beside the zero point, where the mean is cut, and the variance is below 1."""
+    form = info.format
+    return (info.zero_point + rng.integers(-1, 2, shape) * rng.integers(0, 2, shape)).clip(form.min, form.max)
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_layernorm_of_level_rows(name: str) -> None:
+    for n, place in product((3, 8, 37), PLACES):
+        same(norm_of(name, n, place), make=level)
 
 
 # Sums
