@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hwsim.formats import Accumulator, Counter, Granularity, IntFormat, Overflow
+from hwsim.machine import Machine
 from hwsim.program import Program
 from hwsim.program import operations as ops
 from hwsim.program.catalogue import AnyRequantization, Dyadic, Float32, NarrowAfter, Q31Double
@@ -72,6 +73,16 @@ def test_weights_and_codes_that_are_no_int16() -> None:
         same(with_weight(a, weight, 17, proven, zero=zero, bias=1 << 20))
     same(with_weight(Tensor(UINT16, ["batch", 9]), INT8, 3, Accumulator(), bias=100))
     same(with_weight(Tensor(INT8, ["batch", 9]), UINT16, 3, Accumulator(), bias=100))
+
+
+@pytest.mark.parametrize(("code", "factor"), [(65535, 65535), (65535, 1), (3, 2)])
+def test_sums_of_wide_accumulators_by_hand(code: int, factor: int) -> None:
+    """Nine products; int64 by their format, though they may lie in 32 bits."""
+    weight = {"w": Constant(UINT16, np.full((2, 9), factor))}
+    op = ops.MatMul(output="y", a="x", b="w", accumulator=Accumulator(bits=40))
+    program = few([op], {"x": Tensor(UINT16, ["batch", 9]), "y": Tensor(IntFormat(bits=40), ["batch", 2])}, weight)
+    made = Machine(program).run("forward", {"x": np.full((1, 9), code)})["y"]
+    assert made.dtype == np.int64 and made.tolist() == [[9 * code * factor] * 2]
 
 
 def of_activations(a: Tensor, b: Tensor, accumulator: Accumulator, *, transpose: bool) -> Program:
@@ -163,7 +174,7 @@ def test_every_head_has_its_ratio() -> None:
         same(projecting(x, scheme, Accumulator(bits=26), ratios=ratios, bias=None))
 
 
-@pytest.mark.parametrize("form", [INT16, UINT16])
+@pytest.mark.parametrize("form", [INT16, UINT16, IntFormat(bits=12)])
 def test_projected_heads_of_wide_codes(form: IntFormat) -> None:
     scheme = Dyadic(multiplier=1, shift=20)
     for accumulator, zero in product((Accumulator(), Accumulator(bits=36), Accumulator(bits=63)), (0, 11)):
