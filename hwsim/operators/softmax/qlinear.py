@@ -119,7 +119,7 @@ def _add_up(work: Work, lanes: Integer) -> None:
 
 @njit(cache=True, nogil=True, forceinline=True)
 def _quotient(entry: softfloat.Number, total: softfloat.Number, factor: Integer, multiplier: Integer) -> np.int64:
-    """HALF_EVEN(entry * multiplier / total) of a term of the sum; its power is no greater, since no term decreases that.
+    """HALF_EVEN(entry * multiplier / total) of a term of the sum; its power is no greater, since no term decreases it.
 
     The factor is 2^k / total, k = 28 + bits(total), less than 1 too small. So the estimate, to nearest, is off by less
     than 1/2 + entry * multiplier / 2^k <= 1/2 + 2^-20, and `settle` makes it exact.
