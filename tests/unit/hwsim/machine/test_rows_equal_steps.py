@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hwsim.formats import Accumulator, Counter, IntFormat, Overflow, Rounding
+from hwsim.machine import Machine
 from hwsim.program import Program, TensorInfo
 from hwsim.program import operations as ops
 from hwsim.program.catalogue import (
@@ -138,6 +139,21 @@ def test_rescaled_sum(scheme: Any, a: tuple[int, int], b: tuple[int, int], last:
         events = same(few([op], tensors))
         seen += [events[counter] for counter in Counter]
     assert seen[Counter.SATURATION] > 0 < seen[Counter.POSITIVE_TIE]
+
+
+# Embeddings
+
+
+@pytest.mark.parametrize("code", [60000, -20000])
+def test_words_of_every_format(code: int) -> None:
+    """By hand: a word of 16 bits, with a sign or without one, over 2^10, and a position of 0."""
+    words = Constant(IntFormat(bits=16, signed=code < 0), np.full((4, 2), code))
+    constants = {"words": words, "places": Constant(INT8, np.zeros((1024, 2), np.int64))}
+    tables = {"table": "words", "positions": "places", "multiplier": 1, "position_multiplier": 1, "shift": 10}
+    op = ops.Embed(output="y", ids="ids", position="first", **tables)  # type: ignore[arg-type]
+    tensors = {"ids": Tensor(INT16, ["batch", "n"]), "first": Tensor(INT16, []), "y": Tensor(INT8, ["batch", "n", 2])}
+    made = Machine(few([op], tensors, constants)).run("forward", {"ids": np.array([[1]]), "first": np.array(0)})
+    assert made["y"].tolist() == [[[round(code / 1024)] * 2]]
 
 
 # Shifts, and codes in accumulators
