@@ -41,7 +41,7 @@ def explain_table(program: Program, operation: Softmax, samples: Sequence[Sample
 def explain_swap(program: Program, operation: Softmax, site: str, samples: Sequence[Sample]) -> list[Cause]:
     """Two neighbouring entries swapped, where the numerators themselves are not known: every pair is tried."""
     different = [sample for sample in samples if (sample.of(sample.a) != sample.of(sample.b)).any()]
-    table = program.constants[operation.table].copy()
+    table = program.constants.held(operation.table).copy()  # held as it is: the bench reads what is swapped in it
     bench = Bench(Program(program.manifest, program.constants | {operation.table: table}))
     causes = []
     for i in range(len(table) - 1):

@@ -25,7 +25,7 @@ KERNELS = (
 ).split()
 
 LIGHT = {"hwsim", *(f"hwsim.{name}" for name in ("compare", "files", "formats", "program"))}
-LIGHT |= {f"hwsim.program.{name}" for name in ("catalogue", "operations", "packing", "program", "targets")}
+LIGHT |= {f"hwsim.program.{name}" for name in ("catalogue", "constants", "operations", "packing", "program", "targets")}
 LIGHT |= {f"hwsim.program.targets.{name}" for name in ("accelerators", "libraries", "records", "shared")}
 """What `import hwsim` loads: the records of a program and of the targets, and none of the rooms that compute."""
 

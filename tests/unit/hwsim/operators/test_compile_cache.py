@@ -8,7 +8,7 @@ import pytest
 from numba.core.caching import IndexDataCacheFile
 
 from hwsim.arithmetic import compilation
-from hwsim.machine.kernels.products import rescaled
+from hwsim.machine.kernels.accumulators import rescaled
 from hwsim.operators.gemm.engines.blocks import KERNELS
 from hwsim.operators.requantize import SHIFTS
 from hwsim.operators.rescale import LOOPS

@@ -10,8 +10,8 @@ from numba import types
 
 from hwsim.arithmetic.compilation import inner
 from hwsim.arithmetic.fixedpoint import bit_length, clamp_and_change
+from hwsim.machine.kernels.accumulators import rectified
 from hwsim.machine.kernels.builder import Builder, Constants
-from hwsim.machine.kernels.products import rectified
 from hwsim.machine.native import assemble
 from hwsim.operators.rescale import paired
 

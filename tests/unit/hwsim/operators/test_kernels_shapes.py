@@ -117,7 +117,11 @@ REFUSALS = [
     (run_matmul, {"a": zeros(3)}, "at least two dimensions"),
     (run_matmul, {"a": zeros(2, 4)}, r"a has shape \(2, 4\) and b \(4, 3\)"),
     (run_matmul, {"a": zeros(2, 2, 3), "b": zeros(3, 4, 3)}, "allowed: "),
-    (run_matmul, {"b": np.zeros((4, 3), np.int8)}, "b is of int8; allowed: int32"),
+    (
+        run_matmul,
+        {"b": np.zeros((4, 3), np.int64)},
+        "b is of int64; allowed: int8 or uint8 or int16 or uint16 or int32",
+    ),
     (run_matmul, {"a": np.full((2, 3), 1 << 16, np.int32)}, "an element of a is 65536"),
     (run_matmul, {"a_zero": -(1 << 15) - 1}, "a_zero is -32769"),
     (run_matmul, {"bias": ints(1, 2, 3)}, "bias has 3 elements; allowed: 4"),
