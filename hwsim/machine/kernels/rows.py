@@ -42,6 +42,7 @@ class _Softmax(NamedTuple):
 
 def softmax(b: Builder, op: Softmax) -> Instructions:
     results = op.numerator, op.denominator, op.output
+    mask_type = np.uint8 if op.mask is None else b.dtype(op.mask)
     fields = _Softmax(
         scores=b.matrix(op.input),
         masked=mask_of(b, op),
@@ -53,15 +54,17 @@ def softmax(b: Builder, op: Softmax) -> Instructions:
         to_output=stage(b, op.output_requantization, op.output),
         events=b.events(op.output),
     )
-    return [Instruction(table_softmax(b.dtype(op.input), *(b.dtype(name) for name in results)), fields)]
+    return [Instruction(table_softmax(b.dtype(op.input), mask_type, *(b.dtype(name) for name in results)), fields)]
 
 
 @cache
-def table_softmax(x_type: NumberType, numerator: NumberType, denominator: NumberType, output: NumberType) -> Kernel:
+def table_softmax(
+    x_type: NumberType, mask_type: NumberType, numerator: NumberType, denominator: NumberType, output: NumberType
+) -> Kernel:
     """(4a) to (4e)."""
 
     @njit(cache=True, nogil=True)
-    @named(x_type, numerator, denominator, output)
+    @named(x_type, mask_type, numerator, denominator, output)
     def step(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
         of = record(args, _Softmax)
         rows, n = sizes[of.scores.rows], sizes[of.scores.width]
@@ -72,7 +75,7 @@ def table_softmax(x_type: NumberType, numerator: NumberType, denominator: Number
         )
         softmax_rows(
             matrix(memory, of.scores.start, rows, n, x_type),
-            masks_of(memory, of.masked, sizes, n, np.uint8),
+            masks_of(memory, of.masked, sizes, n, mask_type),
             flat(constants, of.table.start, of.table.length, np.int32),
             of.to_denominator,
             of.to_output,

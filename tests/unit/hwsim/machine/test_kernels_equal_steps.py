@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
-from hwsim.formats import Accumulator, Overflow
+from hwsim.formats import Accumulator, IntFormat, Overflow
 from hwsim.machine import Machine
 from hwsim.machine.kernels import KERNELS
 from hwsim.program import Program
@@ -11,7 +12,7 @@ from hwsim.program.operations import MatMul
 from hwsim.program.targets import TARGETS
 from reference.quantize.scheme import Scheme, preset, scheme_for
 from tests.small.programs import tiny_program
-from tests.unit.hwsim.machine.machine_inputs import Arrays, run_both
+from tests.unit.hwsim.machine.machine_inputs import Arrays, encode_inputs, run_both
 
 FEW_BITS = Scheme(
     name="few bits",
@@ -66,3 +67,15 @@ def test_accumulators_of_few_bits_are_proven_too() -> None:
         if isinstance(operation, MatMul)
     ]
     assert any(proven)
+
+
+def test_a_mask_of_16_bits_allows_by_all_of_them() -> None:
+    """Also where its low byte is 0."""
+    program = tiny_program(preset("int8"))
+    wide = [replace(t, format=IntFormat(bits=16)) if "mask" in t.name else t for t in program.manifest.tensors]
+    widened = Program(replace(program.manifest, tensors=wide), program.constants)
+    inputs = encode_inputs()
+    assert not inputs["source_mask"].all()
+    expected = Machine(program).run("encode", inputs)
+    made = Machine(widened).run("encode", inputs | {"source_mask": inputs["source_mask"].astype(np.int32) * 256})
+    assert made.keys() == expected.keys() and all(np.array_equal(made[name], expected[name]) for name in made)

@@ -9,9 +9,10 @@ import pytest
 from numba import types
 
 from hwsim.arithmetic.compilation import inner
-from hwsim.arithmetic.fixedpoint import bit_length, clamp_and_change
+from hwsim.arithmetic.fixedpoint import clamp_and_change
 from hwsim.machine.kernels.accumulators import rectified
 from hwsim.machine.kernels.builder import Builder, Constants
+from hwsim.machine.kernels.operands import Vector
 from hwsim.machine.native import assemble
 from hwsim.operators.rescale import paired
 
@@ -51,15 +52,6 @@ def test_python_may_call_an_inner_function() -> None:
     assert [tuple(map(int, clamp_and_change(x, -128, 127))) for x in (-129, 5, 128)] == [(-128, 1), (5, 0), (127, 1)]
 
 
-@compiled_only
-def test_bit_length_compiles_one_halving() -> None:
-    from hwsim.arithmetic import fixedpoint
-
-    assert bit_length(5) == 3
-    bit_length.recompile()
-    assert len(fixedpoint._halved.signatures) <= 1
-
-
 @pytest.mark.parametrize(
     ("multiplier", "shift", "expected"),
     [
@@ -80,13 +72,11 @@ def test_one_multiplier_of_two_widths_lies_in_two_places() -> None:
     numbers = {"two": (np.array([7]), np.array([1, 2])), "three": (np.array([7]), np.array([3, 4, 5]))}
     builder = SimpleNamespace(
         workspace=SimpleNamespace(scale=lambda scheme: numbers[scheme.shift]),
-        words=lambda key, values: (constants.place(key, lambda: values), values.size),
+        vector=lambda key, values: Vector(constants.place(key, lambda: values), values.size),
     )
     schemes = [SimpleNamespace(multiplier=7, shift=name) for name in numbers]
     placed = [Builder.scale(builder, scheme) for scheme in schemes]  # type: ignore[arg-type]
     constants.join()
-    for (m_at, m_count, e_at, e_count), expected in zip(placed, ([1, 2], [3, 4, 5]), strict=True):
-        held = [
-            constants.joined[at : at + 8 * n].view(np.int64).tolist() for at, n in ((m_at, m_count), (e_at, e_count))
-        ]
+    for scale, expected in zip(placed, ([1, 2], [3, 4, 5]), strict=True):
+        held = [constants.joined[at : at + 8 * n].view(np.int64).tolist() for at, n in scale]
         assert held == [[7] * len(expected), expected]
