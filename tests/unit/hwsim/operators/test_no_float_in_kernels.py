@@ -46,13 +46,13 @@ from hwsim.operators.gemm.engines import amx
 from hwsim.operators.gemm.engines.blocks import KERNELS as DWORD_KERNELS
 from hwsim.operators.gemm.engines.kernels import ADDRESSES
 from hwsim.operators.requantize import shift_right
-from hwsim.program.targets import TARGETS
-from reference.quantize.scheme import Scheme, preset, scheme_for
+from reference.quantize.scheme import Scheme, preset
 from tests import ROOT
 from tests.small.programs import tiny_program
 from tests.unit.hwsim.machine import few_operations
 from tests.unit.hwsim.machine import test_products_equal_steps as product_cases
 from tests.unit.hwsim.machine import test_rows_equal_steps as row_cases
+from tests.unit.hwsim.machine import test_softmax_instructions as plan_softmaxes
 from tests.unit.hwsim.machine.machine_inputs import encode_inputs, run_both
 from tests.unit.hwsim.operators import test_converters as converters
 from tests.unit.hwsim.operators.kernel_checks import (
@@ -220,16 +220,17 @@ FACTORIES = [
 
 
 def run_every_kernel_of_plans() -> None:
-    """Small programs of 8, 12 and 16 bits and of every target, as a session too, and operations that they lack."""
-    wide = scheme_for("tflm", name="int16", activation_bits=16)
-    native_schemes = [preset("native", name) for name in TARGETS]
-    for scheme in (preset("int8"), Scheme(name="a12", activation_bits=12), wide, *native_schemes):
+    """Small programs of 8 and 12 bits, as a session too, and operations that they lack."""
+    for scheme in (preset("int8"), Scheme(name="a12", activation_bits=12)):
         machine = Machine(tiny_program(scheme))
         run_both(machine, lambda name, codes: None)
         session = machine.session("encode", "decode_step", encode_inputs())
-        if session is not None:
-            inputs = {"target_ids": np.full((3, 1), 5), "decode_step.position": np.array(0)}
-            session.step(inputs, np.arange(3))
+        assert session is not None
+        inputs = {"target_ids": np.full((3, 1), 5), "decode_step.position": np.array(0)}
+        session.step(inputs, np.arange(3))
+    for case in {case.kind: case for case in plan_softmaxes.CASES.values()}.values():
+        scores = np.zeros((1, plan_softmaxes.HEADS, 1, 3), np.int32)
+        plan_softmaxes.check(case, Machine(plan_softmaxes.program_of(case, None)), scores, None)
     for name in row_cases.NORMS:
         few_operations.same(row_cases.norm_of(name, 3, row_cases.PLACES[0]))
     row_cases.test_rescaled_sum(*row_cases.RATIOS[-1])
