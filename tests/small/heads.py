@@ -10,7 +10,8 @@ from hwsim.formats import Accumulator, IntFormat
 from hwsim.program import Program
 from hwsim.program.catalogue import AnyRequantization, NarrowAfter
 from hwsim.program.operations import ProjectHeads, Requantize
-from hwsim.program.program import Dimension, Function, Manifest, TensorInfo
+from hwsim.program.program import Dimension, Function, TensorInfo
+from tests.small.bare import bare
 
 INT8 = IntFormat(bits=8)
 ITA = Accumulator(bits=26)
@@ -63,21 +64,12 @@ def heads_program(
         requantization=ratio,
     )
     operations = [made, Requantize(output="y", input="total", requantization=last)]
-    manifest = Manifest(
-        name="heads",
-        scheme="",
+    manifest = bare(
         target="ita",
-        tokenizer_sha256="",
-        pad_id=0,
-        bos_id=1,
-        eos_id=2,
-        max_positions=1,
-        logit_scale=1.0,
         dimensions=[Dimension(name=name, maximum=64) for name in ("batch", "length")],
         tensors=tensors,
         constants=constants,
         functions=[Function(name="forward", inputs=["context"], outputs=["y"], operations=operations)],
-        states=[],
     )
     return Program(manifest, arrays)
 

@@ -12,7 +12,7 @@ from hwsim.accelerator.lowered.arithmetic import arithmetic
 from hwsim.accelerator.lowered.grouping import groups
 from hwsim.accelerator.lowered.residence import Addressing, Call, Residence
 from hwsim.formats import IntFormat
-from hwsim.program import ConstantInfo, Dimension, Function, Manifest, Program, TensorInfo
+from hwsim.program import ConstantInfo, Dimension, Function, Program, TensorInfo
 from hwsim.program.catalogue import Dyadic
 from hwsim.program.operations import (
     Add,
@@ -28,6 +28,7 @@ from hwsim.program.operations import (
 from hwsim.program.packing import row_bytes
 from hwsim.program.targets import TARGETS
 from tests.property.equality import RefusedError, prepare
+from tests.small.bare import bare
 from tests.small.models import TINY
 from tests.strategies import A, Case, cases
 from tests.unit.hwsim.accelerator.lowered_programs import (
@@ -215,20 +216,11 @@ def program_of(*operations: Operation, outputs: str) -> Program:
     """Operations on x (batch, 4, 6) of 6 bits, with square weights v and w; a name in capitals is an accumulator."""
     formats = {"x": IntFormat(bits=6)} | {op.output: WIDE if op.output.isupper() else CODES for op in operations}
     tensors = [TensorInfo(name=name, format=formats[name], dims=["batch", 4, 6]) for name in formats]
-    manifest = Manifest(
-        name="hand",
-        scheme="none",
-        tokenizer_sha256="",
-        pad_id=0,
-        bos_id=1,
-        eos_id=2,
-        max_positions=1,
-        logit_scale=1.0,
+    manifest = bare(
         dimensions=[Dimension(name="batch", maximum=8)],
         tensors=tensors,
         constants=[ConstantInfo(name=w, format=CODES, shape=[6, 6], role="weight") for w in "vw"],
         functions=[Function(name="forward", inputs=["x"], outputs=outputs.split(), operations=list(operations))],
-        states=[],
     )
     return Program(manifest, {w: np.ones((6, 6), np.int32) for w in "vw"})
 

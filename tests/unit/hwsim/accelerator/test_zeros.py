@@ -15,9 +15,10 @@ from hwsim.accelerator.lowered import program_workload
 from hwsim.accelerator.zeros import SiteZeros, ZeroCounter, ZeroCounts
 from hwsim.formats import IntFormat
 from hwsim.machine import Machine
-from hwsim.program import ConstantInfo, Dimension, Function, Manifest, Program, TensorInfo
+from hwsim.program import ConstantInfo, Dimension, Function, Program, TensorInfo
 from hwsim.program.operations import ItaMax, MatMul
 from reference.decoding import beam, greedy
+from tests.small.bare import bare
 from tests.small.sentences import sentences
 from tests.unit.hwsim.accelerator.lowered_programs import native
 
@@ -67,20 +68,11 @@ def small(
         tensors.append(TensorInfo(name="b", format=code, dims=dims["b"], zero_point=zeros[1]))
     product = MatMul(output="acc", a="a", b="b", transpose_b=kind == "transposed")
     masked = ItaMax(output="softmax", input="scores", mask="mask", shift=0, group=0)
-    manifest = Manifest(
-        name="small",
-        scheme="",
-        tokenizer_sha256="",
-        pad_id=0,
-        bos_id=1,
-        eos_id=2,
-        max_positions=1,
-        logit_scale=1.0,
+    manifest = bare(
         dimensions=[Dimension(name=name, maximum=999) for name in ("batch", "source")],
         tensors=tensors,
         constants=constants,
         functions=[Function(name="forward", inputs=["a"], outputs=["acc"], operations=[product, masked])],
-        states=[],
     )
     values = {"a": a} | ({} if kind == "weight" else {"b": b})
     if lengths is not None:

@@ -11,8 +11,9 @@ from hwsim import program as ir
 from hwsim.formats import Counter, IntFormat
 from hwsim.machine import Machine
 from hwsim.machine.kernels import KERNELS
-from hwsim.program import Manifest, Program
+from hwsim.program import Program
 from hwsim.program.operations import Operation, written
+from tests.small.bare import bare
 
 Array = NDArray[Any]
 Dims = list[str | int]
@@ -45,15 +46,7 @@ def few(
     dims = dict.fromkeys(dim for tensor in tensors.values() for dim in tensor.dims if isinstance(dim, str))
     inputs = [name for name in tensors if name not in made]
     function = ir.Function(name="forward", inputs=inputs, outputs=made[-1:], operations=list(operations))
-    about = Manifest(
-        name="few",
-        scheme="none",
-        tokenizer_sha256="",
-        pad_id=0,
-        bos_id=1,
-        eos_id=2,
-        max_positions=1,
-        logit_scale=1.0,
+    about = bare(
         dimensions=[
             ir.Dimension(name=str(dim), maximum=1 << 10, terms=(terms or {}).get(str(dim), [])) for dim in dims
         ],
@@ -63,7 +56,6 @@ def few(
             for n, c in (constants or {}).items()
         ],
         functions=[function],
-        states=[],
     )
     return Program(about, {name: constant.array for name, constant in (constants or {}).items()})
 

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from hwsim import program as ir
 from hwsim.formats import IntFormat
 from hwsim.machine import Machine
-from hwsim.program import Manifest, Program
+from hwsim.program import Program
 from hwsim.program import operations as ops
 from tests import ROOT
+from tests.small.bare import bare
 from tests.unit.hwsim.machine.machine_inputs import SOURCE, encode_inputs, run_both, step_inputs
 
 
@@ -55,20 +56,11 @@ def test_a_function_that_only_moves_hands_out_copies() -> None:
         ops.SplitHeads(output="split", input="merged"),
         ops.MergeHeads(output="again", input="split"),
     ]
-    manifest = Manifest(
-        name="moves",
-        scheme="none",
-        tokenizer_sha256="",
-        pad_id=0,
-        bos_id=1,
-        eos_id=2,
-        max_positions=1,
-        logit_scale=1.0,
+    manifest = bare(
         dimensions=[],
         tensors=tensors,
         constants=[],
         functions=[ir.Function(name="move", inputs=["merged"], outputs=["split", "again"], operations=moves)],
-        states=[],
     )
     given = np.arange(8, dtype=np.int32).reshape(2, 1, 4)
     outputs = Machine(Program(manifest, {})).run("move", {"merged": given})

@@ -12,10 +12,11 @@ from hwsim import program as ir
 from hwsim.formats import Counter, IntFormat
 from hwsim.machine import Machine
 from hwsim.machine.steps import STEPS
-from hwsim.program import Manifest, Program
+from hwsim.program import Program
 from hwsim.program import operations as ops
 from hwsim.program.catalogue import Q31Double
 from tests import oracle
+from tests.small.bare import bare
 from tests.unit.hwsim.operators.kernel_checks import assert_occurred, assert_same, tallied
 
 INT8, UINT8, INT10, INT16 = IntFormat(bits=8), IntFormat(bits=8, signed=False), IntFormat(bits=10), IntFormat(bits=16)
@@ -115,15 +116,7 @@ def program_of(case: Case, mask: IntFormat | None) -> Program:
         tensors.append(ir.TensorInfo(name="mask", format=mask, dims=["batch", "keys"]))
     operation = case.kind(output="y", input="x", mask=None if mask is None else "mask", **case.fields)
     inputs = [info.name for info in tensors if info.name != "y"]
-    about = Manifest(
-        name="alone",
-        scheme="none",
-        tokenizer_sha256="",
-        pad_id=0,
-        bos_id=1,
-        eos_id=2,
-        max_positions=1,
-        logit_scale=1.0,
+    about = bare(
         dimensions=[ir.Dimension(name=name, maximum=64) for name in ("batch", "queries", "keys")],
         tensors=tensors,
         constants=[
@@ -131,7 +124,6 @@ def program_of(case: Case, mask: IntFormat | None) -> Program:
             for name, values in case.constants.items()
         ],
         functions=[ir.Function(name="forward", inputs=inputs, outputs=["y"], operations=[operation])],
-        states=[],
     )
     return Program(about, {name: np.array(values) for name, values in case.constants.items()})
 

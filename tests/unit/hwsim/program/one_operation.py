@@ -11,10 +11,11 @@ from hwsim import program as ir
 from hwsim.formats import IntFormat
 from hwsim.machine import Machine
 from hwsim.machine.kernels import KERNELS
-from hwsim.program import Manifest, Program
+from hwsim.program import Program
 from hwsim.program import operations as ops
 from hwsim.program.catalogue import Dyadic, Q31Double
 from hwsim.program.validate import validate
+from tests.small.bare import bare
 from tests.unit.hwsim.program.program_edits import INT8, INT16
 
 Q31 = Q31Double(multiplier=1 << 30, shift=40)
@@ -38,20 +39,11 @@ def alone(
         ir.ConstantInfo(name=name, format=fmt, shape=list(array.shape), role="weight")
         for name, (fmt, array) in constants.items()
     ]
-    about = Manifest(
-        name="alone",
-        scheme="none",
-        tokenizer_sha256="",
-        pad_id=0,
-        bos_id=1,
-        eos_id=2,
-        max_positions=1,
-        logit_scale=1.0,
+    about = bare(
         dimensions=[ir.Dimension(name="batch", maximum=1 << 12), ir.Dimension(name="keys", maximum=maximum)],
         tensors=tensors,
         constants=infos,
         functions=[ir.Function(name="forward", inputs=names, outputs=["y"], operations=[op])],
-        states=[],
     )
     return Program(about, {name: array for name, (_, array) in constants.items()})
 
