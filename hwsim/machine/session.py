@@ -18,7 +18,7 @@ from hwsim.machine.kernels.operands import Packing
 from hwsim.machine.kernels.products import packing_of
 from hwsim.machine.layout import aligned, roomy
 from hwsim.machine.native import Bytes
-from hwsim.machine.plan import Worker, joined
+from hwsim.machine.plan import Worker
 from hwsim.machine.steps.workspace import Array, Workspace
 from hwsim.machine.workers import Piece, Workers
 from hwsim.program import Function
@@ -174,17 +174,24 @@ class Session:
         size = max(1, -(-rows // threads))
         resident = self._resident | {past: self._resident[present] for past, present in self._caches.past.items()}
         workers = self._workers.of(self._function, dimensions | {self._batch: size}, threads, resident)
-        made = [dict[str, Array]() for _ in workers]
+        made = {name: self._room(name, dimensions) for name in self._read}
 
         def work(number: int) -> None:
             mine = slice(number * size, min((number + 1) * size, rows))
             piece = {name: x[mine] if x.ndim else x for name, x in values.items()}
             slots = {HYPOTHESES: self._slots[mine], SENTENCES: self._sentences[mine]}
             workers[number].run(piece, dimensions | {self._batch: len(slots[SENTENCES])}, self._state, slots)
-            made[number] = {name: workers[number].read(name) for name in self._read}
+            for name, room in made.items():
+                room[mine] = workers[number].view(name)
 
         self._workers.on_threads(work, threads)
-        return joined(made)
+        return made
+
+    def _room(self, name: str, dimensions: Mapping[str, int]) -> Array:
+        """Where an output of all rows goes."""
+        info = self._program.tensors[name]
+        shape = [dimensions[dim] if isinstance(dim, str) else dim for dim in info.dims]
+        return np.empty(shape, np.int64 if info.format.bits > 32 else np.int32)
 
     def _follow(self, parents: NDArray[np.int64]) -> None:
         """Give every row the slot of its parent; a row that is not its parent's first child gets a copy."""

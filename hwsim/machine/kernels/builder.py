@@ -106,9 +106,10 @@ class Constants:
             return
         joined = aligned(self._end + OVERREAD)
         joined[: self.joined.size - OVERREAD] = self.joined[:-OVERREAD]
-        for place, array in self._new:
+        self.joined = joined
+        while self._new:  # one by one, so that no moment needs room for all of them twice
+            place, array = self._new.pop()
             joined[place : place + array.nbytes] = array.reshape(-1).view(np.uint8)
-        self.joined, self._new = joined, []
 
 
 class Builder:
