@@ -50,7 +50,7 @@ def inner(function: Any = None, **options: Any) -> Any:
     """
     if function is None:
         return lambda function: inner(function, **options)
-    if vars(config)["DISABLE_JIT"]:
+    if INTERPRETED:
         return function
     made = _Inner(function, targetoptions={"nopython": True, "nogil": True, **WITHOUT_WRAPPERS, **options})
     made.enable_caching()

@@ -1,4 +1,4 @@
-"""Runs a program: `machine` calls the steps, `steps` the kernels."""
+"""Runs a program: a `machine` runs plans of instructions; `steps` run one operation by its checked function."""
 
 from hwsim.machine.machine import Machine, operation_of
 from hwsim.machine.plan import Observer

@@ -52,7 +52,7 @@ class Machine:
         Returns
         -------
         dict
-            The function's outputs by name, int32 codes.
+            The function's outputs by name, int32, or int64 where a format is wider.
 
         Raises
         ------

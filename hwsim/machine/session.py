@@ -55,7 +55,7 @@ class Caches(NamedTuple):
 
 
 def caches_of(workspace: Workspace, first: str, step: str) -> Caches | None:
-    """The resident tensors, or None if one is read by anything but products, all with one orientation."""
+    """The resident tensors; None if one is read by anything but proven products that all want it packed in one way."""
     program = workspace.program
     before, function = program.functions[first], program.functions[step]
     past = {state.past: state.present for state in program.manifest.states if state.function == step}
@@ -140,7 +140,7 @@ class Session:
         Returns
         -------
         dict
-            The outputs that are not resident, int32 codes.
+            The outputs that are not resident, int32, or int64 where a format is wider.
 
         Raises
         ------

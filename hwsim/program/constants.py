@@ -39,6 +39,9 @@ class Constants(Mapping[str, NDArray[Any]]):
     def __or__(self, other: Mapping[str, NDArray[Any]]) -> "Constants":
         return Constants({**self._held, **Constants(other)._held})
 
+    def __ror__(self, other: Mapping[str, NDArray[Any]]) -> "Constants":
+        return Constants(other) | self
+
     def __contains__(self, name: object) -> bool:
         return name in self._held
 

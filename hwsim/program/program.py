@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 import safetensors.numpy
 from msgspec import Meta
 from numpy.typing import NDArray
@@ -105,7 +106,9 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
 
 class Program:
-    """A manifest and its constants, arrays of codes. Made by lowering or by `load`; not changed after.
+    """A manifest and its constants, arrays of codes of any integer dtype. Made by lowering or by `load`.
+
+    Arrays that are of the narrowest type already are not copied; they must not change after.
 
     Raises
     ------
@@ -127,11 +130,13 @@ class Program:
             if info.name not in given:
                 raise ValueError(f"constant {info.name} is declared but has no array")
             array = given.held(info.name)
+            if array.dtype.kind not in "iub":
+                raise ValueError(f"constant {info.name} has dtype {array.dtype}; integers are needed")
             if array.shape != tuple(info.shape):
                 raise ValueError(f"constant {info.name} has shape {array.shape}, declared {tuple(info.shape)}")
             if array.size and not (info.format.min <= array.min() and array.max() <= info.format.max):
                 raise ValueError(f"constant {info.name} leaves its format {info.format}")
-            narrow[info.name] = array.astype(carrier(info.format), copy=False)
+            narrow[info.name] = np.asarray(array, carrier(info.format), order="C")
         self.constants = Constants(narrow)
 
     @property

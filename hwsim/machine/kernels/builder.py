@@ -16,7 +16,7 @@ from hwsim.operators.gemm import engines
 from hwsim.operators.rescale import paired
 from hwsim.program.catalogue import Requantization
 from hwsim.program.constants import carrier
-from hwsim.program.operations import AnyProduct, Operation
+from hwsim.program.operations import Operation
 
 INNER = ("numerator", "denominator", "quotient")
 """Fields of operations that name codes of at most 16 bits which no other operation reads."""
@@ -139,8 +139,6 @@ class Builder:
         self.places: dict[str, Block] = {}
         self.slots: dict[str, int] = {}
         self._scratch: list[Block] = []
-        products = (operation for _, operation in self.program.operations() if isinstance(operation, AnyProduct))
-        self._accumulators = {operation.output for operation in products}
         self._inner = {
             getattr(operation, field)
             for _, operation in self.program.operations()
@@ -200,7 +198,7 @@ class Builder:
             return np.int16 if form.signed else np.uint16
         if form.bits > 32 and self.workspace.fits_word(name):
             return np.int32
-        if name in self._accumulators:  # engines write int32, whatever the width
+        if name in self.workspace.accumulators:  # engines write int32, whatever the width
             return np.int32 if form.bits <= 32 else np.int64
         return carrier(form)
 
@@ -232,9 +230,18 @@ class Builder:
 
     # --- constants ----------------------------------------------------------------------------------------------
 
+    def zeros(self, dim: str | int, dtype: NumberType) -> int:
+        """As many zeros as a dimension can ever want, so that no size of a plan brings its own."""
+        most = dim if isinstance(dim, int) else self.program.dimensions[dim].maximum
+        return self.constants.place(f"{most} zeros {np.dtype(dtype)}", lambda: np.zeros(most, dtype))
+
+    def bias(self, name: str | None) -> NDArray[np.int64] | int:
+        """A bias, 0 if there is none."""
+        return 0 if name is None else self.program.constants[name].astype(np.int64)
+
     def word(self, name: str) -> int:
         """The place of a constant as int32."""
-        return self.constants.place(f"{name} int32", lambda: self.program.constants[name].astype(np.int32))
+        return self.constants.place(f"{name} int32", lambda: self.workspace.table(name))
 
     def wide(self, name: str) -> int:
         """The place of a constant as int64."""

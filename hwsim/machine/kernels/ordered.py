@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hwsim.arithmetic.compilation import named
 from hwsim.arithmetic.fixedpoint import OVERFLOW
-from hwsim.formats import Accumulator, Counter, Granularity, IntFormat, Overflow
+from hwsim.formats import Accumulator, Counter, Granularity, Overflow
 from hwsim.machine.kernels import products
 from hwsim.machine.kernels.builder import Builder, Instruction, Instructions
 from hwsim.machine.kernels.operands import Matrix
@@ -23,9 +23,9 @@ from hwsim.machine.record import Words, record
 from hwsim.operators.gemm.operand import Prepared
 from hwsim.operators.gemm.ordered import COLUMNS, LANE_LIMIT, ROWS, VECTOR, dot_ordered, fit_sums, start_of
 from hwsim.program.operations import MatMul
-from hwsim.program.proofs import product_reach, product_terms
+from hwsim.program.proofs import centred, product_reach, product_terms
 
-ALL = 1 << 40
+WHOLE_ROW = 1 << 40
 """A tile of every product that there may be."""
 
 
@@ -123,32 +123,22 @@ def _ends_in_words(b: Builder, op: MatMul, accumulator: Accumulator) -> bool:
     """Whether sums from a bias in range are looked at once, and fit 32 bits before that."""
     if accumulator.overflow is Overflow.PROVEN or rule_of(accumulator).tile < product_terms(b.program, op):
         return False
-    reach, bias = product_reach(b.program, op), bias_of(b, op.bias, 1)
-    within = accumulator.min <= bias.min() and bias.max() <= accumulator.max
+    reach, bias = product_reach(b.program, op), b.bias(op.bias)
+    within = accumulator.min <= np.min(bias) and np.max(bias) <= accumulator.max
     return accumulator.bits <= 32 and reach.magnitude < LANE_LIMIT and bool(within)
 
 
 def rule_of(accumulator: Accumulator) -> Rule:
     """How an accumulator adds; a proven one only at the end."""
     if accumulator.overflow is Overflow.PROVEN:
-        return Rule(accumulator.bits, 0, ALL)
-    tiles = {Granularity.MAC: 1, Granularity.TILE: accumulator.tile, Granularity.END: ALL}
+        return Rule(accumulator.bits, 0, WHOLE_ROW)
+    tiles = {Granularity.MAC: 1, Granularity.TILE: accumulator.tile, Granularity.END: WHOLE_ROW}
     return Rule(accumulator.bits, int(accumulator.overflow is Overflow.WRAP), tiles[accumulator.granularity])
-
-
-def bias_of(b: Builder, name: str | None, n: int) -> NDArray[np.int64]:
-    """A bias, or so many zeros."""
-    return np.zeros(n, np.int64) if name is None else b.program.constants[name].astype(np.int64)
 
 
 def _lane(rule: Rule, terms: int, product: int) -> NumberType:
     """The type of sums: int32 where none reaches 2^31 before it is brought into range."""
     return np.int32 if (1 << (rule.bits - 1)) + min(rule.tile, terms) * product <= LANE_LIMIT else np.int64
-
-
-def furthest(form: IntFormat, zero: int) -> int:
-    """The greatest |code - zero point|."""
-    return max(form.max - zero, zero - form.min)
 
 
 def in_order(
@@ -165,7 +155,7 @@ def in_order(
     rule, beyond = rule_of(accumulator), np.zeros(len(Counter), np.int64)
     start = start_of(bias, rule.bits, bool(rule.wraps), 1, beyond)
     lane = _lane(rule, left.rows.k, left.reach * weight.magnitude)
-    columns = b.constants.place(f"{key} columns", lambda: weight.columns)
+    columns = b.constants.place(f"{key} columns", weight.transposed)
     place = b.constants.place(f"{key} start", lambda: start)
     sums = b.scratch([ROWS * COLUMNS], lane)
     fields = _Weights(left.rows, columns, len(bias), place, int(beyond[OVERFLOW]), rule, sums, made.place, counted)
@@ -175,9 +165,9 @@ def in_order(
 def _weights(b: Builder, op: MatMul, accumulator: Accumulator) -> Instruction:
     weight, (place, rows, _) = b.workspace.operand(op.b), b.matrix(op.a)
     n, k = weight.shape
-    left = Left(Rows(place, rows, k, b.zero(op.a)), b.dtype(op.a), furthest(b.format(op.a), b.zero(op.a)))
+    left = Left(Rows(place, rows, k, b.zero(op.a)), b.dtype(op.a), centred(b.format(op.a), b.zero(op.a)).magnitude)
     made = Made(b.at(op.output), b.dtype(op.output))
-    return in_order(b, left, weight, bias_of(b, op.bias, n), accumulator, made, op.output, b.events(op.output))
+    return in_order(b, left, weight, np.resize(b.bias(op.bias), n), accumulator, made, op.output, b.events(op.output))
 
 
 @cache
@@ -210,14 +200,14 @@ def ordered_weights(a_type: NumberType, lane: NumberType, result_type: NumberTyp
 def _activations(b: Builder, op: MatMul, accumulator: Accumulator) -> Instruction:
     *lead, m, k = b.dims(op.a)
     n, rule = b.dims(op.output)[-1], rule_of(accumulator)
-    product = furthest(b.format(op.a), b.zero(op.a)) * furthest(b.format(op.b), b.zero(op.b))
+    product = centred(b.format(op.a), b.zero(op.a)).magnitude * centred(b.format(op.b), b.zero(op.b)).magnitude
     lane = _lane(rule, product_terms(b.program, op), product)
     most, size = b.most(n), b.sizes.of
     fields = _Activations(
         *(size(lead), size([m]), size([k]), size([n])),
         *(b.at(op.a), b.zero(op.a), b.at(op.b), b.zero(op.b), int(op.transpose_b)),
         columns=b.scratch([k, most + -most % VECTOR], np.int32),
-        start=b.constants.place(f"{most} zeros int64", lambda: np.zeros(most, np.int64)),
+        start=b.zeros(n, np.int64),
         rule=rule,
         sums=b.scratch([ROWS * COLUMNS], lane),
         output=b.at(op.output),

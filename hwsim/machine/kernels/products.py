@@ -1,6 +1,7 @@
 """Matrix products on a worker's memory: with weights, of activations, and with caches that lie packed in the state."""
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from hwsim.arithmetic.compilation import named
-from hwsim.formats import Overflow
+from hwsim.formats import IntFormat, Overflow
 from hwsim.machine.kernels.builder import Builder, Instruction, Instructions
 from hwsim.machine.kernels.operands import PAIRS, QUADS, Matrix, Packing, Slots, slot
 from hwsim.machine.layout import NumberType, fits
@@ -37,7 +38,8 @@ def packing_of(workspace: Workspace, op: MatMul) -> Packing | None:
     """How the second operand of a product of activations is packed: in 8 bits where both operands are, or in 16."""
     if op.b in workspace.program.constants or not _is_proven(workspace, op):
         return None
-    plain = workspace.format(op.a).bits <= 8 and workspace.zero(op.a) == 0
+    in_bytes = workspace.format(op.a).bits <= 8 and op.a not in workspace.accumulators
+    plain = in_bytes and workspace.zero(op.a) == 0
     if engines.EIGHT_BITS == "quads" and plain and _fits(workspace, op.b, 8):
         return QUADS
     return PAIRS if _fits(workspace, op.a, 16) and _fits(workspace, op.b, 16) else None
@@ -64,26 +66,42 @@ class _Weighted(NamedTuple):
     words: int
 
 
+class Factor(NamedTuple):
+    """First operands: where they lie, as what, their format and zero point, and room for words of them, if wanted."""
+
+    place: Matrix
+    kind: NumberType
+    form: IntFormat
+    zero: int
+    words: Callable[[], int]
+
+
 def _weights(b: Builder, op: MatMul) -> Instructions:
-    weight = b.workspace.operand(op.b)
-    n, a = weight.shape[0], b.matrix(op.a)
-    if b.format(op.a).bits <= 8 and weight.has_quads:
-        packed = b.constants.place(f"{op.b} quads", lambda: weight.packed(np.int8))
-        bias = b.constants.place(f"{op.output} folded bias", lambda: _bias(b, op, weight, b.zero(op.a)))
-        return [Instruction(weight_quads(b.dtype(op.a)), _Weighted(a, packed, n, bias, b.at(op.output), 0, 0))]
-    if not _fits(b.workspace, op.a, 16) or not weight.has_pairs:
+    words = cache(partial(b.scratch, b.dims(op.a), np.int16))
+    a = Factor(b.matrix(op.a), b.dtype(op.a), b.format(op.a), b.zero(op.a), words)
+    made = by_engine(b, a, b.workspace.operand(op.b), b.bias(op.bias), b.at(op.output), (op.b, op.output))
+    return None if made is None else [made]
+
+
+def by_engine(
+    b: Builder, a: Factor, weight: Prepared, bias: NDArray[np.int64] | int, output: int, keys: tuple[str, str]
+) -> Instruction | None:
+    """A proven product with a weight, the keys of whose constants begin so; None if no engine takes its codes."""
+    n = weight.shape[0]
+    if np.dtype(a.kind).itemsize == 1 and weight.has_quads:
+        packed = b.constants.place(f"{keys[0]} quads", lambda: weight.packed(np.int8))
+        folded = b.constants.place(f"{keys[1]} folded bias", lambda: _words(bias - a.zero * weight.column_sums[0], n))
+        return Instruction(weight_quads(a.kind), _Weighted(a.place, packed, n, folded, output, 0, 0))
+    if not fits(a.form.min - a.zero, a.form.max - a.zero, 16) or not weight.has_pairs:
         return None
-    packed = b.constants.place(f"{op.b} pairs", lambda: weight.packed(np.int16))
-    bias = b.constants.place(f"{op.output} bias", lambda: _bias(b, op, weight, 0))
-    words = b.scratch(b.dims(op.a), np.int16)
-    fields = _Weighted(a, packed, n, bias, b.at(op.output), b.zero(op.a), words)
-    return [Instruction(weight_pairs(b.dtype(op.a)), fields)]
+    packed = b.constants.place(f"{keys[0]} pairs", lambda: weight.packed(np.int16))
+    start = b.constants.place(f"{keys[1]} bias", lambda: _words(bias, n))
+    return Instruction(weight_pairs(a.kind), _Weighted(a.place, packed, n, start, output, a.zero, a.words()))
 
 
-def _bias(b: Builder, op: MatMul, weight: Prepared, a_zero: int) -> NDArray[np.int32]:
-    """The bias, less what a zero point of the first operand adds to every sum."""
-    bias = np.zeros(weight.shape[0], np.int64) if op.bias is None else b.program.constants[op.bias].astype(np.int64)
-    return (bias - a_zero * weight.column_sums[0]).astype(np.int32)
+def _words(bias: NDArray[np.int64] | int, n: int) -> NDArray[np.int32]:
+    """What every sum of a column starts from, modulo 2^32."""
+    return np.resize(bias, n).astype(np.int32)
 
 
 @cache
@@ -160,8 +178,6 @@ def _activations(b: Builder, op: MatMul) -> Instructions:
         return None
     *lead, m, k = b.dims(op.a)
     n = b.dims(op.output)[-1]
-    most = n if isinstance(n, int) else b.program.dimensions[n].maximum
-    zeros = b.constants.place(f"{most} zeros", lambda: np.zeros(most, np.int32))
     of = _Batched(
         batch=b.sizes.of(lead),
         m=b.sizes.of([m]),
@@ -169,8 +185,8 @@ def _activations(b: Builder, op: MatMul) -> Instructions:
         n=b.sizes.of([n]),
         a=b.at(op.a),
         a_zero=b.zero(op.a),
-        words=b.scratch([m, k], np.int16),
-        bias=zeros,
+        words=b.scratch([m, k], np.int16) if packing == PAIRS else 0,
+        bias=b.zeros(n, np.int32),
         output=b.at(op.output),
     )
     if op.b in b.resident:

@@ -1,6 +1,6 @@
 """Projected heads on a worker's memory: head by head a product, its codes, and the sum that they are added to."""
 
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -9,20 +9,17 @@ from numba import njit
 from hwsim.arithmetic.compilation import named
 from hwsim.formats import Overflow
 from hwsim.machine.kernels.builder import Builder, Instruction, Instructions
-from hwsim.machine.kernels.operands import Scale, Vector, vector_at
-from hwsim.machine.kernels.ordered import Left, Made, Rows, bias_of, furthest, in_order
+from hwsim.machine.kernels.operands import Matrix, Scale, Vector, vector_at
+from hwsim.machine.kernels.ordered import Left, Made, Rows, in_order
+from hwsim.machine.kernels.products import Factor, by_engine
 from hwsim.machine.layout import NumberType, fits
-from hwsim.machine.native import Bytes, Kernel, events, flat, matrix, numbers_at
+from hwsim.machine.native import Bytes, Kernel, events, matrix, numbers_at
 from hwsim.machine.record import Words, record
 from hwsim.operators.arguments import INT64_MIN, Accumulators
-from hwsim.operators.gemm import Prepared, engines
-from hwsim.operators.gemm.operand import narrow
 from hwsim.operators.quotients import Held
 from hwsim.operators.rescale import rescale_rows
 from hwsim.program.operations import ProjectHeads
-
-NOWHERE = 0
-"""The place of room that nobody needs."""
+from hwsim.program.proofs import centred
 
 
 class _Gathered(NamedTuple):
@@ -33,17 +30,6 @@ class _Gathered(NamedTuple):
     heads: int
     head: int
     run: int
-    output: int
-
-
-class _Product(NamedTuple):
-    """Rows times a weight (n, k), packed, with a bias; `words` is room for the rows as int16."""
-
-    a: Rows
-    packed: int
-    n: int
-    bias: int
-    words: int
     output: int
 
 
@@ -69,10 +55,13 @@ def project_heads(b: Builder, op: ProjectHeads) -> Instructions:
     kind, form = b.dtype(op.input), b.format(op.heads)
     place = b.scratch([batch, length, d_head], kind)
     rows, run = b.sizes.of([batch, length]), b.sizes.of([length, d_head, np.dtype(kind).itemsize])
-    zero, weights = b.zero(op.input), b.workspace.head_weights(op)
-    left = Left(Rows(place, rows, int(d_head), zero), kind, furthest(b.format(op.input), zero))
-    words = b.workspace.effective(op).bits <= 32 or fits(*b.workspace.product_reach(op), 32)
-    dims, sums_type = b.dims(op.output), np.int32 if words else np.int64
+    zero, weights, accumulator = b.zero(op.input), b.workspace.head_weights(op), b.workspace.effective(op)
+    words = cache(partial(b.scratch, [batch, length, d_head], np.int16))
+    factor = Factor(Matrix(place, rows, b.sizes.of([d_head])), kind, b.format(op.input), zero, words)
+    left = Left(Rows(place, rows, int(d_head), zero), kind, centred(b.format(op.input), zero).magnitude)
+    narrow = accumulator.bits <= 32 or fits(*b.workspace.product_reach(op), 32)
+    dims, sums_type = b.dims(op.output), np.int32 if narrow else np.int64
+    engine = narrow and accumulator.overflow is Overflow.PROVEN
     made = Made(b.scratch(dims, sums_type), sums_type)
     add = head_added(int(op.requantization.scaling), sums_type, b.dtype(op.heads), b.dtype(op.output))
     sizes = [b.sizes.of([dim]) for dim in dims]
@@ -82,8 +71,12 @@ def project_heads(b: Builder, op: ProjectHeads) -> Instructions:
         gather = _Gathered(b.at(op.input), shape[0], len(weights), head, run, place)
         results = form.min, form.max, b.at(op.heads), b.at(op.output), b.events(op.output)
         added = _Added(made.place, *shape, head, _ratio(b, op, head), *results)
-        instructions += [Instruction(gathered, gather), _product(b, op, head, weight, left, made)]
-        instructions.append(Instruction(add, added))
+        key, bias = f"{op.output} of head {head}", b.bias(None if head else op.bias)
+        product = by_engine(b, factor, weight, bias, made.place, (key, key)) if engine else None
+        if product is None:
+            start = np.resize(bias, weight.shape[0])
+            product = in_order(b, left, weight, start, accumulator, made, key, b.events(op.output))
+        instructions += [Instruction(gathered, gather), product, Instruction(add, added)]
     return instructions
 
 
@@ -91,26 +84,6 @@ def _ratio(b: Builder, op: ProjectHeads, head: int) -> Scale:
     """Multiplier and shift of a head: one for all, or one a head."""
     word = np.dtype(np.int64).itemsize
     return Scale(*(Vector(of.start + word * (head % of.length), 1) for of in b.scale(op.requantization)))
-
-
-def _product(b: Builder, op: ProjectHeads, head: int, weight: Prepared, left: Left, made: Made) -> Instruction:
-    """By an engine if the accumulator is proven and codes fit, else in order."""
-    accumulator, form, (rows, kind, _) = b.workspace.effective(op), b.format(op.input), left
-    n, key = weight.shape[0], f"{op.output} of head {head}"
-    bias = bias_of(b, None if head else op.bias, n)
-    by_engine = accumulator.overflow is Overflow.PROVEN and made.kind is np.int32
-    if by_engine and form.bits <= 8 and weight.has_quads:
-        packed = b.constants.place(f"{key} quads", lambda: weight.packed(np.int8))
-        folded = (bias - rows.zero * weight.column_sums[0]).astype(np.int32)
-        place = b.constants.place(f"{key} folded bias", lambda: folded)
-        return Instruction(head_quads(kind), _Product(rows, packed, n, place, NOWHERE, made.place))
-    if by_engine and fits(form.min - rows.zero, form.max - rows.zero, 16) and weight.has_pairs:
-        packed = b.constants.place(f"{key} pairs", lambda: weight.packed(np.int16))
-        place = b.constants.place(f"{key} bias", lambda: bias.astype(np.int32))
-        batch, _, length, d_head = b.dims(op.input)
-        words = b.scratch([batch, length, d_head], np.int16)
-        return Instruction(head_pairs(kind), _Product(rows, packed, n, place, words, made.place))
-    return in_order(b, left, weight, bias, accumulator, made, key, b.events(op.output))
 
 
 @njit(cache=True, nogil=True)
@@ -125,40 +98,6 @@ def gathered(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, siz
     for i in range(batch):
         for j in range(run):
             made[i, j] = given[i * of.heads + of.head, j]
-
-
-@cache
-def head_quads(a_type: NumberType) -> Kernel:
-    """Codes of 8 bits times a weight."""
-
-    @njit(cache=True, nogil=True)
-    @named(a_type)
-    def product(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
-        of = record(args, _Product)
-        rows, k, n = sizes[of.a.rows], of.a.k, of.n
-        a, result = matrix(memory, of.a.place, rows, k, a_type), matrix(memory, of.output, rows, n, np.int32)
-        packed = numbers_at(constants, of.packed, engines.quads_shape(n, k), np.int8)
-        engines.multiply_quads(a, packed, flat(constants, of.bias, n, np.int32), n, result)
-
-    return product
-
-
-@cache
-def head_pairs(a_type: NumberType) -> Kernel:
-    """Codes of up to 16 bits less their zero point times a weight."""
-
-    @njit(cache=True, nogil=True)
-    @named(a_type)
-    def product(memory: Bytes, constants: Bytes, state: Bytes, counters: Words, sizes: Words, args: Words) -> None:
-        of = record(args, _Product)
-        rows, k, n = sizes[of.a.rows], of.a.k, of.n
-        words, result = matrix(memory, of.words, rows, k, np.int16), matrix(memory, of.output, rows, n, np.int32)
-        narrow(matrix(memory, of.a.place, rows, k, a_type), of.a.zero, words)
-        packed = numbers_at(constants, of.packed, engines.pairs_shape(n, k), np.int16)
-        bias = flat(constants, of.bias, n, np.int32)
-        engines.multiply_pairs(words, packed, bias, n, result)
-
-    return product
 
 
 @cache

@@ -30,12 +30,16 @@ class Workspace:
     ----------
     reach
         Proven interval of every accumulator.
+    accumulators
+        Outputs of products, which are int32 at least, whatever their format.
     counters
         Tensor -> events (int64, one element a `Counter` member) of the operation that made it.
     """
 
     def __init__(self, program: Program, reach: dict[str, proofs.Interval]) -> None:
         self.program, self.reach = program, reach
+        products = (operation for _, operation in program.operations() if isinstance(operation, AnyProduct))
+        self.accumulators = {operation.output for operation in products}
         self.counters: dict[str, NDArray[np.int64]] = {}
         self._operands: dict[str, gemm.Prepared] = {}
         self._head_weights: dict[str, list[gemm.Prepared]] = {}
@@ -84,8 +88,7 @@ class Workspace:
         """Each head's columns of its weight."""
         if operation.weight not in self._head_weights:
             self._head_weights[operation.weight] = [
-                gemm.prepare(np.array(weight, np.int32, order="C"))
-                for weight in proofs.head_weights(self.program, operation)
+                gemm.prepare(np.ascontiguousarray(weight)) for weight in proofs.head_weights(self.program, operation)
             ]
         return self._head_weights[operation.weight]
 
@@ -109,4 +112,4 @@ class Workspace:
         return name in self.reach and self.reach[name].low >= -(1 << 31) and self.reach[name].high < 1 << 31
 
     def table(self, name: str) -> NDArray[np.int32]:
-        return self.program.constants[name].astype(np.int32)
+        return self.program.constants.held(name).astype(np.int32)

@@ -148,6 +148,10 @@ class Prepared(Operand):
     @cached_property
     def columns(self) -> Codes:
         """Codes minus zero point transposed, (batch, k, at least rows)."""
+        return self.transposed()
+
+    def transposed(self) -> Codes:
+        """As `columns`, which are kept; this is not."""
         return transposed(self._stacked, self.zero)
 
     def _is_centred_in(self, dtype: type[np.int8] | type[np.int16]) -> bool:

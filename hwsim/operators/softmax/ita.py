@@ -123,5 +123,6 @@ def softmax_rows(
         for j in range(keys):
             for lane in range(lanes):
                 distance = work.values[j, lane]
-                work.values[j, lane] = kept(shifted_right(work.factors[lane], _halvings(distance, shift)), distance)
+                halvings = _halvings(max(distance, np.int64(0)), shift)
+                work.values[j, lane] = kept(shifted_right(work.factors[lane], halvings), distance)
         store(codes, first, lanes, work.values, 0, constants.greatest, counters)

@@ -7,14 +7,11 @@ read the same two packed forms and give the same results. `EIGHT_BITS` names the
 import os
 from collections.abc import Callable
 
-import numba
-
+from hwsim.arithmetic.compilation import INTERPRETED
 from hwsim.operators.gemm.engines import kernels, products
 from hwsim.operators.gemm.engines.cpu import ENGINES, available, chosen, eight_bits_of
 from hwsim.operators.gemm.engines.packing import (
     pack_centred,
-    pack_pairs,
-    pack_quads,
     packed_shape,
     pairs_shape,
     put_column,
@@ -22,7 +19,6 @@ from hwsim.operators.gemm.engines.packing import (
     quads_shape,
 )
 
-INTERPRETED = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]  # Numba sets it from the environment
 multiply_quads: Callable[..., None]
 multiply_pairs: Callable[..., None]
 ENGINE = "portable" if INTERPRETED else chosen(os.environ.get("HWSIM_GEMM"), available())
@@ -42,8 +38,6 @@ __all__ = [
     "multiply_pairs",
     "multiply_quads",
     "pack_centred",
-    "pack_pairs",
-    "pack_quads",
     "packed_shape",
     "pairs_shape",
     "put_column",

@@ -42,32 +42,6 @@ def pairs_shape(n: int, k: int) -> tuple[int, int, int, int]:
 
 
 @njit(nogil=True, cache=True)
-def pack_quads(b: NDArray[Any], packed: Quads) -> None:
-    """Pack all of b.
-
-    Parameters
-    ----------
-    b : integers from -128 to 127, (n, k)
-    packed : int8, quads_shape(n, k) or larger
-        Written whole, zeros where b has no element.
-    """
-    pack_centred(b, 0, packed)
-
-
-@njit(nogil=True, cache=True)
-def pack_pairs(b: NDArray[Any], packed: Pairs) -> None:
-    """Pack all of b.
-
-    Parameters
-    ----------
-    b : integers from -2^15 to 2^15 - 1, (n, k)
-    packed : int16, pairs_shape(n, k) or larger
-        Written whole, zeros where b has no element.
-    """
-    pack_centred(b, 0, packed)
-
-
-@njit(nogil=True, cache=True)
 def pack_centred(b: NDArray[Any], zero: int, packed: Quads | Pairs) -> None:
     """Pack b - zero, which must fit, as quads or pairs.
 
@@ -86,12 +60,12 @@ def pack_centred(b: NDArray[Any], zero: int, packed: Quads | Pairs) -> None:
                 used = whole
                 for group in range(whole):
                     for at in range(size):
-                        packed[panel, group, column, at] = b[j, group * size + at] - zero
+                        packed[panel, group, column, at] = np.int64(b[j, group * size + at]) - zero
             for group in range(used, packed.shape[1]):
                 for at in range(size):
                     place = group * size + at
                     inside = j < n and place < k
-                    packed[panel, group, column, at] = b[j, place] - zero if inside else 0
+                    packed[panel, group, column, at] = np.int64(b[j, place]) - zero if inside else 0
 
 
 @inner

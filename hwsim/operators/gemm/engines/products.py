@@ -60,7 +60,7 @@ def multiply_quads(a: Bytes, packed: Quads, bias: Sums, n: int, result: Sums) ->
         Rows contiguous. Whole dwords are read, so that up to 3 bytes of memory must follow the last row; what is beyond
         the k that was packed, of the next row or anything, meets zeros.
     packed : int8, (panels, groups, 16, 4)
-        b by `pack_quads`, contiguous.
+        b by `pack_centred`, contiguous.
     bias : int32, (n,) or longer, contiguous
     n : int
         Columns of the product.

@@ -18,7 +18,7 @@ RULES = {
     "tile": {"granularity": Granularity.TILE, "tile": 3},
     "end": {"granularity": Granularity.END},
 }
-LARGE_BIAS = IntFormat(bits=63)
+LARGE_BIAS, SUM = IntFormat(bits=63), IntFormat(bits=32)
 
 
 def unproven(bits: int, overflow: str, when: str) -> Accumulator:
@@ -104,6 +104,31 @@ def test_activations(overflow: str, transpose: bool) -> None:
         )
         overflows = same(program, {"keys": keys, "columns": columns})[Counter.OVERFLOW]
         assert overflows > 0 or keys == 1 or bits == 20
+
+
+def test_factors_that_are_accumulators_of_8_bits() -> None:
+    """Their format has 8 bits, but they are held in 32: no engine may read them as bytes."""
+    rng, ends = np.random.default_rng(4), unproven(8, "saturate", "end")
+    constants = {name: constant(rng, INT8, shape) for name, shape in (("v", (6, 5)), ("w", (4, 6)))}
+    tensors = {"x": Tensor(INT8, ["batch", 3, 5]), "y": Tensor(INT8, ["batch", 3, 6])}
+    first = ops.MatMul(output="y", a="x", b="v", accumulator=ends)
+    by_weight = ops.MatMul(output="z", a="y", b="w")
+    assert same(few([first, by_weight], tensors | {"z": Tensor(SUM, ["batch", 3, 4])}, constants))
+    by_codes = ops.MatMul(output="z", a="y", b="k", transpose_b=False)
+    others = {"k": Tensor(INT8, ["batch", 7, 6]), "z": Tensor(SUM, ["batch", 3, 7])}
+    assert same(few([first, by_codes], tensors | others, {"v": constants["v"]}))
+
+
+@pytest.mark.parametrize("overflow", ["proven", "saturate"])
+def test_longer_batches_bring_no_new_constants(overflow: str) -> None:
+    a, b = Tensor(INT8, ["batch", 2, 8]), Tensor(INT8, ["batch", "keys", 8])
+    accumulator = Accumulator() if overflow == "proven" else unproven(12, overflow, "mac")
+    machine = Machine(of_activations(a, b, accumulator, transpose=False))
+    counts = []
+    for keys in (3, 40, 700):
+        machine.run("forward", {"x": np.ones((2, 2, 8), np.int8), "z": np.ones((2, keys, 8), np.int8)})
+        counts.append(len(machine._workers._constants._places))
+    assert counts[0] == counts[1] == counts[2]
 
 
 def test_wide_activations() -> None:

@@ -57,9 +57,9 @@ def int16(scores: IntFormat, clamped: bool) -> Case:
     return Case(ops.Int16Softmax, fields, scores, INT16, partial(row, clamped=clamped), constants)
 
 
-def itamax(scores: IntFormat, group: int) -> Case:
-    row = partial(oracle.itamax, fraction_bits=5, group=group, bits=8)
-    return Case(ops.ItaMax, {"shift": 5, "group": group}, scores, UINT8, row, {})
+def itamax(scores: IntFormat, group: int, shift: int = 5) -> Case:
+    row = partial(oracle.itamax, fraction_bits=shift, group=group, bits=8)
+    return Case(ops.ItaMax, {"shift": shift, "group": group}, scores, UINT8, row, {})
 
 
 def ibert(scores: IntFormat, shift: int | None = None) -> Case:
@@ -95,6 +95,7 @@ CASES = {
     **{f"int16 {x} {clamped}": int16(x, clamped) for x, clamped in ((INT16, True), (INT8, True), (INT16, False))},
     **{f"qlinear {x} {y}": qlinear(x, y) for x, y in ((INT8, INT8), (UINT8, UINT8), (INT10, INT8))},
     "ibert of nothing": ibert(INT8, 62),
+    "itamax of whole halvings": itamax(INT8, 16, 0),
 }
 OCCURRING = {
     "gemmlowp int8": Counter.SATURATION,

@@ -88,9 +88,8 @@ def test_packing_and_appending(name: str, n: int, k: int, seed: int) -> None:
     want, shape = packed_by_numpy(b, form), getattr(engines, f"{name}_shape")(n, k)
     assert shape == want.shape
     whole, columns, depths = np.full(shape, 99, form.b), np.zeros(shape, form.b), np.zeros(shape, form.b)
-    pack = getattr(engines, f"pack_{name}")
-    pack(b, whole)
-    pack(np.full((n, -(-k // shape[3]) * shape[3]), 99), depths)
+    engines.pack_centred(b, 0, whole)
+    engines.pack_centred(np.full((n, -(-k // shape[3]) * shape[3]), 99), 0, depths)
     for j in range(n):
         engines.put_column(columns, j, b[j].astype(np.int32) + 3, 3)
     for t in range(k):
@@ -105,6 +104,15 @@ def test_centred_packing() -> None:
     engines.pack_centred(np.array([[200, 0]], np.int32), 128, packed)
     assert packed[0, 0, 0].tolist() == [72, -128, 0, 0]
     assert np.count_nonzero(packed) == 2
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16])
+def test_centred_packing_of_bytes_by_python(dtype: type[np.integer]) -> None:
+    """Without JIT numbers keep their type, in which 3 - 128 would wrap."""
+    packed = np.zeros(engines.packed_shape(1, 4, 4 // np.dtype(dtype).itemsize), dtype)
+    pack = getattr(engines.pack_centred, "py_func", engines.pack_centred)
+    pack(np.array([[0, 3, 128, 255]], np.uint8), 128, packed)
+    assert packed[0, : 1 if dtype is np.int8 else 2, 0].ravel().tolist() == [-128, -125, 0, 127]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -159,7 +167,7 @@ def test_appends_beyond_the_room(name: str) -> None:
         lambda: engines.put_column(packed, 0, np.zeros(65, dtype), 0),
         lambda: engines.put_depth(packed, 64, np.zeros(1, dtype), 0),
         lambda: engines.put_depth(packed, 0, np.zeros(17, dtype), 0),
-        lambda: getattr(engines, f"pack_{name}")(np.zeros((17, 1), dtype), packed),
+        lambda: engines.pack_centred(np.zeros((17, 1), dtype), 0, packed),
     ):
         with pytest.raises(ValueError, match="fewer columns or rows than are put into it"):
             call()

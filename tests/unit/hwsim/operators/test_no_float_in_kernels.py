@@ -180,7 +180,7 @@ def call_every_engine() -> None:
         dtype = np.int8 if name == "quads" else np.int16
         packed = np.zeros(getattr(engines, f"{name}_shape")(1, 1), dtype)
         row, bias, result = np.ones(1, dtype), int32([0]), int32([[0]])
-        getattr(engines, f"pack_{name}")(np.ones((1, 1), dtype), packed)
+        engines.pack_centred(np.ones((1, 1), dtype), 0, packed)
         engines.put_column(packed, 0, row, 0)
         engines.put_depth(packed, 0, row, 0)
         getattr(engines, f"multiply_{name}")(np.ones((1, 4 // packed.itemsize), dtype), packed, bias, 1, result)

@@ -137,6 +137,7 @@ def test_arrays_must_be_those_declared(whole: bytes) -> None:
         (program.constants | {"bias": np.zeros(4, np.int64)}, r"bias has shape \(4,\), declared \(3,\)"),
         (program.constants | {"weight": np.full((3, 4), 4)}, "weight leaves its format int3"),
         (program.constants | {"weight": np.full((3, 4), -5)}, "weight leaves its format int3"),
+        (program.constants | {"weight": np.full((3, 4), 0.5)}, "weight has dtype float64; integers are needed"),
         (program.constants | {"other": np.zeros(1, np.int64)}, "array other is not declared"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 from hwsim import files
-from hwsim.formats import Accumulator
+from hwsim.formats import Accumulator, IntFormat
 from hwsim.machine import Machine
 from hwsim.program import Program
 from hwsim.program.loading import load
@@ -89,3 +91,14 @@ def test_a_failed_save_leaves_the_old_file(
     monkeypatch.undo()
     program.save(path)
     assert load(path).manifest == program.manifest
+
+
+def test_constants_of_any_layout_are_saved(tmp_path: Path) -> None:
+    """Of 16 bits in the order of Fortran: their bytes are no rows."""
+    manifest = mini_program().manifest
+    infos = [replace(info, format=IntFormat(bits=16)) if info.name == "weight" else info for info in manifest.constants]
+    weight = np.arange(12, dtype=np.int16).reshape(4, 3).T
+    program = Program(replace(manifest, constants=infos), mini_program().constants | {"weight": weight})
+    program.save(tmp_path / "one.hwsim")
+    entries = load_file(tmp_path / "one.hwsim")
+    assert entries["weight"].view("<i2").tolist() == weight.tolist()

@@ -57,7 +57,7 @@ def test_pulp_layernorm_holds_its_squares_and_its_sum() -> None:
 def test_pulp_layernorm_wraps_to_no_narrow_range() -> None:
     """The low bits of a code can be the one code that such a range leaves out."""
     narrow, wraps = IntFormat(bits=8, narrow=True), replace(PULP, overflow=Overflow.WRAP)
-    constants = {"gamma": (INT16, np.ones(8)), "beta": (INT16, np.ones(8))}
+    constants = {"gamma": (INT16, np.ones(8, np.int64)), "beta": (INT16, np.ones(8, np.int64))}
     passes(alone(PULP, INT8, narrow, ["batch", 8], **constants), x=worst_rows(8, INT8))
     passes(alone(wraps, INT8, INT8, ["batch", 8], **constants), x=worst_rows(8, INT8))
     stopped(alone(wraps, INT8, narrow, ["batch", 8], **constants), "codes that wrap to int8n")
