@@ -1,4 +1,6 @@
-"""Numba's compile cache made safe for processes that compile at once, and for one that is stopped while it saves.
+"""How Numba compiles here: not at all for who debugs, helpers without ways in for Python, into a cache that is safe.
+
+That is safe for processes that compile at once, and for one that is stopped while it saves:
 
 Numba numbers the files of compiled code by what the index of a function holds at that moment, and writes the index
 before the code. Two processes that compile two variants of one function, by dtype or by constant, can so both write

@@ -123,6 +123,8 @@ class Builder:
         Of the machine; new ones are added.
     capacity
         The most that each dimension can be.
+    resident
+        Caches that lie in `state`.
     """
 
     def __init__(
@@ -192,7 +194,9 @@ class Builder:
         return tuple(self.program.tensors[name].dims)
 
     def dtype(self, name: str) -> NumberType:
-        """How codes are held; inner results in 16 bits, so that fewer variants of kernels are compiled."""
+        """How codes are held: inner results in 16 bits, so that fewer variants of kernels are compiled; accumulators in
+        32 or 64, whatever their format; others in the narrowest type.
+        """
         form = self.program.tensors[name].format
         if name in self._inner:
             return np.int16 if form.signed else np.uint16

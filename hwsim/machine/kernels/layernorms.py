@@ -20,15 +20,17 @@ from hwsim.operators.layernorm.rows import Values
 from hwsim.operators.quotients import Held
 from hwsim.operators.rescale import rescale_rows
 from hwsim.program.operations import (
-    AnyLayerNorm,
     GemminiLayerNorm,
     IBertLayerNorm,
-    LayerNorm,
     PulpLayerNorm,
     TfliteLayerNorm,
 )
 
 HALF_EVEN, Q31_DOUBLE, FLOAT32 = int(Scaling.HALF_EVEN), int(Scaling.Q31_DOUBLE), int(Scaling.FLOAT32)
+
+
+RowNorm = IBertLayerNorm | TfliteLayerNorm | GemminiLayerNorm | PulpLayerNorm
+"""Those without inner tensors."""
 
 
 class _Rows(NamedTuple):
@@ -52,7 +54,7 @@ class _End(NamedTuple):
     hi: int
 
 
-def _rows(b: Builder, op: AnyLayerNorm) -> _Rows:
+def _rows(b: Builder, op: RowNorm) -> _Rows:
     x, room = b.matrix(op.input), b.scratch(b.dims(op.input)[-1:], np.int64)
     affine = b.word(op.gamma), b.wide(op.beta)
     return _Rows(x, b.zero(op.input), b.at(op.output), *affine, room, b.events(op.output))
@@ -62,8 +64,7 @@ def _end(b: Builder, op: IBertLayerNorm | TfliteLayerNorm | GemminiLayerNorm) ->
     return _End(b.scale(op.requantization), *b.range(op.output))
 
 
-def _types(b: Builder, op: AnyLayerNorm) -> tuple[NumberType, NumberType]:
-    assert not isinstance(op, LayerNorm)
+def _types(b: Builder, op: RowNorm) -> tuple[NumberType, NumberType]:
     return b.dtype(op.input), b.dtype(op.output)
 
 

@@ -12,6 +12,7 @@ from hwsim.formats import IntFormat
 from hwsim.operators.arguments import CODE_MAX, SHIFT_MAX, Codes, check_code_format, check_exact, check_range
 from hwsim.operators.quotients import Held
 from hwsim.operators.softmax.rows import (
+    FURTHEST,
     LANES,
     Mask,
     Masks,
@@ -31,8 +32,6 @@ MAX_HALVINGS = 30
 EXPONENTIAL_LIMIT = 1 << 62
 _INT31_MAX = (1 << 31) - 1
 _FACTOR_BITS = 32
-_FURTHEST = 1 << 32
-"""More than two scores lie apart."""
 
 
 class IBertConstants(NamedTuple):
@@ -124,7 +123,7 @@ def softmax_rows(
     scores: Held, masks: Masks, constants: IBertConstants, codes: Held, work: Work, counters: Counters
 ) -> None:
     """Equations (S10) to (S14) on (rows, n) of any integer dtype."""
-    by = divisor(min(np.int64(constants.ln2), np.int64(_FURTHEST)))
+    by = divisor(min(np.int64(constants.ln2), np.int64(FURTHEST)))
     for first in range(0, scores.shape[0], LANES):
         lanes = distances(scores, first, masks, work)
         for j in range(work.values.shape[0]):

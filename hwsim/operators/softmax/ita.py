@@ -10,6 +10,7 @@ from hwsim.formats import IntFormat
 from hwsim.operators.arguments import Codes, check_code_format, check_range
 from hwsim.operators.quotients import Held
 from hwsim.operators.softmax.rows import (
+    FURTHEST,
     LANES,
     Mask,
     Masks,
@@ -27,8 +28,6 @@ MAX_SHIFT = 8
 MAX_OUTPUT_BITS = 8
 ONE = 256
 """What the greatest score adds to the sum."""
-FURTHEST = 1 << 32
-"""More than two scores lie apart."""
 
 
 class ItaConstants(NamedTuple):

@@ -30,7 +30,7 @@ SUM_LIMIT = 1 << (127 - softfloat.LEAST_POWER)
 """2^127 in steps of 2^-149: a sum that stays below does not overflow, however it was rounded."""
 FACTOR_BITS = 28
 """Bits of the inverse of a sum, at least."""
-FURTHEST = 10
+FURTHEST_POWER = 10
 """A power of two so far above that of an exponential leaves a quotient of 0: less than 2^32 / 2^(23 + 10)."""
 
 
@@ -124,7 +124,7 @@ def _quotient(entry: softfloat.Number, total: softfloat.Number, factor: Integer,
     The factor is 2^k / total, k = 28 + bits(total), less than 1 too small. So the estimate, to nearest, is off by less
     than 1/2 + entry * multiplier / 2^k <= 1/2 + 2^-20, and `settle` makes it exact.
     """
-    gap = min(total[1] - entry[1], np.int64(FURTHEST))
+    gap = min(total[1] - entry[1], np.int64(FURTHEST_POWER))
     product, shift = entry[0] * np.int64(multiplier), FACTOR_BITS + bit_length(total[0]) + gap
     estimate = (product * factor + (np.int64(1) << (shift - 1))) >> shift
     divisor = total[0] << gap

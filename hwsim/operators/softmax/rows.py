@@ -20,6 +20,8 @@ Mask = NDArray[np.bool_] | NDArray[np.uint8]
 Values = NDArray[np.int64]
 NOTHING = -(1 << 32)
 """Less than every score."""
+FURTHEST = -NOTHING
+"""More than two scores lie apart."""
 LANES = 32
 """Rows at once."""
 OWN = 4

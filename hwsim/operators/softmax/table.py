@@ -21,7 +21,7 @@ from hwsim.operators.softmax.rows import Mask, Masks, check_distances, check_row
 
 
 class SoftmaxCodes(NamedTuple):
-    """The three results of a softmax, all int32: (rows, n), (rows, 1), (rows, n)."""
+    """The three results of a softmax, of any integer dtype that holds them: (rows, n), (rows, 1), (rows, n)."""
 
     numerator: Codes
     denominator: Codes

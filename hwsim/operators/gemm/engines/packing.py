@@ -1,7 +1,8 @@
 """The second operand as the engines read it: panels of 16 columns, each with its groups of k one after the other.
 
 `quads` is int8 (panels, groups, 16, 4), for 8-bit codes; `pairs` is int16 (panels, groups, 16, 2). A group is 64 bytes
-in both, and an element of a group is (column, k). What lies beyond n or k is 0.
+in both, and an element of a group is (column, k). What lies beyond n is 0, and what lies beyond k in its last group;
+engines read no further.
 """
 
 from typing import Any

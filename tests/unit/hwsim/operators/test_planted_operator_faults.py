@@ -266,7 +266,7 @@ FAULTS = {
     ),
     "QLinearSoftmax's codes cut": Fault((qlinear,), "settle", settled_down, (qlinears.test_ties,)),
     "QLinearSoftmax divides too far": Fault(
-        (qlinear,), "FURTHEST", constant(lambda gap: gap - 2), (qlinears.test_far_keys_have_nothing,)
+        (qlinear,), "FURTHEST_POWER", constant(lambda gap: gap - 2), (qlinears.test_far_keys_have_nothing,)
     ),
     "QLinearSoftmax's saturation lost": Fault(
         (softmax_rows,), "clamp_and_change", clamped_later, (qlinears.test_clamp,)
