@@ -194,8 +194,10 @@ class Builder:
         return tuple(self.program.tensors[name].dims)
 
     def dtype(self, name: str) -> NumberType:
-        """How codes are held: inner results in 16 bits, so that fewer variants of kernels are compiled; accumulators in
-        32 or 64, whatever their format; others in the narrowest type.
+        """How codes are held: the narrowest type, but for two kinds.
+
+        Inner results take 16 bits, so that fewer variants of kernels are compiled; accumulators 32 or 64, whatever
+        their format.
         """
         form = self.program.tensors[name].format
         if name in self._inner:
