@@ -21,7 +21,7 @@ from hwsim.machine.layout import NumberType
 from hwsim.machine.native import Bytes, Kernel, events, flat, numbers_at
 from hwsim.machine.record import Words, record
 from hwsim.operators.gemm.operand import Prepared
-from hwsim.operators.gemm.ordered import COLUMNS, LANE_LIMIT, ROWS, VECTOR, dot_ordered, fit_sums, start_of
+from hwsim.operators.gemm.ordered import COLUMNS, LANE_LIMIT, ROWS, VECTOR, dot_ordered, fit_sums, lane_of, start_of
 from hwsim.program.operations import MatMul
 from hwsim.program.proofs import centred, product_reach, product_terms
 
@@ -136,11 +136,6 @@ def rule_of(accumulator: Accumulator) -> Rule:
     return Rule(accumulator.bits, int(accumulator.overflow is Overflow.WRAP), tiles[accumulator.granularity])
 
 
-def _lane(rule: Rule, terms: int, product: int) -> NumberType:
-    """The type of sums: int32 where none reaches 2^31 before it is brought into range."""
-    return np.int32 if (1 << (rule.bits - 1)) + min(rule.tile, terms) * product <= LANE_LIMIT else np.int64
-
-
 def in_order(
     b: Builder,
     left: Left,
@@ -154,7 +149,7 @@ def in_order(
     """Rows times a weight; its constants have a key of their own, and overflows a place in the counters."""
     rule, beyond = rule_of(accumulator), np.zeros(len(Counter), np.int64)
     start = start_of(bias, rule.bits, bool(rule.wraps), 1, beyond)
-    lane = _lane(rule, left.rows.k, left.reach * weight.magnitude)
+    lane = lane_of(rule.bits, min(rule.tile, left.rows.k) * left.reach * weight.magnitude)
     columns = b.constants.place(f"{key} columns", weight.transposed)
     place = b.constants.place(f"{key} start", lambda: start)
     sums = b.scratch([ROWS * COLUMNS], lane)
@@ -201,7 +196,7 @@ def _activations(b: Builder, op: MatMul, accumulator: Accumulator) -> Instructio
     *lead, m, k = b.dims(op.a)
     n, rule = b.dims(op.output)[-1], rule_of(accumulator)
     product = centred(b.format(op.a), b.zero(op.a)).magnitude * centred(b.format(op.b), b.zero(op.b)).magnitude
-    lane = _lane(rule, product_terms(b.program, op), product)
+    lane = lane_of(rule.bits, min(rule.tile, product_terms(b.program, op)) * product)
     most, size = b.most(n), b.sizes.of
     fields = _Activations(
         *(size(lead), size([m]), size([k]), size([n])),

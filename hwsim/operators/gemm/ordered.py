@@ -32,10 +32,14 @@ VECTOR = 16
 """Lanes of int32 in a vector of 512 bits."""
 
 
+def lane_of(bits: int, terms: int) -> Any:
+    """The type of sums of `bits` bits to which up to `terms` is added before they are brought into range."""
+    return np.int32 if (1 << (bits - 1)) + terms <= LANE_LIMIT else np.int64
+
+
 def lanes(rows: int, bits: int, terms: int) -> Accumulators:
-    """Room for a block of sums of `bits` bits to which up to `terms` is added before they are brought into range."""
-    size, narrow = min(rows, ROWS) * COLUMNS, (1 << (bits - 1)) + terms <= LANE_LIMIT
-    return np.empty(size, np.int32) if narrow else np.empty(size, np.int64)
+    """Room for a block of sums, as `lane_of` has them."""
+    return np.empty(min(rows, ROWS) * COLUMNS, lane_of(bits, terms))
 
 
 def transposed(codes: NDArray[Any], zero: int) -> Codes:
