@@ -20,9 +20,15 @@ _ALIASES = ("target_embedding.weight", "generator.weight")
 
 def save_checkpoint(folder: Path, config: TransformerConfig, state: dict[str, Tensor]) -> None:
     """Write weights, rounded to float16, and configuration; the vocabulary is put there by whoever trained it."""
+    for name, content in checkpoint_files(config, state).items():
+        write_whole(folder / name, content)
+
+
+def checkpoint_files(config: TransformerConfig, state: dict[str, Tensor]) -> dict[str, bytes]:
+    """Content of the files of a model folder by name, but for the vocabulary."""
     half = {name: tensor.detach().to(torch.float16).contiguous() for name, tensor in _stored(config, state).items()}
-    write_whole(folder / "model.safetensors", save(half))
-    write_whole(folder / "config.json", json.dumps(asdict(config), indent=2) + "\n")
+    text = json.dumps(asdict(config), indent=2) + "\n"
+    return {"model.safetensors": save(half), "config.json": text.encode()}
 
 
 def load_checkpoint(folder: Path) -> tuple[Transformer, Tokenizer]:

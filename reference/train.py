@@ -246,13 +246,20 @@ class Trainer:
         self.steps, self.log = state["steps"], list(state["log"])
 
     def _save(self) -> None:
-        save_checkpoint(self.folder, self.config, self.average.module.state_dict())
+        """The state first: whoever is stopped behind it makes the rest again from it."""
         stream = io.BytesIO()
         torch.save(self.state(), stream)
-        write_whole(self.folder / "state.pt", stream.getvalue())
+        write_whole(self.folder / STATE, stream.getvalue())
+        self.publish()
+
+    def publish(self) -> None:
+        """Write the model and the record that the state stands for."""
+        save_checkpoint(self.folder, self.config, self.average.module.state_dict())
         record = {"recipe": asdict(self.recipe), "epochs": self.log}
         write_whole(self.folder / "training.json", json.dumps(record, indent=1) + "\n")
 
+
+STATE, VOCABULARY = "state.pt", "vocabulary.model"
 
 _STATE = {"settings": dict, "steps": int, "log": list, "model": dict, "average": dict, "optimizer": dict}
 """What is in state.pt, and of which type."""
@@ -269,14 +276,16 @@ def prepare(
     Raises
     ------
     ValueError
-        If the text allows no such vocabulary or holds no sentence that is short enough; if the run in the folder had
-        another configuration, recipe, vocabulary or text (the message names what differs); or if one of its files is
-        damaged or foreign.
+        If the folder holds something else than a run; if the text allows no such vocabulary or holds no sentence that
+        is short enough; if the run in the folder had another configuration, recipe, vocabulary or text (the message
+        names what differs); or if one of its files is damaged or foreign.
     OSError
         If the folder cannot be written.
     """
-    vocabulary, path = folder / "vocabulary.model", folder / "state.pt"
+    vocabulary, path = folder / VOCABULARY, folder / STATE
     state = _read_state(path) if path.exists() else None
+    if state is None:
+        _check_new(folder)
     if state is None and not vocabulary.exists():
         train_tokenizer([*train.source, *train.target], config.vocabulary_size, vocabulary)
     tokenizer = Tokenizer(vocabulary)
@@ -296,7 +305,18 @@ def prepare(
             trainer.restore(state)
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(f"{path} does not fit the model that its settings describe: {error}") from error
+        trainer.publish()
     return trainer
+
+
+def _check_new(folder: Path) -> None:
+    """Refuse to begin where something else is; a run that was stopped in its first epoch has a vocabulary."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    others = sorted(name for name in names if name != VOCABULARY and not name.startswith("."))
+    if others:
+        raise ValueError(
+            f"{folder} holds {others[0]}, but no {STATE} of a training run to resume; name a new or an empty folder"
+        )
 
 
 def _check_same(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:

@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from analysis.bench.parts import Part
-from analysis.commands import shared
+from analysis.commands import options, shared
 
 SENTENCES = 128
 
 
 def bench(
+    command: typer.Context,
     only: Annotated[
         list[Part] | None, typer.Option("--only", help="One part; repeatable. Default: all of them.")
     ] = None,
@@ -32,6 +33,7 @@ def bench(
     growth: Annotated[bool, typer.Option("--growth", help="Growth with tokens, batch, layers and width, too.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of random operands and models.")] = 0,
     json: Annotated[Path | None, typer.Option("--json", help="Write everything.")] = None,
+    force: options.Force = False,
 ) -> None:
     """How fast: matrix products, operators and translations beside those of others, whose results are checked.
 
@@ -47,15 +49,12 @@ def bench(
             raise ValueError(f"{name} is for models and operators; --only gemm has neither")
     from analysis.bench import job, tables
     from analysis.bench.threads import check_threads, usable_cores
-    from analysis.estimates.outputs import check_files
     from analysis.output.context import context
     from analysis.workload import load_model
-    from hwsim.files import write_whole
     from hwsim.program.targets import target as known
 
     began = time.perf_counter()
-    if json is not None:
-        check_files({}, {"--json": json})
+    outputs = shared.reserve(command, files={"--json": json}, force=force)
     request = job.Request(
         parts=parts,
         threads=check_threads(usable_cores() if threads is None else threads),
@@ -73,5 +72,5 @@ def bench(
         provenance = asdict(
             context(sys.argv, None if loaded is None else loaded.folder, time.perf_counter() - began, seed)
         )
-        write_whole(json, shared.encoded(job.record(request, result, provenance)))
+        outputs.write("--json", shared.encoded(job.record(request, result, provenance)))
     shared.show(*tables.results(result))

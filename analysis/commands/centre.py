@@ -1,6 +1,5 @@
 """`hwsim centre`."""
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,9 @@ MOST_TOP = 20
 
 
 def centre(
+    command: typer.Context,
     out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    force: options.Force = False,
     top: Annotated[float, typer.Option(help="Where the greatest score of a row is to lie, -20 to 20 nat.")] = 1.5,
     model: options.Model = None,
     calibrate: options.Calibrate = None,
@@ -25,21 +26,15 @@ def centre(
     Examples: `hwsim centre --out centred` and then `hwsim run --model centred --target ita`
     """
     from analysis.workload import load_model
-    from hwsim.files import write_whole
-    from reference.checkpoint import save_checkpoint
+    from reference.checkpoint import checkpoint_files
     from reference.quantize.centring import centred
 
     if not -MOST_TOP <= top <= MOST_TOP:
         raise ValueError(f"--top is {top:g}; it must be from {-MOST_TOP} to {MOST_TOP} nat")
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise ValueError(f"--out {out} is there already: give a new folder")
+    outputs = shared.reserve(command, folders={"--out": out}, force=force)
     loaded = load_model(model)
     with shared.progress("centring", None):
         network = centred(loaded.network, shared.calibration(loaded, calibrate, calibrate_reference), top)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as unfinished:
-        whole = Path(unfinished) / out.name
-        write_whole(whole / "vocabulary.model", (loaded.folder / "vocabulary.model").read_bytes())
-        save_checkpoint(whole, network.config, network.state_dict())
-        whole.replace(out)
-    print(f"{out}: the same model, its keys centred at {top:g} nat")
+    files = checkpoint_files(network.config, network.state_dict())
+    files["vocabulary.model"] = (loaded.folder / "vocabulary.model").read_bytes()
+    print(f"{outputs.write('--out', files)}: the same model, its keys centred at {top:g} nat")

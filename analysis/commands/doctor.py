@@ -6,21 +6,22 @@ from typing import Annotated
 
 import typer
 
-from analysis.commands import shared
+from analysis.commands import options, shared
 
 
-def doctor(json: Annotated[Path | None, typer.Option("--json", help="Write everything.")] = None) -> None:
+def doctor(
+    command: typer.Context,
+    json: Annotated[Path | None, typer.Option("--json", help="Write everything.")] = None,
+    force: options.Force = False,
+) -> None:
     """What decides speed here: CPU features, caches, threads, the product engine and why, versions, kernel cache.
 
     Examples: `hwsim doctor` · `hwsim doctor --json here.json`
     """
     from analysis.bench import machine, tables
-    from analysis.estimates.outputs import check_files
-    from hwsim.files import write_whole
 
-    if json is not None:
-        check_files({}, {"--json": json})
+    outputs = shared.reserve(command, files={"--json": json}, force=force)
     found = machine.examine()
     if json is not None:
-        write_whole(json, shared.encoded(asdict(found)))
+        outputs.write("--json", shared.encoded(asdict(found)))
     shared.show(tables.doctor(found))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from analysis.commands import shared
+from analysis.commands import options, shared
 
 WORKLOAD_NAMES = "transformer-base, transformer-big, tiny11, bert-base, bert-large, mobilebert, gpt2-small"
 TABLE_NAMES = (
@@ -20,6 +20,7 @@ ACCELERATOR = (
 
 
 def estimate(
+    command: typer.Context,
     program: Annotated[Path | None, typer.Argument(help="Program file.")] = None,
     workload: Annotated[str | None, typer.Option(metavar="NAME", help="A model by its shapes, as bert-base.")] = None,
     model_file: Annotated[Path | None, typer.Option(help="Your own layers or model, a TOML file.")] = None,
@@ -51,7 +52,8 @@ def estimate(
     csv: Annotated[Path | None, typer.Option(help="Write the layers, one a row.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write everything.")] = None,
     trace: Annotated[Path | None, typer.Option(help="Write a timeline for Perfetto or chrome://tracing.")] = None,
-    plots: Annotated[Path | None, typer.Option(help="New folder of figures.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder of figures.")] = None,
+    force: options.Force = False,
 ) -> None:
     """Cycles, bytes and energy of a program, a model's shapes or a GEMM table on an accelerator.
 
@@ -62,9 +64,12 @@ def estimate(
     `hwsim estimate --gemm layers.csv --array 32x32 --dataflow ws --fold serial --json table.json`
     """
     given = dict(locals())  # every option by its name, before there are other names
-    from analysis.estimates.job import Output, run
+    from analysis.estimates.job import Output, check, run
     from analysis.estimates.request import Request
 
     given |= {"source_length": tuple(source_length or ()), "target_length": tuple(target_length or ())}
     request = Request(**{name: given[name] for name in Request.__struct_fields__})
-    shared.show(*run(request, Output(**{name: given[name] for name in Output.__struct_fields__})))
+    output = Output(**{name: given[name] for name in Output.__struct_fields__})
+    check(request, output)
+    places = shared.reserve(command, files=output.files, folders={"--plots": plots}, force=force)
+    shared.show(*run(request, output, places))

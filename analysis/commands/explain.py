@@ -8,6 +8,7 @@ import typer
 from analysis.commands import options, shared
 
 if TYPE_CHECKING:
+    from analysis.output.reserved import Outputs
     from analysis.proof.explain import Dump
     from analysis.workload import Model
     from hwsim.program import Program
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 
 def explain(
+    command: typer.Context,
     a: Annotated[str, typer.Argument(metavar="A", help="Program file, or the name of a target.")],
     b: Annotated[
         str | None,
@@ -45,6 +47,7 @@ def explain(
     model: options.Model = None,
     json: Annotated[Path | None, typer.Option(help="Write the explanation.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a PNG of LSB histograms and differing shares.")] = None,
+    force: options.Force = False,
 ) -> None:
     """Why two runs differ: first divergence, its cause, histograms; exit code 1 if they do.
 
@@ -63,18 +66,26 @@ def explain(
         _refuse({"--shape": shape, "--call": call, "--plot": plot}, "two runs are compared, not --schemes on one")
     if not {a, b} & TARGETS.keys():
         _refuse({"--config": config}, "A or B is a target")
+    outputs = shared.reserve(command, files={"--json": json, "--plot": plot}, force=force)
     loaded = load_model(model)
     bench = _Bench(loaded, config or NATIVE)
     first = bench.program(a)
     if schemes is not None:
-        _compare_schemes(first, schemes, site or "*", _encode(loaded, text, sentences), steps, json)
+        _compare_schemes(first, schemes, site or "*", _encode(loaded, text, sentences), steps, outputs)
         return
     other = bench.other(str(b), first, site, shape, call)
     has_sources = isinstance(other, Dump) and other.sources is not None
     if has_sources:
         _refuse({"--text": text, "--sentences": sentences}, f"{b} does not say itself which sentences it is of")
     sources = None if has_sources else _encode(loaded, text, sentences)
-    found = explain_runs(first, other, sources, steps=steps, names=(a, str(b)), json=json, plot=plot)
+    found = explain_runs(first, other, sources, steps=steps, names=(a, str(b)))
+    if json is not None:
+        outputs.write("--json", found.json())
+    if plot is not None:
+        from analysis.plots import png
+        from analysis.proof.explain.plot import figure
+
+        outputs.write("--plot", png(figure(found)))
     shared.show(*render(found))
     if not found.equal:
         raise SystemExit(1)
@@ -141,7 +152,7 @@ def _compare_schemes(
     pattern: str,
     sources: list[list[int]],
     steps: int | None,
-    json: Path | None,
+    outputs: "Outputs",
 ) -> None:
     from analysis.proof.explain import compare_schemes
 
@@ -149,6 +160,8 @@ def _compare_schemes(
     if len(parts) != 2:
         raise ValueError(f"--schemes {names!r}; it is two names with a comma, for example half_even,half_up")
     one, other = parts
-    found = compare_schemes(program, pattern, one, other, sources, steps=4 if steps is None else steps, json=json)
+    found = compare_schemes(program, pattern, one, other, sources, steps=4 if steps is None else steps)
+    if outputs.wanted("--json"):
+        outputs.write("--json", found.json())
     shared.show(found.table())
     raise SystemExit(found.exit_code)

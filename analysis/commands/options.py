@@ -20,6 +20,9 @@ CalibrateReference = Annotated[
     Path | None,
     typer.Option("--calibrate-reference", help="Translations of the calibration text; default: the float model's own."),
 ]
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace the file, or the folder of hwsim's own, that is there already.")
+]
 Beam = Annotated[int, typer.Option("--beam", min=1, help="Beam width; 1 is greedy.")]
 Program = Annotated[Path, typer.Argument(help="Program file.")]
 Accelerator = Annotated[

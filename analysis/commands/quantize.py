@@ -9,7 +9,9 @@ from analysis.commands import options, shared
 
 
 def quantize(
+    command: typer.Context,
     out: Annotated[Path, typer.Option(help="Program file to write.")],
+    force: options.Force = False,
     config: Annotated[
         str | None,
         typer.Option(help="int8, int6, int4, w4a8 or native. Default: int8 for fullyqt, native for other targets."),
@@ -31,13 +33,14 @@ def quantize(
 
     if config and scheme:
         raise ValueError("one program has one scheme: give --config or --scheme, not both")
+    outputs = shared.reserve(command, files={"--out": out}, force=force)
     configs = [config] if config else None
     chosen = shared.choose_schemes(configs, scheme, [target] if target else None)[0]  # int8 is the first of fullyqt's
     loaded = load_model(model)
     check_inputs(loaded, [chosen])
     ranges = shared.calibrated(loaded, calibrate, calibrate_reference)
     made = configure(loaded, chosen, ranges)
-    made.program.save(out)
+    outputs.write("--out", made.program.encoded())
     rule = chosen.accumulator.overflow.value
     print(f"{out}: scheme {chosen.name}, {made.program.weight_bytes:,} bytes of weights, accumulators {rule}")
     print(scheme_provenance(chosen, made.plan.sites))

@@ -11,6 +11,7 @@ from analysis.commands import options, shared
 
 
 def run(
+    command: typer.Context,
     sentences: Annotated[int, typer.Option(min=1, help="How many test sentences.")] = options.DEFAULT_SENTENCES,
     config: Annotated[
         list[str] | None,
@@ -22,7 +23,8 @@ def run(
     ] = None,
     scheme: options.Scheme = None,
     target: options.Targets = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write. Default: runs/<time>.")] = None,
+    force: options.Force = False,
     model: options.Model = None,
     text: options.Text = None,
     reference: options.Reference = None,
@@ -39,7 +41,6 @@ def run(
     """
     from analysis import report
     from analysis.output.context import context
-    from analysis.output.folder import check_target
     from analysis.report.study import study
     from analysis.run import run as run_all
     from analysis.workload import check_inputs, load_model
@@ -47,8 +48,12 @@ def run(
     from hwsim.accelerator.prices import prices_of
 
     began = time.perf_counter()
-    folder = out or Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
-    check_target(folder)
+    outputs = shared.reserve(
+        command,
+        folders={"--out": out},
+        fresh={} if out else {"--out": Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")},
+        force=force,
+    )
     schemes, machine = (
         shared.choose_schemes(config, scheme, target),
         hardware(PRESETS[0] if accelerator is None else accelerator),
@@ -66,7 +71,8 @@ def run(
         names = list(dict.fromkeys(one.target for one in schemes))
         some = whole.head(options.SENSITIVITY_SENTENCES)
         rows = study(loaded, some, ranges, ("group",), False, shared.progress, names)
-    report.write_report(result, rows, folder, context(sys.argv, loaded.folder, time.perf_counter() - began))
+    origin = context(sys.argv, loaded.folder, time.perf_counter() - began)
+    folder = outputs.write("--out", report.report_files(result, rows, origin))
     shared.show(report.summary_table(result), *([report.sensitivity_table(rows)] if rows else []))
     print(f"report: {folder / 'report.html'}")
     if not all(one.equality.equal for one in result.configurations):

@@ -11,7 +11,9 @@ from analysis.commands import options, shared
 
 
 def sensitivity(
+    command: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for JSON, CSV and plots.")],
+    force: options.Force = False,
     sentences: Annotated[int, typer.Option(min=1)] = options.SENSITIVITY_SENTENCES,
     by: Annotated[list[str] | None, typer.Option(help="group, layer or site; repeatable. Default: all three.")] = None,
     target: options.Target = None,
@@ -28,17 +30,17 @@ def sensitivity(
     """
     from analysis import report
     from analysis.output.context import context
-    from analysis.output.folder import check_target
-    from analysis.report.study import check_kinds, study, write_study
+    from analysis.report.study import check_kinds, study, study_files
     from analysis.workload import load_model
     from hwsim.program.targets import DEFAULT_TARGET
     from hwsim.program.targets import target as named_target
 
     began = time.perf_counter()
-    check_target(out)
+    outputs = shared.reserve(command, folders={"--out": out}, force=force)
     kinds, names = check_kinds(by), [named_target(target or DEFAULT_TARGET).name]
     loaded, body = load_model(model), shared.read_text(text, reference).head(sentences)
     ranges = shared.calibrated(loaded, calibrate, calibrate_reference)
     rows = study(loaded, body, ranges, kinds, bleu, shared.progress, names)
-    write_study(rows, loaded, len(body), out, context(sys.argv, loaded.folder, time.perf_counter() - began))
+    origin = context(sys.argv, loaded.folder, time.perf_counter() - began)
+    outputs.write("--out", study_files(rows, loaded, len(body), origin))
     shared.show(report.sensitivity_table([row for row in rows if row.kind != "site"] or rows))

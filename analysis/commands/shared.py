@@ -1,12 +1,15 @@
 """What several commands do: choose schemes, read text, calibrate, show progress, print."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 if TYPE_CHECKING:
+    from analysis.output.reserved import Outputs
     from analysis.workload import Model
     from reference.data import ParallelText
     from reference.quantize.calibrate import Range
@@ -15,6 +18,37 @@ if TYPE_CHECKING:
 
 
 COMPILING = "compiling kernels, which are kept"
+
+
+def reserve(
+    command: typer.Context,
+    *,
+    files: Mapping[str, Path | None] | None = None,
+    folders: Mapping[str, Path | None] | None = None,
+    fresh: Mapping[str, Path] | None = None,
+    force: bool = False,
+) -> "Outputs":
+    """As `analysis.output.reserved.reserved`, until the command ends; every other file on its line is an input."""
+    from analysis.output.reserved import reserved
+
+    written = {*(files or ()), *(folders or ())}
+    inputs = {
+        f"{name} {one}": Path(one)
+        for parameter in command.command.params
+        if (name := _shown(parameter)) not in written
+        for one in _flat(command.params.get(parameter.name or ""))
+        if isinstance(one, Path) or (isinstance(one, str) and Path(one).suffix)
+    }
+    return command.with_resource(reserved(files=files, folders=folders, fresh=fresh, inputs=inputs, force=force))
+
+
+def _shown(parameter: Any) -> str:
+    """A parameter as it is typed, or named in the help."""
+    return str(parameter.opts[0] if parameter.param_type_name == "option" else parameter.name.upper())
+
+
+def _flat(value: object) -> list[object]:
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def choose_schemes(configs: Sequence[str] | None, scheme: Path | None, targets: Sequence[str] | None) -> "list[Scheme]":

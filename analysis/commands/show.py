@@ -14,6 +14,7 @@ Observed = dict[str, tuple[int, int]]
 
 
 def show(
+    command: typer.Context,
     program: options.Program,
     site: Annotated[str, typer.Option(help="Only tensors and operations that match this pattern.")] = "*",
     accumulators: Annotated[
@@ -30,6 +31,7 @@ def show(
     ] = None,
     model: options.Model = None,
     json: Annotated[Path | None, typer.Option(help="Write the same as JSON.")] = None,
+    force: options.Force = False,
 ) -> None:
     """Sites, formats, shapes, accumulator bounds and multipliers of a program.
 
@@ -39,7 +41,6 @@ def show(
 
     from analysis.accuracy.accumulators import safe_widths, width_table
     from analysis.inspect.show import describe, header, render
-    from hwsim.files import write_whole
     from hwsim.program.loading import load
 
     observing = text is not None or sentences is not None
@@ -47,6 +48,7 @@ def show(
         raise ValueError("--text and --sentences need --accumulators")
     if model is not None and not observing:
         raise ValueError("--model says nothing without a text to observe: give --text or --sentences")
+    outputs = shared.reserve(command, files={"--json": json}, force=force)
     loaded = load(program)
     description = describe(loaded, site)
     record = msgspec.to_builtins(description)
@@ -57,7 +59,7 @@ def show(
     else:
         shared.show(*render(description))
     if json is not None:
-        write_whole(json, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+        outputs.write("--json", shared.encoded(record))
 
 
 def _observe(program: "ir.Program", text: Path | None, sentences: int | None, model: Path | None) -> Observed:

@@ -10,6 +10,7 @@ from analysis.commands import options, shared
 
 
 def train(
+    command: typer.Context,
     out: Annotated[Path, typer.Option(help="Model folder; a run that was stopped there is resumed.")],
     text: options.Text = None,
     reference: options.Reference = None,
@@ -29,6 +30,7 @@ def train(
 
     Example: `hwsim train --out model --epochs 21`
     """
+    from analysis.output.reserved import continued
     from reference.data import corpus
     from reference.models.translation import TransformerConfig
     from reference.train import TrainingRecipe, prepare
@@ -48,6 +50,7 @@ def train(
         raise ValueError("your own --text needs --validation text of its own, and the other way round")
     body = shared.read_text(text, reference) if given else corpus("train")
     held_out = shared.read_text(validation, validation_reference) if given else corpus("validation")
+    command.with_resource(continued("--out", out))
     trainer = prepare(out, config, TrainingRecipe(epochs=epochs, seed=seed), body, held_out)
     while trainer.epoch < epochs:
         with shared.progress(f"epoch {trainer.epoch + 1} of {epochs}", trainer.steps_per_epoch) as advance:

@@ -9,9 +9,11 @@ from analysis.commands import options, shared
 
 
 def vectors(
+    command: typer.Context,
     program: options.Program,
     site: Annotated[str, typer.Option(help="Pattern of output sites, for example 'encoder.0.*.scores'.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
+    force: options.Force = False,
     text: options.Text = None,
     sentences: Annotated[int, typer.Option(min=1, help="How many sentences of the text.")] = 1,
     steps: Annotated[int, typer.Option(min=0, help="How many decode steps.")] = 2,
@@ -22,14 +24,14 @@ def vectors(
     Example: `hwsim vectors int8.hwsim --site 'encoder.0.*.softmax.output' --out vectors`
     """
     from analysis.inspect.vectors import write_vectors
-    from analysis.output.folder import check_target
     from analysis.workload import load_model, match_tokenizer
     from hwsim.machine import Machine
     from hwsim.program.loading import load
 
-    check_target(out)
+    outputs = shared.reserve(command, folders={"--out": out}, force=force)
     loaded, checked = load_model(model), load(program)
     match_tokenizer(loaded, checked)
     lines = shared.read_source(text)[:sentences]
-    written = write_vectors(Machine(checked), loaded.encode(lines, "source text"), site, out, steps=steps)
-    print(f"{out}: {written}")
+    rows, part = loaded.encode(lines, "source text"), outputs.part("--out")
+    written = write_vectors(Machine(checked), rows, site, part, steps=steps)
+    print(f"{outputs.write('--out', {})}: {written}")

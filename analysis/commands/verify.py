@@ -10,10 +10,12 @@ import typer
 from analysis.commands import options, shared
 
 if TYPE_CHECKING:
+    from analysis.output.reserved import Outputs
     from analysis.workload import Configuration
 
 
 def verify(
+    command: typer.Context,
     program: Annotated[Path | None, typer.Argument(help="Program file.")] = None,
     text: options.Text = None,
     reference: Annotated[
@@ -44,25 +46,27 @@ def verify(
             help="Folder for verify.json with safe accumulator widths; or for the kernel error plots and table."
         ),
     ] = None,
+    force: options.Force = False,
 ) -> None:
     """Prove a program equal to fake-quant on text, every code of every site; exit code 1 if it is not.
 
     Examples: `hwsim verify int8.hwsim --sentences 200` · `hwsim verify int8.hwsim --accumulator 18:wrap --out narrow` ·
     `hwsim verify --kernels --out kernels`
     """
+    outputs = shared.reserve(command, folders={"--out": out}, force=force)
     if kernels:
         if any(given is not None for given in (program, accumulator, target, text, reference, model)):
             raise ValueError(
                 "--kernels looks at the kernels alone: leave the program out, and --accumulator, --target, --text,"
                 " --reference, --model"
             )
-        _verify_kernels(out)
+        _verify_kernels(outputs)
         return
     if program is None:
         raise ValueError("verify needs a program file, or --kernels")
     if reference is not None and text is None:
         raise ValueError("--reference needs --text")
-    _verify_program(program, (text, reference), sentences, target, accumulator, model, beam, out)
+    _verify_program(program, (text, reference), sentences, target, accumulator, model, beam, outputs)
 
 
 def _verify_program(
@@ -73,19 +77,16 @@ def _verify_program(
     spec: str | None,
     model: Path | None,
     beam: int,
-    out: Path | None,
+    outputs: "Outputs",
 ) -> None:
     from analysis.accuracy.accumulators import parse_accumulator
     from analysis.output.context import context
-    from analysis.output.folder import check_target
     from analysis.proof import verification
     from analysis.report import verify_record
     from analysis.workload import load_model, reconfigure
 
     began = time.perf_counter()
     accumulator = None if spec is None else parse_accumulator(spec)
-    if out is not None:
-        check_target(out)
     _known(target)
     loaded = load_model(model)
     configuration = reconfigure(loaded, path)
@@ -101,15 +102,16 @@ def _verify_program(
             rows,
             references=references,
             accumulator=accumulator,
-            watched=out is not None,
+            watched=outputs.wanted("--out"),
             beam_width=beam,
             advance=advance,
         )
     print("\n".join(verification.lines(str(path), found)))
     shared.show(*verification.tables(found))
-    if out is not None:
-        verify_record.write(found, out, context(sys.argv, loaded.folder, time.perf_counter() - began))
-        print(f"record: {out / verify_record.RECORD}")
+    if outputs.wanted("--out"):
+        origin = context(sys.argv, loaded.folder, time.perf_counter() - began)
+        folder = outputs.write("--out", verify_record.files(found, origin))
+        print(f"record: {folder / verify_record.RECORD}")
     if not found.equality.equal:
         raise SystemExit(1)
 
@@ -136,12 +138,14 @@ def _lines(text: Path | None, reference: Path | None) -> tuple[Any, Any]:
     return body.source, body.target
 
 
-def _verify_kernels(out: Path | None) -> None:
-    from analysis.report.kernel_table import print_and_write
+def _verify_kernels(outputs: "Outputs") -> None:
+    from analysis.accuracy.kernel_errors import kernel_table
+    from analysis.report import kernel_table as written
 
-    if out is not None:
-        from analysis.output.folder import check_target
-
-        check_target(out)
-    if not print_and_write(out, sys.argv, shared.show):
+    began = time.perf_counter()
+    rows = kernel_table(written.SEED)
+    shared.show(written.table(rows))
+    if outputs.wanted("--out"):
+        outputs.write("--out", written.files(rows, sys.argv, time.perf_counter() - began))
+    if any(row.codes_different for row in rows):
         raise SystemExit(1)

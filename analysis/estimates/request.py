@@ -51,15 +51,6 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         """A GEMM table on an array without a scratchpad."""
         return self.golden and self.sram_kib is None
 
-    @property
-    def files(self) -> dict[str, Path]:
-        """What is read, by option."""
-        found = {**_INPUTS, "zero_gating": "--zero-gating"}
-        paths = {shown: getattr(self, name) for name, shown in found.items() if name != "workload"}
-        named = {"--accelerator": self.accelerator, "--energy-table": self.energy_table}
-        paths |= {shown: Path(name) for shown, name in named.items() if name is not None and name.endswith(".toml")}
-        return {shown: path for shown, path in paths.items() if path is not None}
-
 
 class Priced(NamedTuple):
     """A workload, and the program that it is of, if it is of one."""

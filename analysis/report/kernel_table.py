@@ -1,37 +1,27 @@
-"""The kernel table: printed, and written as JSON with an error plot for each kernel."""
+"""The kernel table for the terminal, and as JSON with an error plot for each kernel."""
 
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from analysis import plots
-from analysis.accuracy.kernel_errors import BINS_PER_LSB, KernelRow, kernel_table
+from analysis.accuracy.kernel_errors import BINS_PER_LSB, KernelRow
 from analysis.output.context import context
-from analysis.output.folder import write_folder
 from analysis.output.numbers import finite
 
 SEED = 2026
 
 
-def print_and_write(out: Path | None, arguments: Sequence[str], show: Callable[..., None]) -> bool:
-    """Run all kernels; whether every code equals fake-quant's."""
-    began = time.perf_counter()
-    rows = kernel_table(SEED)
-    show(table(rows))
-    if out is not None:
-        record = {
-            "context": asdict(context(arguments, None, time.perf_counter() - began, SEED)),
-            "kernels": [_record(row) for row in rows],
-        }
-        write_folder(
-            out, {"kernels.json": (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()} | _plots(rows)
-        )
-    return not any(row.codes_different for row in rows)
+def files(rows: Sequence[KernelRow], arguments: Sequence[str], seconds: float) -> dict[str, bytes]:
+    """`kernels.json`, and an error histogram a kernel."""
+    record = {
+        "context": asdict(context(arguments, None, seconds, SEED)),
+        "kernels": [_record(row) for row in rows],
+    }
+    return {"kernels.json": (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()} | _plots(rows)
 
 
 def _record(row: KernelRow) -> dict[str, Any]:

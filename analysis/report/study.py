@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import get_args
 
 from analysis.accuracy.sensitivity import (
@@ -21,7 +20,6 @@ from analysis.accuracy.sensitivity import (
 )
 from analysis.inspect.provenance import Provenance, scheme_provenance
 from analysis.output.context import Context
-from analysis.output.folder import write_folder
 from analysis.report.figures import sensitivity_pictures
 from analysis.report.records import accelerators, sensitivity_record
 from analysis.report.tables import sensitivity_csv
@@ -73,8 +71,8 @@ def study(
     return rows
 
 
-def write_study(rows: Sequence[Row], model: Model, sentences: int, out: Path, origin: Context) -> None:
-    """Write `sensitivity.json`, `sensitivity.csv` and plots into a new folder."""
+def study_files(rows: Sequence[Row], model: Model, sentences: int, origin: Context) -> dict[str, bytes]:
+    """`sensitivity.json`, `sensitivity.csv` and plots."""
     record = {
         "context": asdict(origin),
         "targets": [_provenance(model, name)._asdict() for name in accelerators(rows)],
@@ -86,7 +84,7 @@ def write_study(rows: Sequence[Row], model: Model, sentences: int, out: Path, or
         "sensitivity.json": (json.dumps(record, indent=1, allow_nan=False) + "\n").encode(),
         "sensitivity.csv": sensitivity_csv(rows).encode(),
     }
-    write_folder(out, files | {f"{picture.name}.png": picture.png for picture in sensitivity_pictures(rows)})
+    return files | {f"{picture.name}.png": picture.png for picture in sensitivity_pictures(rows)}
 
 
 def _provenance(model: Model, name: str) -> Provenance:

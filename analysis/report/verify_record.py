@@ -1,13 +1,11 @@
 """What `hwsim verify` found, as a file."""
 
 from dataclasses import asdict
-from pathlib import Path
 
 import msgspec
 
 from analysis.inspect.provenance import scheme_provenance
 from analysis.output.context import Context
-from analysis.output.folder import write_folder
 from analysis.output.numbers import finite
 from analysis.proof.verification import Score, Verification
 from analysis.report.records import Record, equality_record
@@ -42,7 +40,7 @@ def _score_record(score: Score) -> Record:
     }
 
 
-def write(found: Verification, out: Path, context: Context) -> None:
-    """Write `verify.json` into a new folder."""
+def files(found: Verification, context: Context) -> dict[str, bytes]:
+    """`verify.json`."""
     content = msgspec.json.format(msgspec.json.encode(record(found, context)), indent=1)
-    write_folder(out, {RECORD: content + b"\n"})
+    return {RECORD: content + b"\n"}

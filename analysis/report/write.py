@@ -1,12 +1,10 @@
-"""Writes a report: everything is made in memory first, then the folder appears at once."""
+"""The files of a report, made in memory."""
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from analysis.accuracy.sensitivity import Row
 from analysis.output.context import Context
-from analysis.output.folder import check_target, write_folder
 from analysis.report.figures import pictures
 from analysis.report.page import page
 from analysis.report.records import report_record
@@ -25,24 +23,3 @@ def report_files(result: RunResult, rows: Sequence[Row], context: Context) -> di
     }
     files = {name: text.encode() for name, text in texts.items()}
     return files | {f"{image.name}.png": image.png for image in images}
-
-
-def write_report(result: RunResult, rows: Sequence[Row], folder: Path, context: Context) -> None:
-    """Write `report.json`, `report.html`, tables and figures into a new folder, whole or not at all.
-
-    Parameters
-    ----------
-    rows
-        Sensitivities of any kind; may be empty.
-    folder
-        New, or empty.
-    context
-        Where the result comes from.
-
-    Raises
-    ------
-    ValueError
-        If the folder is refused by `check_target`.
-    """
-    check_target(folder)
-    write_folder(folder, report_files(result, rows, context))

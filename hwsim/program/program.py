@@ -166,7 +166,11 @@ class Program:
         return [name for name in fields if isinstance(name, str) and name not in self.constant_info]
 
     def save(self, path: Path) -> None:
-        """Write the program as one safetensors file, whole or not at all."""
+        """Write the program as one safetensors file, whole or not at all, over one that is there."""
+        write_whole(path, self.encoded())
+
+    def encoded(self) -> bytes:
+        """The program as the content of a safetensors file."""
         arrays = {info.name: pack(self.constants.held(info.name), info.format) for info in self.manifest.constants}
         metadata = {"hwsim": msgspec.json.encode(self.manifest).decode()}
-        write_whole(path, safetensors.numpy.save(arrays, metadata))
+        return safetensors.numpy.save(arrays, metadata)

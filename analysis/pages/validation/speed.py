@@ -18,6 +18,7 @@ from rich.console import Console
 
 from analysis.estimates.job import Output, run
 from analysis.estimates.request import Request
+from analysis.output.reserved import Outputs
 from hwsim.accelerator.cost.estimate import estimate
 from hwsim.accelerator.layers import Workload
 from hwsim.accelerator.presets import PRESETS, hardware
@@ -40,7 +41,7 @@ def encoder(layers: int) -> Workload:
 def _report(name: str) -> Callable[[], object]:
     """`hwsim estimate --workload NAME`, from the request to the text."""
     console = Console(file=StringIO(), width=120)
-    return lambda: console.print(*run(Request(workload=name), Output()))
+    return lambda: console.print(*run(Request(workload=name), Output(), Outputs({})))
 
 
 def _cost(layers: int) -> Callable[[], object]:

@@ -1,7 +1,6 @@
 """Why two integer runs differ: the whole command, but for the names on its line."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -16,7 +15,6 @@ from analysis.proof.explain.records import ASSUMED, UNEXPLAINED, Events, Explana
 from analysis.proof.explain.rules import rank
 from analysis.proof.explain.search import LookBack
 from analysis.proof.explain.tally import Tally, histogram
-from hwsim.files import write_whole
 from hwsim.formats import Counter
 from hwsim.machine import Machine, operation_of
 from hwsim.program import Program
@@ -32,8 +30,6 @@ def explain(
     *,
     steps: int | None = None,
     names: tuple[str, str] = ("A", "B"),
-    json: Path | None = None,
-    plot: Path | None = None,
 ) -> Explanation:
     """Compare a program with another, or with dumped codes, on the same inputs, and say why they differ.
 
@@ -50,8 +46,6 @@ def explain(
         Decode steps at most; for a dump by default as many as it has, else 16.
     names
         Of A and B, for the reader.
-    json, plot
-        Files to write: the explanation, and a PNG figure.
 
     Raises
     ------
@@ -70,15 +64,7 @@ def explain(
     lockstep = run(machine, other, sources, _steps(b, steps))
     _check(lockstep, b, machine)
     back = look_back(a, b, lockstep, sources) if isinstance(b, Dump) else None
-    found = _explanation(lockstep, machine, other, names, len(sources), back)
-    if json is not None:
-        write_whole(json, found.json())
-    if plot is not None:
-        from analysis.plots import save
-        from analysis.proof.explain.plot import figure
-
-        save(figure(found), plot)
-    return found
+    return _explanation(lockstep, machine, other, names, len(sources), back)
 
 
 def _other(a: Program, b: Program | Dump, sources: Sequence[list[int]]) -> ProgramB | DumpB:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from fractions import Fraction
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -18,7 +17,6 @@ from analysis.proof.explain.records import Histogram
 from analysis.proof.explain.show import lsb
 from analysis.proof.explain.tally import Array, differences, histogram
 from analysis.translation.steppers import MachineStepper
-from hwsim.files import write_whole
 from hwsim.formats import Counter, IntFormat, Rounding, Scaling
 from hwsim.machine import Machine
 from hwsim.operators.requantize import requantize
@@ -76,6 +74,9 @@ class SchemeComparison(msgspec.Struct, frozen=True, kw_only=True):
         """0 equal, 1 different."""
         return int(not self.equal)
 
+    def json(self) -> bytes:
+        return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
+
     def table(self) -> Table:
         """For a terminal."""
         title = f"one = {self.one}, other = {self.other}, on the same accumulators (one / other)"
@@ -114,7 +115,6 @@ def compare_schemes(
     sources: Sequence[list[int]],
     *,
     steps: int = 4,
-    json: Path | None = None,
 ) -> SchemeComparison:
     """Requantize the accumulators of a program by two schemes.
 
@@ -129,8 +129,6 @@ def compare_schemes(
         Ids of each sentence, ended by EOS: one batch, padded.
     steps
         Decode steps at most, chosen greedily by the program.
-    json
-        File to write.
 
     Raises
     ------
@@ -146,10 +144,7 @@ def compare_schemes(
     sites = [_site(program, op, ratios[op.output], names, seen[op.input]) for op in operations if seen.get(op.input)]
     if not sites:
         raise ValueError(f"pattern {pattern!r} matches only sites that are not made in {steps} decode steps")
-    found = SchemeComparison(one=one, other=other, sites=sites)
-    if json is not None:
-        write_whole(json, msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
-    return found
+    return SchemeComparison(one=one, other=other, sites=sites)
 
 
 def _matching(program: Program, pattern: str) -> list[Requantize]:

@@ -40,6 +40,6 @@ def refused(outcome: Outcome, *words: str) -> None:
 
 def record_of(run: Run, tmp_path: Path, *arguments: object) -> dict[str, Any]:
     out = tmp_path / "out.json"
-    code, _, error = run(*arguments, "--json", out)
+    code, _, error = run(*arguments, "--json", out, "--force")
     assert code == 0, error
     return dict(json.loads(out.read_text()))

@@ -66,8 +66,8 @@ def test_text_without_translations(run: Run, folder: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--out", "{folder}/model"), "--out {folder}/model is there already: give a new folder"),
-        (("--out", "{folder}/text.en"), "--out {folder}/text.en is there already: give a new folder"),
+        (("--out", "{folder}/model"), "--out {folder}/model is what --model {folder}/model reads; name another"),
+        (("--out", "{folder}/text.en"), "--out {folder}/text.en is a file; name a folder"),
         (("--out", "{folder}/new", "--top", "20.5"), "--top is 20.5; it must be from -20 to 20 nat"),
         (("--out", "{folder}/new", "--top", "nan"), "--top is nan; it must be from -20 to 20 nat"),
         (

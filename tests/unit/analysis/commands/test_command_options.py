@@ -42,7 +42,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     made = Calls()
     equal = SimpleNamespace(configurations=[SimpleNamespace(equality=SimpleNamespace(equal=True))])
     model = SimpleNamespace(folder=tmp_path / "the model", network=SimpleNamespace(config=SimpleNamespace(d_head=64)))
-    program = SimpleNamespace(save=lambda path: made.update(save=path), weight_bytes=1234)
+    program = SimpleNamespace(encoded=lambda: b"a program", weight_bytes=1234)
     plan = SimpleNamespace(sites={})
     trainer = SimpleNamespace(epoch=10**9)
     monkeypatch.chdir(tmp_path)
@@ -55,8 +55,8 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     made.record(monkeypatch, "analysis.commands.shared.calibrated", {"a site": "a range"})
     made.record(monkeypatch, "analysis.run.run", equal)
     made.record(monkeypatch, "analysis.report.study.study", ["a row"])
-    made.record(monkeypatch, "analysis.report.study.write_study")
-    made.record(monkeypatch, "analysis.report.write_report")
+    made.record(monkeypatch, "analysis.report.study.study_files", {"a": b"study"})
+    made.record(monkeypatch, "analysis.report.report_files", {"a": b"report"})
     made.record(monkeypatch, "analysis.report.summary_table", "summary")
     made.record(monkeypatch, "analysis.output.context.context", "context")
     made.record(monkeypatch, "reference.train.prepare", trainer)
@@ -102,8 +102,9 @@ def test_run_by_default(call: Call, calls: Calls, tmp_path: Path) -> None:
     study = calls["study"]
     assert study["text"].source == LINES[:200]
     assert (study["kinds"], study["with_bleu"], study["names"]) == (("group",), False, ["fullyqt"])
-    assert calls["write_report"]["rows"] == ["a row"]
-    assert calls["write_report"]["folder"].parent == Path("runs")
+    assert calls["report_files"]["rows"] == ["a row"]
+    (folder,) = Path("runs").iterdir()
+    assert (folder / "a").read_bytes() == b"report"
     assert calls["show"] == ("summary", "table of ['a row']")
     assert calls["context"]["model_folder"] == tmp_path / "the model"
 
@@ -122,13 +123,13 @@ def test_run_with_every_option(call: Call, calls: Calls, tmp_path: Path) -> None
     assert calls["read_text"] == {"source": Path("a.en"), "reference": Path("a.de")}
     assert (calls["calibrated"]["source"], calls["calibrated"]["reference"]) == (Path("c.en"), Path("c.de"))
     assert calls["study"]["names"] == ["ita", "pulp"]
-    assert calls["write_report"]["folder"] == Path("folder")
+    assert Path("folder", "a").read_bytes() == b"report"
 
 
 def test_run_without_sensitivity(call: Call, calls: Calls) -> None:
     assert call("run", "--no-sensitivity", "--out", "folder") == 0
     assert "study" not in calls
-    assert calls["write_report"]["rows"] == []
+    assert calls["report_files"]["rows"] == []
     assert calls["show"] == ("summary",)
 
 
@@ -136,7 +137,7 @@ def test_run_that_differs_exits_with_1(call: Call, calls: Calls, monkeypatch: py
     sides = [SimpleNamespace(equality=SimpleNamespace(equal=one)) for one in (True, False)]
     calls.record(monkeypatch, "analysis.run.run", SimpleNamespace(configurations=sides))
     assert call("run", "--out", "folder") == 1
-    assert calls["write_report"]["folder"] == Path("folder")
+    assert Path("folder", "a").read_bytes() == b"report"
 
 
 # --- sensitivity ------------------------------------------------------------------------------------------------------
@@ -169,8 +170,9 @@ def test_sensitivity(
     study = calls["study"]
     assert study["text"].source == LINES[:text]
     assert (study["kinds"], study["with_bleu"], study["names"]) == (kinds, bleu, [target])
-    written = calls["write_study"]
-    assert (written["rows"], written["sentences"], written["out"]) == (rows, text, Path("folder"))
+    written = calls["study_files"]
+    assert (written["rows"], written["sentences"]) == (rows, text)
+    assert Path("folder", "a").read_bytes() == b"study"
     assert calls["show"] == (["group"],)  # sites are too many for a terminal
 
 
@@ -215,7 +217,7 @@ def test_quantize(
     assert names(calls["check_inputs"]["schemes"]) == [scheme]
     assert calls["load_model"] == {"folder": Path("elsewhere")}
     assert (calls["calibrated"]["source"], calls["calibrated"]["reference"]) == (Path("c.en"), Path("c.de"))
-    assert calls["save"] == Path("p.hwsim")
+    assert Path("p.hwsim").read_bytes() == b"a program"
     first, second = capsys.readouterr().out.splitlines()
     assert first == f"p.hwsim: scheme {scheme}, 1,234 bytes of weights, accumulators proven"
     assert second.startswith(f"target {target}: ")

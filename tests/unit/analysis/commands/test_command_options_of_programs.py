@@ -48,9 +48,9 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: Program) -> 
     made.record(monkeypatch, "analysis.proof.verification.verify", found)
     made.record(monkeypatch, "analysis.proof.verification.lines", ["one", "two"])
     made.record(monkeypatch, "analysis.proof.verification.tables", ["a table"])
-    made.record(monkeypatch, "analysis.report.verify_record.write")
+    made.record(monkeypatch, "analysis.report.verify_record.files", {"verify.json": b"{}"})
     made.record(monkeypatch, "analysis.translation.translate.translate_integer")
-    made.record(monkeypatch, "analysis.report.kernel_table.print_and_write", True)
+    made.record(monkeypatch, "analysis.accuracy.kernel_errors.kernel_table", [])
     made.record(monkeypatch, "analysis.output.context.context", "context")
     made.record(monkeypatch, "analysis.commands.shared.read_source", lambda source: TEXT.source)
     made.record(monkeypatch, "analysis.commands.shared.read_text", lambda source, reference: TEXT)
@@ -88,7 +88,7 @@ def test_verify_by_default(call: Call, calls: Calls, capsys: pytest.CaptureFixtu
     assert calls["reconfigure"]["path"] == Path("p.hwsim")
     assert calls["comparing"] == 2  # once for each row that was encoded
     assert calls["lines"]["path"] == "p.hwsim"
-    assert "write" not in calls
+    assert "files" not in calls
 
 
 def test_verify_with_every_option(call: Call, calls: Calls, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,7 +104,8 @@ def test_verify_with_every_option(call: Call, calls: Calls, capsys: pytest.Captu
     assert (found["watched"], found["beam_width"]) == (True, 4)
     assert calls["load_model"] == {"folder": Path("elsewhere")}
     assert calls["comparing"] == 4  # with its own accumulators too
-    assert (calls["write"]["out"], calls["write"]["context"]) == (Path("made"), "context")
+    assert calls["files"]["context"] == "context"
+    assert Path("made", "verify.json").read_bytes() == b"{}"
     assert capsys.readouterr().out.splitlines()[-1] == "record: made/verify.json"
 
 
@@ -119,7 +120,7 @@ def test_verify_that_differs_exits_with_1(call: Call, calls: Calls, monkeypatch:
     found = SimpleNamespace(equality=SimpleNamespace(equal=False))
     calls.record(monkeypatch, "analysis.proof.verification.verify", found)
     assert call("verify", "p.hwsim", "--out", "made") == 1
-    assert calls["write"]["out"] == Path("made")
+    assert Path("made", "verify.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_kernels_alone_take_no_option_of_a_program(
     assert call("verify", "--kernels", *words) == 2
     message = "leave the program out, and --accumulator, --target, --text, --reference, --model"
     assert message in capsys.readouterr().err
-    assert "print_and_write" not in calls
+    assert "kernel_table" not in calls
 
 
 @pytest.mark.parametrize(("words", "out"), [((), None), (("--out", "made"), Path("made"))])
@@ -152,9 +153,13 @@ def test_kernels_alone_take_no_option_of_a_program(
 def test_kernels(
     call: Call, calls: Calls, monkeypatch: pytest.MonkeyPatch, words: Any, out: Path | None, equal: bool, code: int
 ) -> None:
-    calls.record(monkeypatch, "analysis.report.kernel_table.print_and_write", equal)
+    rows = [SimpleNamespace(codes_different=0 if equal else 1)]
+    calls.record(monkeypatch, "analysis.accuracy.kernel_errors.kernel_table", rows)
+    calls.record(monkeypatch, "analysis.report.kernel_table.table", "a table")
+    calls.record(monkeypatch, "analysis.report.kernel_table.files", {"kernels.json": b"{}"})
     assert call("verify", "--kernels", *words) == code
-    assert next(iter(calls["print_and_write"].values())) == out
+    assert calls["show"] == ("a table",)
+    assert [path for path in Path().glob("*/kernels.json")] == ([] if out is None else [out / "kernels.json"])
 
 
 # --- show -------------------------------------------------------------------------------------------------------------
@@ -166,8 +171,8 @@ def test_show_takes_a_pattern_and_writes_json(call: Call, calls: Calls) -> None:
     assert [site["name"] for site in record["sites"]] == [f"{QUERY}.accumulator", QUERY, f"{QUERY}.heads"]
     assert "accumulators" not in record
     assert len(calls["show"]) == 4  # header, sites, operations, constants
-    assert call("show", "tiny.hwsim", "--json", "out.json") == 0
-    assert len(json.loads(Path("out.json").read_text())["sites"]) > 50
+    assert call("show", "tiny.hwsim", "--json", "all.json") == 0
+    assert len(json.loads(Path("all.json").read_text())["sites"]) > 50
 
 
 def test_show_of_accumulators(call: Call, calls: Calls) -> None:
@@ -222,14 +227,16 @@ def test_vectors(call: Call, calls: Calls, monkeypatch: pytest.MonkeyPatch, caps
     calls.record(monkeypatch, "analysis.inspect.vectors.write_vectors", "2 operations, 9 files")
     assert call("vectors", "tiny.hwsim", "--site", "a.*", "--out", "made") == 0
     made = calls["write_vectors"]
-    assert (made["pattern"], made["out"], made["steps"]) == ("a.*", Path("made"), 2)
+    assert (made["pattern"], made["steps"]) == ("a.*", 2)
+    assert [path.name for path in Path("made").iterdir()] == ["SHA256SUMS"]
     assert calls["encode"] == (TEXT.source[:1], "source text")
     assert calls["load_model"] == {"folder": None}
     assert capsys.readouterr().out == "made: 2 operations, 9 files\n"
     asked = ("--text", "a.en", "--sentences", 4, "--steps", 7, "--model", "elsewhere")
     assert call("vectors", "tiny.hwsim", "--site", "b", "--out", "more", *asked) == 0
     made = calls["write_vectors"]
-    assert (made["pattern"], made["out"], made["steps"]) == ("b", Path("more"), 7)
+    assert (made["pattern"], made["steps"]) == ("b", 7)
+    assert [path.name for path in Path("more").iterdir()] == ["SHA256SUMS"]
     assert calls["encode"] == (TEXT.source[:4], "source text")
     assert calls["read_source"] == {"source": Path("a.en")}
     assert calls["load_model"] == {"folder": Path("elsewhere")}
@@ -240,10 +247,12 @@ def test_vectors(call: Call, calls: Calls, monkeypatch: pytest.MonkeyPatch, caps
 
 @pytest.fixture
 def explained(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> Calls:
-    found = SimpleNamespace(equal=True)
+    found = SimpleNamespace(equal=True, json=lambda: b"explained")
     calls.record(monkeypatch, "analysis.proof.explain.explain", found)
     calls.record(monkeypatch, "analysis.proof.explain.render", ["a table"])
-    same = SimpleNamespace(table=lambda: "schemes", exit_code=0)
+    calls.record(monkeypatch, "analysis.proof.explain.plot.figure", "a figure")
+    calls.record(monkeypatch, "analysis.plots.png", lambda figure: figure.encode())
+    same = SimpleNamespace(table=lambda: "schemes", exit_code=0, json=lambda: b"compared")
     calls.record(monkeypatch, "analysis.proof.explain.compare_schemes", same)
     calls.record(monkeypatch, "analysis.workload.configure", lambda *_: SimpleNamespace(program="of a target"))
     calls.record(monkeypatch, "analysis.commands.shared.calibrated", {"a site": "a range"})
@@ -254,7 +263,6 @@ def test_explain_by_default(call: Call, explained: Calls) -> None:
     assert call("explain", "tiny.hwsim", "tiny.hwsim") == 0
     asked = explained["explain"]
     assert (asked["steps"], asked["names"]) == (None, ("tiny.hwsim", "tiny.hwsim"))
-    assert (asked["json"], asked["plot"]) == (None, None)
     assert explained["encode"] == (TEXT.source[:1], "source text")
     assert explained["show"] == ("a table",)
 
@@ -265,8 +273,8 @@ def test_explain_with_every_option(call: Call, explained: Calls) -> None:
     assert explained["encode"] == (TEXT.source[:6], "source text")
     assert explained["read_source"] == {"source": Path("a.en")}
     assert explained["load_model"] == {"folder": Path("elsewhere")}
-    assert (explained["explain"]["steps"], explained["explain"]["json"]) == (9, Path("j"))
-    assert explained["explain"]["plot"] == Path("p")
+    assert explained["explain"]["steps"] == 9
+    assert (Path("j").read_bytes(), Path("p").read_bytes()) == (b"explained", b"a figure")
 
 
 @pytest.mark.parametrize(("words", "name"), [((), "ita-native"), (("--config", "int4"), "ita-int4")])
@@ -291,12 +299,11 @@ def test_explain_of_schemes(call: Call, explained: Calls) -> None:
     assert call("explain", "tiny.hwsim", "--schemes", "half_even, floor") == 0
     asked = explained["compare_schemes"]
     assert (asked["pattern"], asked["one"], asked["other"], asked["steps"]) == ("*", "half_even", "floor", 4)
-    assert asked["json"] is None
     more = ("--site", "a.*", "--steps", 0, "--json", "j", "--text", "a.en", "--sentences", 2, "--model", "elsewhere")
     assert call("explain", "tiny.hwsim", "--schemes", "one,other", *more) == 0
     asked = explained["compare_schemes"]
     assert (asked["pattern"], asked["one"], asked["other"], asked["steps"]) == ("a.*", "one", "other", 0)
-    assert asked["json"] == Path("j")
+    assert Path("j").read_bytes() == b"compared"
     assert explained["encode"] == (TEXT.source[:2], "source text")
     assert explained["show"] == ("schemes",)
 

@@ -174,7 +174,7 @@ def test_nothing_is_written_if_one_file_cannot_be(refused: Refused, tmp_path: Pa
 def test_files_that_replace_each_other_are_refused(refused: Refused, tmp_path: Path) -> None:
     same = tmp_path / ".." / tmp_path.name / "same"
     line = refused(*SHAPES, "--csv", tmp_path / "same", "--json", same)
-    assert f"--json {same} is the file that --csv writes" in line
+    assert f"--json {same} is what --csv writes" in line
     figures = tmp_path / "figures"
     assert "--plots" in refused(*SHAPES, "--plots", figures, "--json", figures / "a.json")
     assert not os.listdir(tmp_path)

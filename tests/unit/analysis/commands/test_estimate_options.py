@@ -57,7 +57,7 @@ def record(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fig
     def call(*words: object) -> Any:
         out = tmp_path / "out.json"
         monkeypatch.chdir(folder)
-        monkeypatch.setattr("sys.argv", ["hwsim", "estimate", *map(str, words), "--json", str(out)])
+        monkeypatch.setattr("sys.argv", ["hwsim", "estimate", *map(str, words), "--json", str(out), "--force"])
         cli.main()
         return json.loads(out.read_text())
 

@@ -54,7 +54,7 @@ def codes(path: str) -> int:
 @pytest.mark.parametrize(("words", "steps"), [((), 4), (("--steps", 1), 1), (("--steps", 3), 3), (("--steps", 6), 6)])
 @pytest.mark.parametrize("count", [1, 2])
 def test_schemes_are_compared_on_as_many_steps(call: Call, words: tuple[object, ...], steps: int, count: int) -> None:
-    asked = ("--schemes", "half_even,floor", "--site", QUERY, "--sentences", count, "--json", "found.json")
+    asked = ("--schemes", "half_even,floor", "--site", QUERY, "--sentences", count, "--json", "found.json", "--force")
     assert call("explain", "tiny.hwsim", *asked, *words) == 1
     assert codes("found.json") == count * steps * WIDTH
 
@@ -67,7 +67,7 @@ def test_schemes_at_a_site_of_a_decode_step_need_one(call: Call, capsys: pytest.
 
 @pytest.mark.parametrize(("words", "steps"), [(("--steps", 0), 0), (("--steps", 1), 1), (("--steps", 5), 5)])
 def test_two_programs_are_compared_on_as_many_steps(call: Call, words: tuple[object, ...], steps: int) -> None:
-    assert call("explain", "tiny.hwsim", "tiny.hwsim", "--json", "found.json", *words) == 0
+    assert call("explain", "tiny.hwsim", "tiny.hwsim", "--json", "found.json", "--force", *words) == 0
     found = json.loads(Path("found.json").read_text())
     assert found["calls"] == 1 + steps
     compared = {site["site"]: site["compared"] for site in found["sites"]}
@@ -76,9 +76,9 @@ def test_two_programs_are_compared_on_as_many_steps(call: Call, words: tuple[obj
 
 def test_two_programs_are_compared_on_16_steps_by_default(call: Call) -> None:
     """As far as there are positions: the tiny program has 12."""
-    assert call("explain", "tiny.hwsim", "tiny.hwsim", "--json", "found.json") == 0
+    assert call("explain", "tiny.hwsim", "tiny.hwsim", "--json", "found.json", "--force") == 0
     by_default = json.loads(Path("found.json").read_text())["calls"]
-    assert call("explain", "tiny.hwsim", "tiny.hwsim", "--json", "found.json", "--steps", 16) == 0
+    assert call("explain", "tiny.hwsim", "tiny.hwsim", "--json", "found.json", "--force", "--steps", 16) == 0
     assert by_default == json.loads(Path("found.json").read_text())["calls"] > 1 + 5
 
 

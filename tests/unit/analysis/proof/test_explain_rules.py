@@ -247,8 +247,8 @@ def test_one_origin_has_one_panel() -> None:
 # --- two schemes on the same accumulators -----------------------------------------------------------------------------
 
 
-def test_two_schemes_on_the_same_accumulators(tflm: Program, tmp_path: Path) -> None:
-    found = compare_schemes(tflm, "*.scores", "q31_double", "q31_single", ROWS, json=tmp_path / "schemes.json")
+def test_two_schemes_on_the_same_accumulators(tflm: Program) -> None:
+    found = compare_schemes(tflm, "*.scores", "q31_double", "q31_single", ROWS)
     assert [site.site for site in found.sites] == [
         f"{block}.scores"
         for block in ("encoder.0.self_attention", "decoder.0.self_attention", "decoder.0.cross_attention")
@@ -258,7 +258,7 @@ def test_two_schemes_on_the_same_accumulators(tflm: Program, tmp_path: Path) -> 
         assert site.one.ratio_error == site.other.ratio_error == 0.0 and site.max_lsb <= 1
         assert site.histogram.codes.get(0, 0) == site.codes - site.different
         assert site.one.ties >= site.different  # double rounding errs at its own ties
-    assert json.loads((tmp_path / "schemes.json").read_text())["one"] == "q31_double"
+    assert json.loads(found.json())["one"] == "q31_double"
     console = Console(width=100, file=io.StringIO())
     console.print(found.table())
     assert compare_schemes(tflm, "*.scores", "q31_double", "q31_double", ROWS).exit_code == 0

@@ -8,13 +8,12 @@ import pytest
 
 from analysis.accuracy.sensitivity import Row
 from analysis.output.context import Context, context
-from analysis.report import write_report
 from analysis.run import RunResult, run
 from analysis.workload import Model, calibrate_model, load_model
 from reference.data import ParallelText
 from reference.quantize.scheme import Rule, preset, scheme_for
 from tests.small.models import save_tiny_model
-from tests.unit.analysis.report.reading import SCRIPT, SENTENCES
+from tests.unit.analysis.report.reading import write_report, SCRIPT, SENTENCES
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,20 @@ from lxml import html
 from rich.console import Console
 from rich.table import Table
 
+from analysis.accuracy.sensitivity import Row
+from analysis.output.context import Context
 from analysis.proof.equality import Divergence
+from analysis.report import report_files
 from analysis.run import RunResult
 
 SENTENCES = 12
 SCRIPT = "<script>alert('x')</script>\t& \"quoted\""
+
+
+def write_report(result: RunResult, rows: list[Row], folder: Path, origin: Context) -> None:
+    folder.mkdir(parents=True)
+    for name, content in report_files(result, rows, origin).items():
+        (folder / name).write_bytes(content)
 
 
 def refuse(constant: str) -> None:

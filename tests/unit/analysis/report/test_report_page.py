@@ -9,10 +9,9 @@ import matplotlib.image
 
 from analysis.accuracy.sensitivity import Row
 from analysis.output.context import Context
-from analysis.report import write_report
 from analysis.report.page import pivots
 from analysis.run import RunResult
-from tests.unit.analysis.report.reading import SCRIPT, broken, page_of, read_json
+from tests.unit.analysis.report.reading import write_report, SCRIPT, broken, page_of, read_json
 
 
 def test_page_needs_nothing_else_and_runs_nothing(written: Path) -> None:

@@ -1,0 +1,27 @@
+"""Two folders change places at once, so that a process killed at any moment leaves the old one or the new one."""
+
+import ctypes
+import os
+from pathlib import Path
+
+_HERE = -100  # AT_FDCWD
+_EXCHANGE = 2  # RENAME_EXCHANGE: linux/fs.h
+
+
+def exchange(new: Path, old: Path) -> None:
+    """Put `new` in the place of `old`, and `old` in that of `new`.
+
+    Where the file system cannot do both at once there is a moment without either; `old` has a name of its own in it.
+
+    Raises
+    ------
+    OSError
+        As the file system gives it.
+    """
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is not None and rename(_HERE, os.fsencode(new), _HERE, os.fsencode(old), _EXCHANGE) == 0:
+        return
+    aside = old.with_name(f"{old.name}.old")
+    old.rename(aside)
+    new.rename(old)
+    aside.rename(new)
