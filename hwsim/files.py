@@ -145,6 +145,8 @@ def _hold(part: Path, make: Callable[[], int]) -> int:
                 raise
             time.sleep(0.02)
         except (IsADirectoryError, NotADirectoryError):
+            if not os.path.lexists(part):
+                raise
             break
     raise BlockingIOError(f"{part} is held by another process")
 

@@ -32,13 +32,13 @@ def reserve(
     from analysis.output.reserved import reserved
 
     written = {*(files or ()), *(folders or ())}
-    inputs = {
-        f"{name} {one}": Path(one)
+    inputs = [
+        (name, Path(one))
         for parameter in command.command.params
         if (name := _shown(parameter)) not in written
         for one in _flat(command.params.get(parameter.name or ""))
         if isinstance(one, Path) or (isinstance(one, str) and Path(one).suffix)
-    }
+    ]
     return command.with_resource(reserved(files=files, folders=folders, fresh=fresh, inputs=inputs, force=force))
 
 

@@ -41,7 +41,7 @@ class Place:
 
     def holds(self, other: Path) -> bool:
         """Whether it is, or has in it, another path."""
-        return self.final == other or self.final in other.parents
+        return self.final == other
 
     def check(self) -> None:
         raise NotImplementedError
@@ -132,6 +132,9 @@ class FilePlace(Place):
 
 
 class FolderPlace(Place):
+    def holds(self, other: Path) -> bool:
+        return self.final == other or self.final in other.parents
+
     def check(self) -> None:
         if self.final.is_symlink():
             raise ValueError(f"{self} cannot be made: its links go round in a circle")

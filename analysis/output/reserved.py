@@ -5,7 +5,7 @@ holds nothing but what its `SHA256SUMS` lists, which is what hwsim wrote. Missin
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -55,7 +55,7 @@ def reserved(
     files: Mapping[str, Path | None] | None = None,
     folders: Mapping[str, Path | None] | None = None,
     fresh: Mapping[str, Path] | None = None,
-    inputs: Mapping[str, Path | None] | None = None,
+    inputs: Iterable[tuple[str, Path]] = (),
     force: bool = False,
 ) -> Iterator[Outputs]:
     """Reserve what a command will write, by the options' names; what is not written by the end is free again.
@@ -67,7 +67,7 @@ def reserved(
     fresh
         Folders that nobody named: if one is there or taken, its name gets a number.
     inputs
-        What is read, and never replaced.
+        What is read, by the options that name it, and never replaced.
     force
         Replace what is there.
 
@@ -78,7 +78,7 @@ def reserved(
         cannot be put there; names option and path.
     """
     places: dict[str, Place] = {}
-    taken = [_Taken(Path(os.path.realpath(path)), name, reads=True) for name, path in _given(inputs)]
+    taken = [_Taken(Path(os.path.realpath(path)), name, reads=True) for name, path in inputs]
     with ExitStack() as held:
         for name, path in _given(fresh):
             places[name] = _first_free(name, path, taken, held)
@@ -123,9 +123,9 @@ def _hold(place: Place, taken: list[_Taken], held: ExitStack) -> Place:
         if place.holds(one.path) or (not one.reads and one.path in place.final.parents):
             how = "is" if place.final == one.path else "holds" if place.holds(one.path) else "is in"
             raise ValueError(f"{place} {how} what {one.option} {'reads' if one.reads else 'writes'}; name another")
-    taken.append(_Taken(place.final, place.option, reads=False))
     held.callback(place.release)
     place.hold()
+    taken.append(_Taken(place.final, place.option, reads=False))
     return place
 
 

@@ -66,7 +66,7 @@ def test_text_without_translations(run: Run, folder: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--out", "{folder}/model"), "--out {folder}/model is what --model {folder}/model reads; name another"),
+        (("--out", "{folder}/model"), "--out {folder}/model is what --model reads; name another"),
         (("--out", "{folder}/text.en"), "--out {folder}/text.en is a file; name a folder"),
         (("--out", "{folder}/new", "--top", "20.5"), "--top is 20.5; it must be from -20 to 20 nat"),
         (("--out", "{folder}/new", "--top", "nan"), "--top is nan; it must be from -20 to 20 nat"),
@@ -94,7 +94,7 @@ def test_an_interruption_leaves_nothing(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("reference.checkpoint.save_checkpoint", interrupted)
+    monkeypatch.setattr("reference.checkpoint.checkpoint_files", interrupted)
     text = ("--calibrate", folder / "text.en", "--calibrate-reference", folder / "text.de")
     code, _, error = run("--model", folder / "model", *text, "--out", tmp_path / "new")
     assert code == 2 and "interrupted" in error

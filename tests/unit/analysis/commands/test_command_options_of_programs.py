@@ -159,7 +159,7 @@ def test_kernels(
     calls.record(monkeypatch, "analysis.report.kernel_table.files", {"kernels.json": b"{}"})
     assert call("verify", "--kernels", *words) == code
     assert calls["show"] == ("a table",)
-    assert [path for path in Path().glob("*/kernels.json")] == ([] if out is None else [out / "kernels.json"])
+    assert list(Path().glob("*/kernels.json")) == ([] if out is None else [out / "kernels.json"])
 
 
 # --- show -------------------------------------------------------------------------------------------------------------

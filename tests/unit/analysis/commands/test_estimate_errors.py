@@ -113,7 +113,7 @@ def test_ctrl_c_leaves_no_file(run: Run, tmp_path: Path, monkeypatch: pytest.Mon
     out = [tmp_path / name for name in ("out.csv", "out.json", "out.trace")]
     refused(run(*WORKLOAD, "--csv", out[0], "--json", out[1], "--trace", out[2]), "interrupted")
     monkeypatch.undo()
-    monkeypatch.setattr("os.replace", interrupt)  # the last moment: the file is written beside its place
+    monkeypatch.setattr("os.link", interrupt)  # the last moment: the file is written beside its place
     monkeypatch.setattr("sys.argv", ["hwsim", "estimate", *WORKLOAD, "--json", str(out[1])])
     with pytest.raises(SystemExit):
         cli.main()

@@ -169,7 +169,7 @@ def test_show_has_safe_widths(run: Run, folder: Path, program: Path, tmp_path: P
     record = json.loads(path.read_text())
     assert record["target"] == "fullyqt" and len(record["accumulators"]) == 23
     assert all(one["observed_bits"] for one in record["accumulators"])
-    code, _ = run("show", program, "--site", "*.scores", "--json", path)
+    code, _ = run("show", program, "--site", "*.scores", "--json", path, "--force")
     assert code == 0 and "accumulators" not in json.loads(path.read_text())
 
 

@@ -13,7 +13,7 @@ from analysis.workload import Model, calibrate_model, load_model
 from reference.data import ParallelText
 from reference.quantize.scheme import Rule, preset, scheme_for
 from tests.small.models import save_tiny_model
-from tests.unit.analysis.report.reading import write_report, SCRIPT, SENTENCES
+from tests.unit.analysis.report.reading import SCRIPT, SENTENCES, write_report
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from analysis.accuracy.sensitivity import Row
 from analysis.output.context import Context
 from analysis.report.page import pivots
 from analysis.run import RunResult
-from tests.unit.analysis.report.reading import write_report, SCRIPT, broken, page_of, read_json
+from tests.unit.analysis.report.reading import SCRIPT, broken, page_of, read_json, write_report
 
 
 def test_page_needs_nothing_else_and_runs_nothing(written: Path) -> None:
