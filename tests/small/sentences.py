@@ -1,9 +1,21 @@
-"""Sentences of random ids, ended by EOS, and batches of them."""
+"""Sentences of random ids, ended by EOS, batches of them, and a small language of words."""
 
 import random
 
+from reference.data import ParallelText
 from reference.tokenizer import EOS
 from reference.train import Batch, make_batch
+
+ENGLISH = ("the", "cell", "row", "opens", "a", "menu", "click", "document", "table", "format")
+GERMAN = ("die", "zelle", "zeile", "öffnet", "ein", "menü", "klicken", "dokument", "tabelle", "format")
+
+
+def word_by_word() -> ParallelText:
+    """96 sentences of 3 to 8 words, translated word by word."""
+    rng = random.Random(1)
+    rows = [[rng.randrange(len(ENGLISH)) for _ in range(rng.randint(3, 8))] for _ in range(96)]
+    source = tuple(" ".join(ENGLISH[i] for i in row) for row in rows)
+    return ParallelText(source=source, target=tuple(" ".join(GERMAN[i] for i in row) for row in rows))
 
 
 def sentences(count: int) -> list[list[int]]:

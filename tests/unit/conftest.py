@@ -1,6 +1,5 @@
 """A small language and its vocabulary, shared by the tests of the reference."""
 
-import random
 from pathlib import Path
 
 import pytest
@@ -8,9 +7,7 @@ import torch
 
 from reference.data import ParallelText
 from reference.tokenizer import train_tokenizer
-
-ENGLISH = ("the", "cell", "row", "opens", "a", "menu", "click", "document", "table", "format")
-GERMAN = ("die", "zelle", "zeile", "öffnet", "ein", "menü", "klicken", "dokument", "tabelle", "format")
+from tests.small.sentences import word_by_word
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,10 +19,7 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def small_text() -> ParallelText:
     """96 sentences of 3 to 8 words, translated word by word."""
-    rng = random.Random(1)
-    rows = [[rng.randrange(len(ENGLISH)) for _ in range(rng.randint(3, 8))] for _ in range(96)]
-    source = tuple(" ".join(ENGLISH[i] for i in row) for row in rows)
-    return ParallelText(source=source, target=tuple(" ".join(GERMAN[i] for i in row) for row in rows))
+    return word_by_word()
 
 
 @pytest.fixture(scope="session")
