@@ -31,7 +31,7 @@ def _planner(scales: dict[str, float], formats: dict[str, IntFormat], bits: int,
         scale={f"{SITE}.{part}": scale for part, scale in scales.items()},
         plan=site(settings=settings, softmax={}, layernorm={}, weights={}, target=TARGETS["ita"], **plan),
         model=site(config=site(max_positions=KEYS)),
-        ideal_weight=lambda _, weight: weight.detach().double().abs().max().reshape(1) / formats["gamma"].max,
+        ideal_weight=lambda _, weight, __: weight.detach().double().abs().max().reshape(1) / formats["gamma"].max,
     )
     return cast(Planner, namespace)
 

@@ -37,7 +37,7 @@ def embed(planner: Planner, node: Node) -> None:
         planner.plan.embed[node.site] = replace(constants, shift=shift)
         return
     site, root = weight_site(node), math.sqrt(node.module.embedding_dim)
-    rows = planner.ideal_weight(site, node.module.weight) * root
+    rows = planner.ideal_weight(site, node.module.weight, s_sum / root) * root
     s_sum, multipliers, shift = _snap_embedding(planner, node, rows)
     planner.plan.embed[node.site] = EmbedConstants(
         table=site,
@@ -62,7 +62,7 @@ def _snap_embedding(planner: Planner, node: Node, rows: Tensor) -> tuple[float, 
     """
     site, s_sum, known = weight_site(node), planner.scale[node.site], planner.plan.weights.get(POSITIONS_WEIGHT)
     if known is None:
-        s_positions = planner.ideal_weight(POSITIONS_WEIGHT, planner.model.positions).max().item()
+        s_positions = planner.ideal_weight(POSITIONS_WEIGHT, planner.model.positions, s_sum).max().item()
         return s_sum, *snap_together(site, [*(rows / s_sum).tolist(), s_positions / s_sum], planner.bits)
     ratios = (rows / s_sum).tolist()
     (positions, *multipliers), shift = snap_around(site, known.scale.item() / s_sum, ratios, planner.bits)
@@ -77,7 +77,7 @@ def logits(planner: Planner, node: Node) -> None:
     reach = _logit_reach(planner, node)
     if owner is node:
         site = weight_site(node)
-        ideal = planner.ideal_weight(site, node.module.weight)
+        ideal = planner.ideal_weight(site, node.module.weight, 1 / planner.plan.settings[site].format.max)
         gain = min(2.0 ** (LOGIT_BITS - 2) / reach, 2.0**14)  # of the largest row, within what a multiplier encodes
         s_logits = planner.power_of_two(s_in * ideal.max().item() / gain)
         multipliers, shift = snap_together(node.site, (ideal * (s_in / s_logits)).tolist(), planner.bits)

@@ -9,6 +9,7 @@ from torch import nn
 from hwsim.program.catalogue import Float32
 from hwsim.program.targets import LayerNormMethod
 from reference.quantize.graph import Node
+from reference.quantize.plan.bias import Rows, beside_bias
 from reference.quantize.plan.constants import (
     GemminiLayerNormConstants,
     IBertLayerNormConstants,
@@ -18,13 +19,20 @@ from reference.quantize.plan.constants import (
     TfliteLayerNormConstants,
     WeightQuantizer,
 )
-from reference.quantize.plan.planner import Planner
+from reference.quantize.plan.planner import LEAST, Planner, magnitude
 from reference.quantize.plan.snap import snap_down, snap_up
 from reference.quantize.sites import weight_site
 
 MAX_PULP_SHIFT = 31
 PULP_GAMMA_BITS = 23
 """That the planner uses of an int32 gamma: beta, at the same scale, then fits its own int32."""
+INT32_END = (1 << 31) - 1
+IBERT_BETA = 1 << 46
+"""The greatest beta of (L5) times a multiplier of 16 bits is at most 2^62."""
+GEMMINI_UNIT_BITS = 7
+"""Of the normalised values of (L16)."""
+LEAST_Q31 = 2.0**-32
+"""A multiplier of 31 bits and a shift of 62."""
 IBERT_MULTIPLIER_BITS = 16
 """So that (L5), whose values have up to 46 bits, stays in 64."""
 
@@ -45,7 +53,9 @@ def fullyqt(planner: Planner, node: Node) -> None:
     s_n, s_d = s_x / (n * numerator.ratio), s_x / (n * denominator.ratio)
     quotient = snap_down(part["quotient"], s_n / (s_d * scale[part["quotient"]]), bits)
     s_q, s_out = s_n / (s_d * quotient.ratio), scale[part["output"]]
-    output = snap_up(part["output"], s_q * _ideal_gamma(planner, node) / s_out, bits)
+    reach = magnitude(planner.plan.settings[part["quotient"]].format)
+    gamma = _gamma_scale(planner, node, s_q, s_out, reach, INT32_END)
+    output = snap_up(part["output"], s_q * gamma / s_out, bits)
     _set_gamma(planner, node, torch.tensor([output.ratio * s_out / s_q], dtype=torch.float64))
     planner.scale |= {part["numerator"]: s_n, part["denominator"]: s_d, part["quotient"]: s_q}
     rescales = {"numerator": numerator, "denominator": denominator, "quotient": quotient, "output": output}
@@ -58,8 +68,19 @@ def fullyqt(planner: Planner, node: Node) -> None:
     )
 
 
-def _ideal_gamma(planner: Planner, node: Node) -> float:
-    return planner.ideal_weight(weight_site(node), _norm(node).weight).max().item()
+def _gamma_scale(planner: Planner, node: Node, s_in: float, s_out: float, reach: int, held: int) -> float:
+    """The scale of gamma, beside its beta; `s_in` is that of the codes to `reach` that gamma multiplies."""
+    norm, site = _norm(node), weight_site(node)
+    rows = Rows(
+        weight=norm.weight.detach().double()[:, None],
+        bias=norm.bias.detach().double(),
+        ideal=planner.ideal_weight(site, norm.weight, s_out / s_in).max()[None],
+        s_in=s_in,
+        s_out=s_out,
+        reach=reach,
+        held=held,
+    )
+    return beside_bias(site, rows, "use more bits at its output's input, or fewer at gamma").item()
 
 
 def _set_gamma(planner: Planner, node: Node, scale: torch.Tensor) -> None:
@@ -79,9 +100,9 @@ def ibert(planner: Planner, node: Node) -> None:
     n, s_out = norm.normalized_shape[0], planner.scale[f"{node.site}.output"]
     unit = math.ldexp(math.sqrt(n), -30)
     magnitude = norm.weight.detach().double().abs()
-    if not bool((magnitude > 0).any()):
-        raise ValueError(f"site {weight_site(node)}: all weights are 0")
-    magnitude = torch.where(magnitude > 0, magnitude, magnitude.max())
+    least = norm.bias.detach().double().abs() / (unit * IBERT_BETA)
+    heard = magnitude >= LEAST
+    magnitude = torch.where(heard, magnitude, magnitude.max() if bool(heard.any()) else s_out / unit).maximum(least)
     bits = min(planner.bits, IBERT_MULTIPLIER_BITS)
     snapped = [snap_up(f"{node.site}.output", ratio, bits) for ratio in (magnitude * unit / s_out).tolist()]
     beta_scale = torch.tensor([s.ratio for s in snapped], dtype=torch.float64) * s_out
@@ -100,9 +121,9 @@ def pulp(planner: Planner, node: Node) -> None:
     fmt, s_out = planner.plan.settings[weight_site(node)].format, planner.scale[f"{node.site}.output"]
     widest = min(fmt.max, (1 << PULP_GAMMA_BITS - 1) - 1)
     greatest = _norm(node).weight.detach().abs().max().item()
-    if not greatest > 0:
-        raise ValueError(f"site {weight_site(node)}: all weights are 0")
-    shift = max(0, min(MAX_PULP_SHIFT, math.floor(math.log2(widest * s_out / greatest))))
+    shift = max(0, min(MAX_PULP_SHIFT, math.floor(math.log2(widest * s_out / greatest)))) if greatest >= LEAST else 0
+    beta = _norm(node).bias.detach().abs().max().item() / s_out + 0.5
+    shift = max(0, min(shift, math.floor(math.log2((INT32_END - 1) / beta))))
     scale = torch.tensor([math.ldexp(s_out, -shift)], dtype=torch.float64)
     _set_gamma(planner, node, scale)
     planner.plan.layernorm[node.site] = PulpLayerNormConstants(
@@ -113,15 +134,17 @@ def pulp(planner: Planner, node: Node) -> None:
 def gemmini(planner: Planner, node: Node) -> None:
     """(L17): a binary32 ratio; the scale of gamma takes up what it does not encode."""
     s_out, width = planner.scale[f"{node.site}.output"], Float32.record().limits.multiplier_bits
-    snapped = snap_up(f"{node.site}.output", _ideal_gamma(planner, node) / s_out, min(planner.bits, width), width)
+    gamma = _gamma_scale(planner, node, 1.0, s_out, 1 << GEMMINI_UNIT_BITS, INT32_END)
+    snapped = snap_up(f"{node.site}.output", gamma / s_out, min(planner.bits, width), width)
     scale = torch.tensor([snapped.ratio * s_out], dtype=torch.float64)
     _set_gamma(planner, node, scale)
     planner.plan.layernorm[node.site] = GemminiLayerNormConstants(requantization=snapped, beta_scale=scale)
 
 
 def tflite(planner: Planner, node: Node) -> None:
-    s_out = planner.scale[f"{node.site}.output"]
-    snapped = snap_up(f"{node.site}.output", _ideal_gamma(planner, node) / s_out, planner.bits, 31)
+    n, s_out = _norm(node).normalized_shape[0], planner.scale[f"{node.site}.output"]
+    gamma = _gamma_scale(planner, node, 1.0, s_out, math.isqrt(n) + 1, INT32_END)
+    snapped = snap_up(f"{node.site}.output", max(gamma / s_out, LEAST_Q31), planner.bits, 31)
     scale = torch.tensor([snapped.ratio * s_out], dtype=torch.float64)
     _set_gamma(planner, node, scale)
     planner.plan.layernorm[node.site] = TfliteLayerNormConstants(

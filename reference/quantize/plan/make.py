@@ -10,6 +10,7 @@ from reference.quantize.calibrate import Range
 from reference.quantize.graph import Kind, Node, trace
 from reference.quantize.plan import embedding, products
 from reference.quantize.plan.constants import LayerNormConstants
+from reference.quantize.plan.finest import raise_finest
 from reference.quantize.plan.layernorm import LAYERNORM
 from reference.quantize.plan.planner import Plan, Planner
 from reference.quantize.plan.residual import RESIDUAL
@@ -76,6 +77,7 @@ ORDER = ((Kind.EMBED,), (Kind.ADD,), tuple(kind for kind in Kind if kind not in 
 def _settle(planner: Planner) -> None:
     """Every node in an order in which what it fits itself to is known, then the quantizers."""
     nodes, plan = planner.plan.graph.nodes, planner.plan
+    raise_finest(planner)
     embedding.tie_embeddings(planner)
     for kinds in ORDER:
         for node in nodes:

@@ -34,6 +34,10 @@ HARDWARE_BITS: dict[type[Requantization], int] = {Dyadic: 16, NarrowBefore: 16}
 """Multipliers of schemes that could encode more, where they are not the target's own."""
 
 
+LEAST = 2.0**-126
+"""The least binary32 that is not subnormal; what is below is 0 (numerics, section 12)."""
+
+
 def magnitude(fmt: IntFormat) -> int:
     """The greatest |code| of a format."""
     return max(fmt.max, -fmt.min)
@@ -91,13 +95,15 @@ class Planner:
         return site.role not in (Role.WEIGHT, Role.LOGITS)
 
     def _range(self, name: str) -> tuple[float, float]:
-        """The range that a site's codes must hold; it always holds 0."""
+        """The range that a site's codes must hold; it always holds 0, and it is never 0 alone (12b)."""
         if name.endswith(("softmax.numerator", "softmax.output")):
             return 0.0, 1.0  # known without looking
         if name not in self.ranges:
             raise ValueError(f"site {name} was not seen in calibration")
         settings = self.plan.settings[name]
         low, high = (settings.range * end for end in self.ranges[name].estimate(settings.estimator))
+        if max(-low, high) < LEAST:
+            return 0.0 if self.plan.sites[name].role is Role.POSITIVE else -1.0, 1.0
         return min(0.0, low), max(0.0, high)
 
     def _ideal(self, name: str) -> float:
@@ -107,8 +113,6 @@ class Planner:
             scale = max(high / fmt.max, low / fmt.min if fmt.min else 0.0)
         else:
             scale = (high - low) / (fmt.max - fmt.min)
-        if not scale > 0.0:
-            raise ValueError(f"site {name} is always 0 in calibration: it has no scale")
         return self.power_of_two(scale)
 
     def power_of_two(self, scale: float) -> float:
@@ -134,9 +138,22 @@ class Planner:
         width = HARDWARE_BITS.get(scheme, scheme.record().limits.multiplier_bits)
         return (width if self.bits >= own.multiplier_bits else min(self.bits, width)), width
 
+    def encodable(self, site: str, reach: int = 1) -> tuple[float, float]:
+        """The least and the greatest ratio that a site's scheme encodes for integers to `reach`, r0 and r1 of (12a)."""
+        scheme = scheme_type(self.plan.settings[site].requantization)
+        limits, (bits, width) = scheme.record().limits, self.widths(scheme)
+        bound = self.plan.target.limits.shift if scheme is self.plan.target.scheme else None
+        if bound is None or "shift" in self.plan.scheme.beyond:
+            shortest, longest = limits.least_shift, limits.greatest_shift
+        else:
+            shortest, longest = max(bound.low, limits.least_shift), min(bound.high, limits.greatest_shift)
+        narrowest = limits.low.bit_length() or 1
+        most = math.ldexp(1 - 2.0 ** -min(bits, width), width - shortest)
+        return math.ldexp(1.0, narrowest - 1 - longest), min(most, math.ldexp(1 / reach, limits.product_bits - 2))
+
     def snap_up(self, site: str, ratio: float, reach: int) -> Snapped:
         """The encoding of a ratio by the site's scheme, not below it, for integers to `reach`."""
-        return self._snap(snap_up, site, ratio, reach)
+        return self._snap(snap_up, site, max(ratio, self.encodable(site)[0]), reach)
 
     def snap_up_together(self, site: str, ratios: Sequence[float], reaches: Sequence[int]) -> SharedSnapped:
         """The encodings of ratios under one shift, none below its ratio, for integers to `reaches`."""
@@ -144,7 +161,7 @@ class Planner:
 
     def snap_down(self, site: str, ratio: float, reach: int) -> Snapped:
         """The encoding of a ratio by the site's scheme, not above it, for integers to `reach`."""
-        return self._snap(snap_down, site, ratio, reach)
+        return self._snap(snap_down, site, min(ratio, self.encodable(site, reach)[1]), reach)
 
     def _snap(self, snap: Callable[[str, float, int, int], Snapped], site: str, ratio: float, reach: int) -> Snapped:
         def encode(bits: int, width: int) -> SharedSnapped:
@@ -206,14 +223,13 @@ class Planner:
                 return other
         return node
 
-    def ideal_weight(self, site: str, weight: Tensor) -> Tensor:
-        """Scale of each row, or of the whole; rows of zeros borrow the largest."""
+    def ideal_weight(self, site: str, weight: Tensor, unit: float) -> Tensor:
+        """Scale of each row, or of the whole; rows of zeros borrow the largest, and all zeros have `unit` (12c)."""
         settings = self.plan.settings[site]
         rows = weight.detach().double().reshape(len(weight), -1)
         low, high = rows.amin(-1).clamp(max=0), rows.amax(-1).clamp(min=0)
         if settings.granularity == "per_tensor":
             low, high = low.amin(0, keepdim=True), high.amax(0, keepdim=True)
         scale = torch.maximum(high / settings.format.max, low / settings.format.min)
-        if not bool((scale > 0).any()):
-            raise ValueError(f"site {site}: all weights are 0")
-        return torch.where(scale > 0, scale, scale.max())
+        heard = torch.maximum(high, -low) >= LEAST
+        return torch.where(heard, scale, scale.max() if bool(heard.any()) else unit)

@@ -42,7 +42,10 @@ def round_down(value: float, bits: int) -> int:
 
 
 def snap_up(site: str, ratio: float, bits: int, width: int = WIDTH) -> Snapped:
-    """The least multiplier of `width` bits, `bits` of them significant, with multiplier / 2^shift >= ratio."""
+    """The least multiplier of `width` bits, `bits` of them significant, with multiplier / 2^shift >= ratio.
+
+    It has fewer bits where a shift of 62 leaves it no more: the least of all is 1 / 2^62.
+    """
     multipliers, shift = snap_together(site, [ratio], bits, width)
     return Snapped(multipliers[0], shift)
 
@@ -50,17 +53,22 @@ def snap_up(site: str, ratio: float, bits: int, width: int = WIDTH) -> Snapped:
 def snap_down(site: str, ratio: float, bits: int, width: int = WIDTH) -> Snapped:
     """The greatest multiplier of `width` bits, `bits` of them significant, with multiplier / 2^shift <= ratio."""
     shift = _shift(site, ratio, width)
-    return Snapped(round_down(math.ldexp(ratio, shift), bits), shift)
+    multiplier = round_down(min(math.ldexp(ratio, shift), (1 << width) - 1), bits)
+    if not multiplier:
+        raise ValueError(
+            f"site {site}: a scale ratio of {ratio:.3g} is below 2^-{MAX_SHIFT}, the least that is encoded"
+        )
+    return Snapped(multiplier, shift)
 
 
 def snap_together(site: str, ratios: Sequence[float], bits: int, width: int = WIDTH) -> SharedSnapped:
-    """Multipliers under one shift, each rounded up, the largest of `width` bits."""
+    """Multipliers under one shift, each rounded up, the largest of `width` bits unless that takes a shift above 62."""
     shift = _shift(site, max(ratios), width)
     multipliers = [round_up(math.ldexp(ratio, shift), bits) for ratio in ratios]
     if max(multipliers).bit_length() > width:
         shift -= 1
         multipliers = [round_up(math.ldexp(ratio, shift), bits) for ratio in ratios]
-    if shift < 0:
+    if shift < 0 or max(multipliers).bit_length() > width:
         raise _out_of_range(site, max(ratios), width)
     return SharedSnapped(multipliers, shift)
 
@@ -90,13 +98,10 @@ def check_shift(site: str, shift: int) -> int:
 
 
 def _shift(site: str, ratio: float, width: int) -> int:
-    """The shift that brings a ratio to [2^(width-1), 2^width)."""
+    """The shift that brings a ratio to [2^(width-1), 2^width), or the nearest to it that there is."""
     if not (0 < ratio < math.inf):
         raise ValueError(f"site {site}: a scale ratio of {ratio} has no multiplier")
-    shift = width - math.frexp(ratio)[1]
-    if not 0 <= shift <= MAX_SHIFT:
-        raise _out_of_range(site, ratio, width)
-    return shift
+    return max(0, min(MAX_SHIFT, width - math.frexp(ratio)[1]))
 
 
 def _out_of_range(site: str, ratio: float, width: int) -> ValueError:

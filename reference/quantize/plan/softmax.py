@@ -7,7 +7,7 @@ from hwsim.formats import IntFormat
 from hwsim.program.catalogue import Q31Double
 from hwsim.program.targets import SoftmaxMethod
 from reference.quantize.graph import Node
-from reference.quantize.plan.binary32 import gemmini_exponential
+from reference.quantize.plan.binary32 import FINEST, gemmini_exponential
 from reference.quantize.plan.constants import (
     GemminiSoftmaxConstants,
     GemmlowpConstants,
@@ -34,6 +34,12 @@ EXPONENTIAL_BITS = 15
 """Of I-BERT's exponential in (S12): its greatest is 2^15 - 1."""
 LEAST_BINARY32 = 2.0**-126
 """The least that is not subnormal."""
+_C = 1 / 0.35815147
+"""c of I-BERT at a scale of 1."""
+_B_SQUARED_AND_C = 1.353**2 + 0.344 / 0.3585
+"""b^2 + c of PULP and Gemmini at a scale of 1."""
+BYTE = 255
+"""The greatest probability of PULP."""
 EXPONENTIAL_ROOM = 32
 """Bits that c and the multiplier of (S12) have together, beside the 30 of (S11)."""
 
@@ -114,6 +120,27 @@ def gemmini_coarsest(fmt: IntFormat) -> float:
     return 0.693147 / (ln2 + GEMMINI_MARGIN)
 
 
+def finest(planner: Planner, method: SoftmaxMethod) -> float:
+    """The finest scale of scores that a softmax reads (12f), and a little more for the rounding of what is derived."""
+    keys, margin = planner.model.config.max_positions, 1 + 2.0**-20
+    squared = _B_SQUARED_AND_C * margin  # times 1/s^2: the greatest exponential of PULP's and Gemmini's
+    match method:
+        case "gemmlowp":
+            return 2.0**-26
+        case "ibert":
+            return math.sqrt(_C / 2.0**24) * margin
+        case "pulp":
+            return math.sqrt(squared * max(keys, BYTE) / 2.0**32)
+        case "gemmini":
+            return max(FINEST, math.sqrt(squared * keys / 2.0**31))
+        case "int16":
+            return math.ldexp(INT16_RANGE / INT16_STEPS, -32) * margin
+        case "qlinear":
+            return LEAST_BINARY32
+        case "table" | "itamax":
+            return 0.0
+
+
 def score_scale(planner: Planner, site: str) -> float:
     """The scale that a site of scores should have for the softmax that reads it."""
     ideal, method = planner.scale[site], planner.plan.scheme.softmax_at(softmax_of(site))
@@ -125,6 +152,7 @@ def score_scale(planner: Planner, site: str) -> float:
                 "cannot change; remove the rule (`hwsim centre` moves scores into that range)"
             )
         return itamax_scale(ideal, wired)
+    ideal = max(ideal, finest(planner, method))
     if method == "gemmini":
         return min(ideal, gemmini_coarsest(planner.plan.settings[site].format))
     return ideal

@@ -1,0 +1,79 @@
+"""Scales finer than what makes or reads a site encodes become the finest that is encoded: (12f) of docs/numerics.md.
+
+It is done before any scale is snapped, so that what is tied later finds ratios that it can encode.
+"""
+
+import math
+from collections.abc import Callable
+
+from torch import nn
+
+from reference.quantize.graph import Kind, Node
+from reference.quantize.plan.planner import Planner
+from reference.quantize.plan.products import score_product
+from reference.quantize.plan.softmax import score_scale
+from reference.quantize.sites import heads_site, weight_site
+
+ROOM = 4
+"""A scale that is raised leaves two bits for those of its neighbours to grow when they are snapped."""
+EPS_BITS, VARIANCE_BITS = 50, 52
+"""Of eps_int where it would take V of section 5 to 2^52."""
+
+
+def _raise(planner: Planner, site: str, unit: float, reach: int = 1) -> None:
+    """Let unit / scale of a site be at most what its scheme encodes for integers to `reach`."""
+    greatest = planner.encodable(site, reach)[1]
+    if unit / planner.scale[site] > greatest:
+        planner.scale[site] = planner.power_of_two(ROOM * unit / greatest)
+
+
+def _product(planner: Planner, node: Node) -> None:
+    assert isinstance(node.module, nn.Linear)
+    weight, source = node.module.weight.detach().double(), node.inputs[0].site
+    made = heads_site(node.site) if heads_site(node.site) in planner.scale else node.site
+    s_in = planner.scale[source]
+    ideal = planner.ideal_weight(weight_site(node), weight, planner.scale[made] / s_in)
+    sums = (weight / ideal[:, None]).round().abs().sum(-1) * planner.reach(source)
+    _raise(planner, made, s_in * ideal.max().item(), max(1, int(sums.max())))
+    if made != node.site:
+        _raise(planner, node.site, planner.scale[made], int(node.inputs[0].dims[1]) * planner.reach(made))
+
+
+def _sum(planner: Planner, node: Node) -> None:
+    _raise(planner, node.site, max(planner.scale[symbol.site] for symbol in node.inputs))
+
+
+def _layernorm(planner: Planner, node: Node) -> None:
+    assert isinstance(node.module, nn.LayerNorm)
+    site, n, eps = node.inputs[0].site, node.module.normalized_shape[0], node.module.eps
+    if planner.plan.scheme.layernorm_at(f"{node.site}.output") != "fullyqt":
+        return
+    spread = (n * (planner.plan.settings[site].format.max - planner.plan.settings[site].format.min)) ** 2 / 4
+    if spread < 2.0**EPS_BITS and eps * (n / planner.scale[site]) ** 2 >= 2.0**VARIANCE_BITS - spread:
+        planner.scale[site] = planner.power_of_two(math.sqrt(eps) * n / 2.0 ** (EPS_BITS // 2))
+
+
+def _scores(planner: Planner, node: Node) -> None:
+    queries = node.inputs[0].site
+    least, _ = planner.encodable(node.site)
+    ratio = score_product(planner, node)[1] / score_scale(planner, node.site)
+    if ratio < least:
+        planner.scale[queries] = planner.power_of_two(planner.scale[queries] * ROOM * least / ratio)
+
+
+FINEST: dict[Kind, Callable[[Planner, Node], None]] = {
+    Kind.LINEAR: _product,
+    Kind.LINEAR_RELU: _product,
+    Kind.PROJECT_HEADS: _product,
+    Kind.ADD: _sum,
+    Kind.LAYERNORM: _layernorm,
+    Kind.SCORES: _scores,
+}
+"""What raises the scales of each kind of node; the others' are known or follow."""
+
+
+def raise_finest(planner: Planner) -> None:
+    """(12f), in the order of the model."""
+    for node in planner.plan.graph.nodes:
+        if node.kind in FINEST:
+            FINEST[node.kind](planner, node)
