@@ -75,7 +75,10 @@ class Lowering:
         """Declare a bias; a ValueError names one that does not fit its width."""
         fmt = IntFormat(bits=bits or self.plan.scheme.bias_bits)
         if int(codes.abs().max()) >= fmt.max:
-            raise ValueError(f"{name} does not fit {fmt} at its scale; use fewer bits at its inputs")
+            row = int(codes.abs().argmax())
+            raise ValueError(
+                f"{name}: row {row} does not fit {fmt} at its scale; plan the model as it is now, which leaves it room"
+            )
         return self.constant(name, codes, fmt, "bias")
 
     def multipliers(self, name: str, values: Tensor) -> int | str:

@@ -14,6 +14,8 @@ from reference.quantize.plan.snap import check_shift, snap_around, snap_together
 from reference.quantize.sites import POSITIONS_WEIGHT, weight_site
 
 LOGIT_BITS = 32
+_FINER = f"give it more bits and {POSITIONS_WEIGHT} fewer, or share one table"
+"""What brings an embedding's rows nearer to positions whose codes another embedding settled."""
 
 
 def tie_embeddings(planner: Planner) -> None:
@@ -65,7 +67,7 @@ def _snap_embedding(planner: Planner, node: Node, rows: Tensor) -> tuple[float, 
         s_positions = planner.ideal_weight(POSITIONS_WEIGHT, planner.model.positions, s_sum).max().item()
         return s_sum, *snap_together(site, [*(rows / s_sum).tolist(), s_positions / s_sum], planner.bits)
     ratios = (rows / s_sum).tolist()
-    (positions, *multipliers), shift = snap_around(site, known.scale.item() / s_sum, ratios, planner.bits)
+    (positions, *multipliers), shift = snap_around(site, known.scale.item() / s_sum, ratios, planner.bits, _FINER)
     planner.scale[node.site] = math.ldexp(known.scale.item() / positions, shift)
     return planner.scale[node.site], [*multipliers, positions], shift
 

@@ -16,6 +16,12 @@ from reference.quantize.sites import heads_site, weight_site
 
 ROOM = 4
 """A scale that is raised leaves two bits for those of its neighbours to grow when they are snapped."""
+SUM_RATIO = 2.0**16
+"""What the multipliers of every sum encode."""
+LAYERNORM_RATIO = 2.0**16
+"""What the multipliers of every LayerNorm encode."""
+NORMALISED = 1 << 6
+"""2^22 less the bits of that ratio: what normalised values times gamma may reach in codes of the output."""
 EPS_BITS, VARIANCE_BITS = 50, 52
 """Of eps_int where it would take V of section 5 to 2^52."""
 
@@ -25,6 +31,15 @@ def _raise(planner: Planner, site: str, unit: float, reach: int = 1) -> None:
     greatest = planner.encodable(site, reach)[1]
     if unit / planner.scale[site] > greatest:
         planner.scale[site] = planner.power_of_two(ROOM * unit / greatest)
+
+
+def _within(planner: Planner, node: Node) -> None:
+    """(12b): what is added and was only 0 has no greater range than the sum."""
+    settings, made = planner.plan.settings, node.inputs[1].site
+    for site in (made, heads_site(made)):
+        if site in planner.scale and planner.is_silent(site):
+            most = math.ldexp(planner.scale[node.site], settings[node.site].bits - settings[site].bits)
+            planner.scale[site] = min(planner.scale[site], planner.power_of_two(most))
 
 
 def _product(planner: Planner, node: Node) -> None:
@@ -40,13 +55,23 @@ def _product(planner: Planner, node: Node) -> None:
 
 
 def _sum(planner: Planner, node: Node) -> None:
-    _raise(planner, node.site, max(planner.scale[symbol.site] for symbol in node.inputs))
+    greatest = max(planner.scale[symbol.site] for symbol in node.inputs)
+    reach = 2 * max(planner.reach(symbol.site) for symbol in node.inputs)
+    if greatest / planner.scale[node.site] > SUM_RATIO:
+        planner.scale[node.site] = planner.power_of_two(ROOM * greatest / SUM_RATIO)
+    _raise(planner, node.site, greatest, reach)
 
 
 def _layernorm(planner: Planner, node: Node) -> None:
     assert isinstance(node.module, nn.LayerNorm)
     site, n, eps = node.inputs[0].site, node.module.normalized_shape[0], node.module.eps
-    if planner.plan.scheme.layernorm_at(f"{node.site}.output") != "fullyqt":
+    made, quotient = f"{node.site}.output", f"{node.site}.quotient"
+    gamma, fullyqt = node.module.weight.detach().abs().max().item(), quotient in planner.scale
+    held = planner.plan.settings[weight_site(node)].format.max
+    unit = gamma * (planner.scale[quotient] / held if fullyqt else math.sqrt(n) / NORMALISED)
+    if unit / planner.scale[made] > LAYERNORM_RATIO:
+        planner.scale[made] = planner.power_of_two(unit * ROOM / LAYERNORM_RATIO)
+    if not fullyqt:
         return
     spread = (n * (planner.plan.settings[site].format.max - planner.plan.settings[site].format.min)) ** 2 / 4
     if spread < 2.0**EPS_BITS and eps * (n / planner.scale[site]) ** 2 >= 2.0**VARIANCE_BITS - spread:
@@ -74,6 +99,9 @@ FINEST: dict[Kind, Callable[[Planner, Node], None]] = {
 
 def raise_finest(planner: Planner) -> None:
     """(12f), in the order of the model."""
+    for node in planner.plan.graph.nodes:
+        if node.kind is Kind.ADD:
+            _within(planner, node)
     for node in planner.plan.graph.nodes:
         if node.kind in FINEST:
             FINEST[node.kind](planner, node)

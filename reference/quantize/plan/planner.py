@@ -34,6 +34,8 @@ HARDWARE_BITS: dict[type[Requantization], int] = {Dyadic: 16, NarrowBefore: 16}
 """Multipliers of schemes that could encode more, where they are not the target's own."""
 
 
+RESULT_BITS = 30
+"""Of the greatest result that a ratio is to make: far beyond every code, and within all products."""
 LEAST = 2.0**-126
 """The least binary32 that is not subnormal; what is below is 0 (numerics, section 12)."""
 
@@ -99,12 +101,18 @@ class Planner:
         if name.endswith(("softmax.numerator", "softmax.output")):
             return 0.0, 1.0  # known without looking
         if name not in self.ranges:
-            raise ValueError(f"site {name} was not seen in calibration")
+            raise ValueError(f"site {name} was not seen in calibration; calibrate this model on some text")
         settings = self.plan.settings[name]
         low, high = (settings.range * end for end in self.ranges[name].estimate(settings.estimator))
-        if max(-low, high) < LEAST:
+        if self.is_silent(name):
             return 0.0 if self.plan.sites[name].role is Role.POSITIVE else -1.0, 1.0
         return min(0.0, low), max(0.0, high)
+
+    def is_silent(self, name: str) -> bool:
+        """Whether a site was only 0 in calibration."""
+        if name not in self.ranges:
+            return False
+        return all(abs(end) < LEAST for end in self.ranges[name].estimate(self.plan.settings[name].estimator))
 
     def _ideal(self, name: str) -> float:
         settings, (low, high) = self.plan.settings[name], self._range(name)
@@ -149,7 +157,7 @@ class Planner:
             shortest, longest = max(bound.low, limits.least_shift), min(bound.high, limits.greatest_shift)
         narrowest = limits.low.bit_length() or 1
         most = math.ldexp(1 - 2.0 ** -min(bits, width), width - shortest)
-        return math.ldexp(1.0, narrowest - 1 - longest), min(most, math.ldexp(1 / reach, limits.product_bits - 2))
+        return math.ldexp(1.0, narrowest - 1 - longest), min(most, math.ldexp(1 / reach, RESULT_BITS))
 
     def snap_up(self, site: str, ratio: float, reach: int) -> Snapped:
         """The encoding of a ratio by the site's scheme, not below it, for integers to `reach`."""
@@ -227,6 +235,9 @@ class Planner:
         """Scale of each row, or of the whole; rows of zeros borrow the largest, and all zeros have `unit` (12c)."""
         settings = self.plan.settings[site]
         rows = weight.detach().double().reshape(len(weight), -1)
+        if not bool(rows.isfinite().all()):
+            row = int((~rows.isfinite()).any(-1).int().argmax())
+            raise ValueError(f"site {site}: row {row} holds what is not finite; set it to 0, or train the model again")
         low, high = rows.amin(-1).clamp(max=0), rows.amax(-1).clamp(min=0)
         if settings.granularity == "per_tensor":
             low, high = low.amin(0, keepdim=True), high.amax(0, keepdim=True)

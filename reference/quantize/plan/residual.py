@@ -7,8 +7,10 @@ from hwsim.program.targets import ResidualMethod
 from reference.quantize.graph import Node
 from reference.quantize.plan.constants import AddConstants, RescaledAddConstants
 from reference.quantize.plan.planner import Planner
-from reference.quantize.plan.snap import snap_around, snap_together
+from reference.quantize.plan.snap import WIDTH, snap_around, snap_together
 
+MOST_BITS = 16
+"""Of a code."""
 TFLITE_NARROW_SHIFT, TFLITE_WIDE_SHIFT = 20, 15
 """Bits that TFLite's ADD gains before it rescales: for results of 8 bits, and wider ones."""
 
@@ -19,13 +21,23 @@ def one_rounding(planner: Planner, node: Node) -> None:
     scale = planner.scale
     ratios = [scale[site] / scale[node.site] for site in (x, y)]
     if planner.is_embedding(x):
-        multipliers, shift = snap_around(node.site, ratios[0], ratios[1:], planner.bits)
+        multipliers, shift = snap_around(node.site, ratios[0], ratios[1:], planner.bits, _narrower(planner, x, y))
         scale[node.site] = math.ldexp(scale[x] / multipliers[0], shift)
     else:
         multipliers, shift = snap_together(node.site, ratios, planner.bits)
         scale[x] = math.ldexp(multipliers[0], -shift) * scale[node.site]
     scale[y] = math.ldexp(multipliers[1], -shift) * scale[node.site]
     planner.plan.add[node.site] = AddConstants(multipliers=(multipliers[0], multipliers[1]), shift=shift)
+
+
+def _narrower(planner: Planner, x: str, y: str) -> str:
+    """What brings the scale of y, which is far coarser than that of an embedding x, to what a multiplier encodes."""
+    settings = planner.plan.settings[y]
+    times = planner.scale[y] / planner.scale[x] / 2.0 ** (WIDTH - 2)
+    bits = settings.bits + max(1, math.ceil(math.log2(times)))
+    if bits <= MOST_BITS:
+        return f"give {y} bits = {bits}"
+    return f"give {y} range = {settings.range / times:.1e}, beyond which it saturates"
 
 
 def round_each(planner: Planner, node: Node) -> None:

@@ -56,7 +56,7 @@ def snap_down(site: str, ratio: float, bits: int, width: int = WIDTH) -> Snapped
     multiplier = round_down(min(math.ldexp(ratio, shift), (1 << width) - 1), bits)
     if not multiplier:
         raise ValueError(
-            f"site {site}: a scale ratio of {ratio:.3g} is below 2^-{MAX_SHIFT}, the least that is encoded"
+            f"site {site}: a scale ratio of {ratio:.3g} is below 2^-{MAX_SHIFT}; use fewer bits at its inputs"
         )
     return Snapped(multiplier, shift)
 
@@ -73,18 +73,18 @@ def snap_together(site: str, ratios: Sequence[float], bits: int, width: int = WI
     return SharedSnapped(multipliers, shift)
 
 
-def snap_around(site: str, anchor: float, others: Sequence[float], bits: int) -> SharedSnapped:
+def snap_around(site: str, anchor: float, others: Sequence[float], bits: int, advice: str) -> SharedSnapped:
     """Multipliers under one shift, the first of an anchor whose scale stands still: the scale of the sum moves.
 
     Ratios are to the sum's scale as wanted. The anchor's multiplier m is rounded down, so that the sum's scale grows to
-    anchor's scale * 2^shift / m; the others are rounded up from their ratios to that.
+    anchor's scale * 2^shift / m; the others are rounded up from their ratios to that. `advice` ends a refusal.
     """
     shift = snap_together(site, [anchor, *others], bits).shift
     multiplier = round_down(math.ldexp(anchor, shift), bits)
     if not multiplier:
         raise ValueError(
             f"site {site}: one input has a scale {max(others) / anchor:.3g} times the other's, beyond a 16-bit "
-            f"multiplier; use fewer bits at the finer one or more at the coarser"
+            f"multiplier; {advice}"
         )
     ratio = multiplier / anchor  # 2^shift over how much the sum's scale grows
     return SharedSnapped([multiplier, *(round_up(other * ratio, bits) for other in others)], shift)

@@ -20,6 +20,7 @@ from reference.quantize.plan.constants import (
 )
 from reference.quantize.plan.planner import Planner
 from reference.quantize.plan.snap import snap_down
+from reference.quantize.scheme import SCORE_BITS
 from reference.quantize.sites import softmax_of
 
 MAX_ITAMAX_SHIFT = 8
@@ -67,8 +68,6 @@ def table(planner: Planner, node: Node) -> None:
 
 def gemmlowp(planner: Planner, node: Node) -> None:
     real = min(math.ldexp(_s_in(planner, node), 26), 2.0**31 - 1)
-    if real < 1.0:
-        raise ValueError(f"site {node.inputs[0].site}: a score scale of {_s_in(planner, node):.3g}; at least 2^-26")
     fraction, exponent = math.frexp(real)
     multiplier = math.floor(math.ldexp(fraction, 31) + 0.5)
     if multiplier == 1 << 31:
@@ -77,22 +76,25 @@ def gemmlowp(planner: Planner, node: Node) -> None:
     planner.scale[f"{node.site}.output"] = math.ldexp(1.0, -_output_bits(planner, node))
 
 
-def _check_polynomial(node: Node, scale: float, ln2: int, b: int, c: int) -> None:
+def _check_polynomial(planner: Planner, node: Node, ln2: int, b: int, c: int) -> None:
     """Refuse constants that a score scale near or above ln 2 leaves no room for."""
+    site, scale = node.inputs[0].site, _s_in(planner, node)
     if scale > COARSEST or not (0 < ln2 < b and c > 0):
+        settings = planner.plan.settings[site]
+        bits = settings.bits + math.ceil(math.log2(2 * scale / COARSEST))
+        share = settings.range * COARSEST / (2 * scale)
+        advice = f"bits = {bits}" if bits <= SCORE_BITS else f"range = {share:.1e}, beyond which they saturate"
         raise ValueError(
-            f"site {node.inputs[0].site}: at its scale {scale:.5g} the exponential's constants are ln2 {ln2}, b {b}, "
-            f"c {c}; needed: a scale of at most {COARSEST}, 0 < ln2 < b, c > 0; use more bits for scores"
+            f"site {site}: at its scale {scale:.5g} the exponential's constants are ln2 {ln2}, b {b}, "
+            f"c {c}; needed: a scale of at most {COARSEST}, 0 < ln2 < b, c > 0; give the scores {advice}"
         )
 
 
 def ibert(planner: Planner, node: Node) -> None:
     s = _s_in(planner, node)
     ln2, b, c = -math.floor(-0.6931 / s), math.floor(0.96963238 / 0.35815147 / s), math.floor(1 / 0.35815147 / s**2)
-    _check_polynomial(node, s, ln2, b, c)
+    _check_polynomial(planner, node, ln2, b, c)
     width = min(16, EXPONENTIAL_ROOM - c.bit_length())
-    if width < 8:
-        raise ValueError(f"site {node.inputs[0].site}: c is {c}, beyond 24 bits; use fewer bits for scores")
     constants = IBertSoftmaxConstants(
         ln2=ln2,
         b=b,
@@ -164,7 +166,7 @@ def itamax(planner: Planner, node: Node) -> None:
     shift = round(math.log2(math.log(2) / _s_in(planner, node))) if wired is None else wired
     if shift < 0:
         site, scale = node.inputs[0].site, _s_in(planner, node)
-        raise ValueError(f"site {site}: its scale {scale:.3g} is coarser than ln 2; use finer multipliers")
+        raise ValueError(f"site {site}: its scale {scale:.3g} is coarser than ln 2; use more multiplier_bits")
     planner.plan.softmax[node.site] = ItaMaxConstants(shift=shift, group=planner.plan.target.itamax_group)
     planner.scale[f"{node.site}.output"] = 1 / ((1 << _output_bits(planner, node)) - 1)
 
@@ -172,7 +174,7 @@ def itamax(planner: Planner, node: Node) -> None:
 def gemmini(planner: Planner, node: Node) -> None:
     s = _s_in(planner, node)
     ln2, b, c = gemmini_exponential(s)
-    _check_polynomial(node, s, ln2, b, c)
+    _check_polynomial(planner, node, ln2, b, c)
     planner.plan.softmax[node.site] = GemminiSoftmaxConstants(ln2=ln2, b=b, c=c)
     planner.scale[f"{node.site}.output"] = 1 / planner.plan.settings[f"{node.site}.output"].format.max
 
@@ -180,7 +182,7 @@ def gemmini(planner: Planner, node: Node) -> None:
 def pulp(planner: Planner, node: Node) -> None:
     s = _s_in(planner, node)
     ln2, b, c = math.trunc(0.693147 / s), math.trunc(1.353 / s), math.trunc(0.344 / (0.3585 * s**2))
-    _check_polynomial(node, s, ln2, b, c)
+    _check_polynomial(planner, node, ln2, b, c)
     planner.plan.softmax[node.site] = PulpSoftmaxConstants(ln2=ln2, b=b, c=c)
     planner.scale[f"{node.site}.output"] = 1 / planner.plan.settings[f"{node.site}.output"].format.max
 
@@ -198,7 +200,9 @@ def int16(planner: Planner, node: Node) -> None:
 def qlinear(planner: Planner, node: Node) -> None:
     scale, bits = _s_in(planner, node), _output_bits(planner, node)
     if not LEAST_BINARY32 <= scale < 1 / LEAST_BINARY32:
-        raise ValueError(f"site {node.inputs[0].site}: a score scale of {scale:.3g}; needed: 2^-126 to below 2^126")
+        raise ValueError(
+            f"site {node.inputs[0].site}: a score scale of {scale:.3g}; needed: 2^-126 to 2^126; give a range"
+        )
     keys = planner.model.config.max_positions
     planner.plan.softmax[node.site] = QLinearSoftmaxConstants(table_scale=scale, keys=keys, multiplier=1 << bits)
     planner.scale[f"{node.site}.output"] = math.ldexp(1.0, -bits)
