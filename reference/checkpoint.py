@@ -1,21 +1,26 @@
 """A trained model on disk: a folder with `model.safetensors` (float16), `config.json` and `vocabulary.model`."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from hwsim.files import write_whole
+from hwsim.reading import open_regular, printable, read_whole
 from reference.models.translation import Transformer, TransformerConfig
 from reference.tokenizer import Tokenizer
 
 _ALIASES = ("target_embedding.weight", "generator.weight")
 """Further names of source_embedding.weight in a tied model."""
+_MOST_CONFIGURATION = 1_000_000
+_LETTERS = 60
 
 
 def save_checkpoint(folder: Path, config: TransformerConfig, state: dict[str, Tensor]) -> None:
@@ -49,14 +54,11 @@ def load_checkpoint(folder: Path) -> tuple[Transformer, Tokenizer]:
             f"but the model was trained with {config.vocabulary_size}"
         )
     path = folder / "model.safetensors"
-    try:
-        weights = {name: tensor.float() for name, tensor in load(path.read_bytes()).items()}
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from error
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+    with _weights(path) as stored:
+        names: list[str] = stored.keys()
+        _check_fit(folder, config, {name: tuple(stored.get_slice(name).get_shape()) for name in names})
+        weights = {name: _finite(path, name, stored.get_tensor(name)) for name in names}
     model = Transformer(config)
-    _check_fit(path, _stored(config, model.state_dict()), weights)
     if config.tied:
         weights |= dict.fromkeys(_ALIASES, weights["source_embedding.weight"])
     model.load_state_dict(weights)
@@ -68,21 +70,89 @@ def _stored(config: TransformerConfig, state: dict[str, Tensor]) -> dict[str, Te
     return {name: tensor for name, tensor in state.items() if not (config.tied and name in _ALIASES)}
 
 
-def _read_config(path: Path) -> TransformerConfig:
+@contextmanager
+def _weights(path: Path) -> Iterator[Any]:
+    """The tensors of a safetensors file, of which only the header has been read."""
+    open_regular(path, "weights").close()
     try:
-        fields: Any = json.loads(path.read_text())
-        return TransformerConfig(**fields)
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from error
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a model configuration: {error}") from error
+        with safe_open(path, framework="pt") as stored:
+            yield stored
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
 
 
-def _check_fit(path: Path, wanted: dict[str, Tensor], got: dict[str, Tensor]) -> None:
+def _finite(path: Path, name: str, tensor: Tensor) -> Tensor:
+    """A tensor of weights in float32."""
+    if not tensor.is_floating_point():
+        raise ValueError(f"{path}: {name} is of {tensor.dtype}; weights are floating-point numbers")
+    weights = tensor.float()
+    if not bool(torch.isfinite(weights).all()):
+        raise ValueError(f"{path}: {name} holds a value that is not finite")
+    return weights
+
+
+# --- config.json ------------------------------------------------------------------------------------------------------
+
+
+def _read_config(path: Path) -> TransformerConfig:
+    content = read_whole(path, "configuration", _MOST_CONFIGURATION)
+    try:
+        found = json.loads(content, object_pairs_hook=_distinct, parse_constant=_no_number)
+        return TransformerConfig(**_known(found))
+    except RecursionError:
+        reason = "it is nested too deeply"
+    except ValueError as error:
+        reason = str(error)
+    raise ValueError(f"{path} is not a model configuration: {reason}")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object that has no field twice."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"field {_short(name)} is there twice")
+        found[name] = value
+    return found
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _known(found: object) -> dict[str, Any]:
+    """The fields of a configuration: none unknown, none missing."""
+    if not isinstance(found, dict):
+        raise ValueError(f"it is {_short(found)}; a JSON object is needed")
+    known = {field.name: field.default for field in fields(TransformerConfig)}
+    for name in found.keys() - known.keys():
+        raise ValueError(f"unknown field {_short(name)}; known: {', '.join(known)}")
+    for name, default in known.items():
+        if default is MISSING and name not in found:
+            raise ValueError(f"field {name} is missing")
+    return found
+
+
+def _short(value: object) -> str:
+    text = printable(repr(value))
+    return text if len(text) <= _LETTERS else f"{text[:_LETTERS]}..."
+
+
+# --- whether they fit each other --------------------------------------------------------------------------------------
+
+
+def _check_fit(folder: Path, config: TransformerConfig, got: dict[str, tuple[int, ...]]) -> None:
+    """Refuse tensors of other names or shapes than the configuration asks for, before anything of its sizes is made."""
+    path = folder / "model.safetensors"
+    for name in ("encoder_layers", "decoder_layers"):
+        if getattr(config, name) > len(got):  # so that a number alone costs no time
+            raise ValueError(
+                f"{folder / 'config.json'}: {name} is {getattr(config, name)}, but {path} has {len(got)} tensors in all"
+            )
+    with torch.device("meta"):
+        wanted = _stored(config, Transformer(config).state_dict())
     for name in sorted(wanted.keys() ^ got.keys()):
         raise ValueError(f"{path}: tensor {name} is {'missing' if name in wanted else 'not part of the model'}")
-    for name, tensor in got.items():
-        if tensor.shape != wanted[name].shape:
-            raise ValueError(f"{path}: {name} has shape {tuple(tensor.shape)}, needed {tuple(wanted[name].shape)}")
-        if not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"{path}: {name} holds a value that is not finite")
+    for name, shape in got.items():
+        if shape != tuple(wanted[name].shape):
+            raise ValueError(f"{path}: {name} has shape {shape}, needed {tuple(wanted[name].shape)}")

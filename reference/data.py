@@ -4,12 +4,17 @@ import codecs
 import gzip
 import lzma
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-_DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.decompress, ".xz": lzma.decompress}
+from hwsim.reading import open_regular, read_whole
+
+_EXPANDED: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
+MOST_BYTES = 1 << 30
+"""Of a text, as it is or as it expands to: a compressed file of a thousandth of it can hold so much."""
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,16 +39,16 @@ class ParallelText:
         return ParallelText(source=self.source[:count], target=self.target[:count])
 
 
-def read_lines(path: Path) -> tuple[str, ...]:
+def read_lines(path: Path, most_bytes: int = MOST_BYTES) -> tuple[str, ...]:
     """Read a text file, plain or compressed (.gz, .xz), one sentence a line; a byte order mark is no part of it.
 
     Raises
     ------
     ValueError
-        If the file is missing, holds no sentence, holds an empty line, is damaged, or has a line that is not UTF-8;
-        the message names file and line.
+        If the file is missing, no regular file, more than `most_bytes` (as it expands to), holds no sentence, holds an
+        empty line, is damaged, or has a line that is not UTF-8; the message names file and line.
     """
-    lines = _read_any_lines(path)
+    lines = _read_any_lines(path, most_bytes)
     for number, line in enumerate(lines, start=1):
         if not line:
             raise ValueError(f"{path}, line {number}: empty line; every line must hold a sentence")
@@ -72,12 +77,9 @@ def read_parallel(source: Path, target: Path) -> ParallelText:
     return ParallelText(source=tuple(s for s, _ in pairs), target=tuple(t for _, t in pairs))
 
 
-def _read_any_lines(path: Path) -> tuple[str, ...]:
+def _read_any_lines(path: Path, most_bytes: int = MOST_BYTES) -> tuple[str, ...]:
     """As `read_lines`, but a line may be empty."""
-    try:
-        raw = _DECOMPRESS.get(path.suffix, bytes)(path.read_bytes())
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise ValueError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    raw = _expanded(path, most_bytes) if path.suffix in _EXPANDED else read_whole(path, "text", most_bytes)
     lines = []
     for number, line in enumerate(raw.removeprefix(codecs.BOM_UTF8).splitlines(), start=1):
         try:
@@ -87,6 +89,23 @@ def _read_any_lines(path: Path) -> tuple[str, ...]:
     if not lines:
         raise ValueError(f"{path} is empty; it must hold one sentence a line")
     return tuple(lines)
+
+
+def _expanded(path: Path, most_bytes: int) -> bytes:
+    """What a compressed text expands to, of which no more is held than is allowed."""
+    content = bytearray()
+    with open_regular(path, "text") as packed:
+        try:
+            with _EXPANDED[path.suffix](packed) as stream:
+                while piece := stream.read(_PIECE):
+                    content += piece
+                    if len(content) > most_bytes:
+                        break
+        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            raise ValueError(f"cannot read text {path}: {getattr(error, 'strerror', None) or error}") from error
+    if len(content) > most_bytes:
+        raise ValueError(f"cannot read text {path}: it expands to more than {most_bytes} bytes")
+    return bytes(content)
 
 
 def assets() -> Path:

@@ -9,9 +9,12 @@ from pathlib import Path
 import sentencepiece
 
 from hwsim.files import write_whole
+from hwsim.reading import read_whole
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 """Special ids; every vocabulary of ours begins with them."""
+MOST_BYTES = 1 << 28
+"""Of a vocabulary: those of a million pieces have a tenth of it."""
 
 
 class Tokenizer:
@@ -24,10 +27,7 @@ class Tokenizer:
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            model = path.read_bytes()
-        except OSError as error:
-            raise ValueError(f"cannot read vocabulary {path}: {error.strerror}") from error
+        model = read_whole(path, "vocabulary", MOST_BYTES)
         self.hash = hashlib.sha256(model).hexdigest()
         self._processor = sentencepiece.SentencePieceProcessor()
         try:

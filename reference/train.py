@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from hwsim.files import write_whole
+from hwsim.reading import read_whole
 from reference.checkpoint import save_checkpoint
 from reference.data import ParallelText
 from reference.floating import FloatArithmetic
@@ -334,10 +335,9 @@ def _check_same(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
 
 def _read_state(path: Path) -> dict[str, Any]:
     """What `Trainer.state` gave when it was saved."""
+    content = read_whole(path, "training state")
     try:
-        state = torch.load(io.BytesIO(path.read_bytes()), weights_only=True)
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from error
+        state = torch.load(io.BytesIO(content), weights_only=True)
     except Exception as error:  # what a damaged file makes torch raise is not documented
         raise ValueError(f"{path} is damaged, or is no training state; only without it a new run can start") from error
     if not isinstance(state, dict) or any(not isinstance(state.get(k), kind) for k, kind in _STATE.items()):

@@ -26,6 +26,7 @@ def centre(
     Examples: `hwsim centre --out centred` and then `hwsim run --model centred --target ita`
     """
     from analysis.workload import load_model
+    from hwsim.reading import read_whole
     from reference.checkpoint import checkpoint_files
     from reference.quantize.centring import centred
 
@@ -36,5 +37,5 @@ def centre(
     with shared.progress("centring", None):
         network = centred(loaded.network, shared.calibration(loaded, calibrate, calibrate_reference), top)
     files = checkpoint_files(network.config, network.state_dict())
-    files["vocabulary.model"] = (loaded.folder / "vocabulary.model").read_bytes()
+    files["vocabulary.model"] = read_whole(loaded.folder / "vocabulary.model", "vocabulary")
     print(f"{outputs.write('--out', files)}: the same model, its keys centred at {top:g} nat")

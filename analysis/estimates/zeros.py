@@ -4,9 +4,10 @@ from pathlib import Path
 
 import msgspec
 
-from hwsim.accelerator.reading import read_regular, short
+from hwsim.accelerator.reading import short
 from hwsim.accelerator.zeros import ZeroCounter, ZeroCounts
 from hwsim.program import Program
+from hwsim.reading import read_whole
 
 MAX_BYTES = 100_000_000
 """Of a report: more than one of every sentence that is shipped."""
@@ -33,8 +34,9 @@ def read_zeros(path: Path, program: Program) -> ZeroCounts:
     ValueError
         If it is no such report, has no counts of the program, counts of other weights, or more zeros than MACs.
     """
+    content = read_whole(path, "--zero-gating", MAX_BYTES)
     try:
-        report = msgspec.json.decode(read_regular(path, MAX_BYTES), type=_Report)
+        report = msgspec.json.decode(content, type=_Report)
     except (ValueError, msgspec.DecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"--zero-gating {path}: no report.json of `hwsim run`: {reason}") from None

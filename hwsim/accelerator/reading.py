@@ -3,8 +3,6 @@
 import difflib
 import math
 import re
-import stat
-import tomllib
 import types
 from collections.abc import Iterable
 from enum import Enum
@@ -13,12 +11,11 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
-MAX_BYTES = 1_000_000
+from hwsim.reading import printable, read_toml_table
+
 MAX_MAGNITUDE = 1e12
 """Of numbers with a point, and one over it the least that is not zero: squares of ratios stay in floating point."""
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
-_DOTTED = re.compile(r"""(?:(?:(?<![\w-])[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){32}""")
-"""More parts of a key than any record has tables in tables; the parser's memory grows with their square."""
 _SHOWN = 60
 
 T = TypeVar("T")
@@ -33,7 +30,7 @@ def read_toml(path: Path, kind: type[T], what: str) -> T:
     Parameters
     ----------
     path
-        A regular file of at most `MAX_BYTES` bytes, in UTF-8.
+        A regular file of at most `hwsim.reading.MOST_TOML` bytes, in UTF-8.
     kind
         The struct.
     what
@@ -44,9 +41,9 @@ def read_toml(path: Path, kind: type[T], what: str) -> T:
     ValueError
         If it cannot be read, is no TOML, or a key is missing, unknown, of a wrong type or out of range.
     """
-    shown = f"{what} {_printable(str(path))}"
+    shown, table = f"{what} {printable(str(path))}", read_toml_table(path, what)
     try:
-        return _record(_table(path), kind)
+        return _record(table, kind)
     except msgspec.ValidationError as error:  # of a __post_init__, whose message names its keys
         raise ValueError(f"{shown}: {str(error).partition(' - at `')[0]}") from error
     except ValueError as error:
@@ -74,45 +71,10 @@ def listed(names: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def read_regular(path: Path, most_bytes: int) -> bytes:
-    """The content of a regular file.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be read, is a folder, a device or a pipe, which might never end, or is larger; without its name.
-    """
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ValueError("it is not a regular file")
-        with path.open("rb") as stream:
-            content = stream.read(most_bytes + 1)
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}") from error
-    if len(content) > most_bytes:
-        raise ValueError(f"it is larger than {most_bytes} bytes")
-    return content
-
-
 def check_name(what: str, name: str) -> None:
     """Refuse a name that a terminal would not show."""
     if not name.strip() or not name.isprintable():
         raise ValueError(f"{what} is {short(repr(name))}; it must be printable and not blank")
-
-
-def _table(path: Path) -> dict[str, Any]:
-    content = read_regular(path, MAX_BYTES)
-    try:
-        text = content.decode()
-        if _DOTTED.search(text):
-            raise ValueError("a key has more than 32 parts")
-        return tomllib.loads(text)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.start} is not UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"no TOML: {' '.join(str(error).split())}") from error
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
 
 
 def _record(table: dict[str, Any], kind: type[T]) -> T:
@@ -221,11 +183,7 @@ def _below(at: str, key: str) -> str:
     return f"{at}.{shown}" if at else shown
 
 
-def _printable(text: str) -> str:
-    return text if text.isprintable() else repr(text)[1:-1]
-
-
 def short(text: str) -> str:
     """Text on one line, its end left out if it is long."""
-    line = _printable(text)
+    line = printable(text)
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from hwsim.program.packing import open_arrays, unpack
 from hwsim.program.program import ANEW, EARLIER, FILE_VERSION, Manifest, Program
 from hwsim.program.validate import validate
+from hwsim.reading import read_whole
 
 
 def load(path: Path | str) -> Program:
@@ -20,12 +21,7 @@ def load(path: Path | str) -> Program:
         If the file is missing, truncated, of another version, inconsistent, or not proven safe; names the culprit.
     """
     path = Path(path)
-    if path.exists() and not path.is_file():  # a device or a pipe might never end
-        raise ValueError(f"cannot read program {path}: it is not a regular file")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"cannot read program {path}: {error.strerror}") from error
+    content = read_whole(path, "program")
     try:
         program = _decode(content)
     except (ValueError, msgspec.DecodeError, RecursionError) as error:

@@ -16,6 +16,9 @@ from torch import Tensor, nn
 
 from reference.models.arithmetic import Arithmetic, KeyValue, Mask, V
 
+MOST = 1 << 24
+"""Of any size, and of the elements of the position table, which is the one array that no weight bears out."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
@@ -33,11 +36,15 @@ class TransformerConfig:
         for name, value in vars(self).items():
             kind = bool if name == "tied" else int
             if type(value) is not kind:
-                raise ValueError(f"{name} is {value!r}; it must be of type {kind.__name__}")
+                raise ValueError(f"{name} is {value!r:.60}; it must be of type {kind.__name__}")
             if kind is int and value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
+            if value > MOST:
+                raise ValueError(f"{name} is above {MOST}, the most")
         if self.d_model % 2:
             raise ValueError(f"d_model is {self.d_model}; sinusoidal positions need an even number")
+        if (elements := self.max_positions * self.d_model) > MOST:
+            raise ValueError(f"max_positions * d_model is {elements}; it must be at most {MOST}")
 
 
 def sinusoidal_positions(count: int, d_model: int) -> Tensor:

@@ -1,10 +1,10 @@
 """What a program was lowered from: enough to make its fake-quant model again, from the same checkpoint."""
 
-import hashlib
 from pathlib import Path
 
 import msgspec
 
+from hwsim.reading import sha256
 from reference.models.translation import Transformer
 from reference.quantize.calibrate import Range
 from reference.quantize.plan import Plan, make_plan
@@ -50,4 +50,4 @@ def read_origin(text: str, checkpoint: Path) -> Origin:
 
 def checkpoint_hash(folder: Path) -> str:
     """SHA-256 of a model folder's weights."""
-    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    return sha256(folder / "model.safetensors", "weights")

@@ -13,6 +13,7 @@ from hwsim.formats import Accumulator, IntFormat, Overflow
 from hwsim.program.catalogue import Float32Inside, Shift, scheme_type
 from hwsim.program.targets import DEFAULT_TARGET, Heads, LayerNormMethod, LimitName, SoftmaxMethod, Target
 from hwsim.program.targets import target as named_target
+from hwsim.reading import read_toml_table
 from reference.quantize.sites import Role, Site, layernorm_of, softmax_of
 
 Bits = Annotated[int, Meta(ge=2, le=16)]
@@ -430,17 +431,16 @@ def read_scheme(path: Path) -> Scheme:
     ValueError
         If the file is missing, is not TOML, or has an unknown or impossible field; the message names it.
     """
+    fields = read_toml_table(path, "scheme")
     try:
-        fields = msgspec.toml.decode(path.read_bytes(), type=dict[str, Any])
         own = named_target(str(fields.get("target", DEFAULT_TARGET)))
         native = msgspec.to_builtins(_native(own, fields.get("activation_bits")))
         if isinstance(accumulator := fields.get("accumulator"), dict):
             fields["accumulator"] = native["accumulator"] | accumulator
         return msgspec.convert(native | fields, Scheme)
-    except OSError as error:
-        raise ValueError(f"cannot read scheme {path}: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a scheme: {error}{_known_at(str(error))}") from error
+    except (msgspec.ValidationError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is not a scheme: {reason}{_known_at(reason)}") from error
 
 
 def _known_at(message: str) -> str:

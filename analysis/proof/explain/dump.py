@@ -1,6 +1,5 @@
 """Codes that somebody's hardware wrote down: npz files, `$readmemh` text, or a folder as `hwsim vectors` writes it."""
 
-import hashlib
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,10 +14,11 @@ from numpy.typing import NDArray
 
 from analysis.inspect.vectors import MANIFEST, Folder, VectorCall, VectorFile, VectorManifest
 from analysis.proof.divergence.stage import wrapped
-from analysis.proof.explain.npz import Member, open_npz, refusing
+from analysis.proof.explain.npz import MOST_BYTES, Member, open_npz, refusing
 from hwsim.formats import IntFormat
 from hwsim.program import Program
 from hwsim.program.operations import Operation, written
+from hwsim.reading import open_regular, read_whole, sha256
 
 Array = NDArray[Any]
 Values = dict[str, Array]
@@ -159,19 +159,24 @@ def read_dump(
     wanted = None if call is None else parse_call(call)
     if not path.exists():
         raise ValueError(f"{path} does not exist; a dump is an npz file, a folder of them, or a hex file")
-    is_npz = not path.is_dir() and (zipfile.is_zipfile(path) or path.suffix == ".npz")
+    is_npz = not path.is_dir() and _is_npz(path)
     if (path.is_dir() or is_npz) and (site is not None or shape is not None):
         raise ValueError(f"{path} names its sites and shapes; a site and a shape (--site, --shape) are of a hex file")
     if path.is_dir():
         if wanted is not None:
             raise ValueError(f"{path} names its calls; a call (--call) is of one file")
-        return _read_vectors(path, program) if (path / MANIFEST).is_file() else _read_folder(path, program)
+        return _read_vectors(path, program) if (path / MANIFEST).exists() else _read_folder(path, program)
     dump = Dump(program, str(path))
     if is_npz:
         _add_npz(dump, path, wanted)
     else:
         _add_hex(dump, path, site, shape, wanted)
     return dump.check()
+
+
+def _is_npz(path: Path) -> bool:
+    with open_regular(path, "dump") as file:
+        return path.suffix == ".npz" or zipfile.is_zipfile(file)
 
 
 def _default_call(program: Program, site: str) -> Call:
@@ -226,8 +231,9 @@ def read_hex(path: Path, fmt: IntFormat, shape: tuple[int, ...]) -> NDArray[np.i
 
 
 def _words(path: Path, fmt: IntFormat) -> Iterator[int]:
+    content = read_whole(path, "hex text", MOST_BYTES)
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
+        lines = content.decode("ascii").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no hex text: {error}") from error
     for number, line in enumerate(lines, start=1):
@@ -244,10 +250,12 @@ def _words(path: Path, fmt: IntFormat) -> Iterator[int]:
 
 
 def _read_vectors(path: Path, program: Program) -> Dump:
+    content = read_whole(path / MANIFEST, "manifest", MOST_BYTES)
     try:
-        manifest = msgspec.json.decode((path / MANIFEST).read_bytes(), type=VectorManifest)
-    except (OSError, msgspec.DecodeError, RecursionError) as error:
-        raise ValueError(f"{path / MANIFEST} is no manifest of hwsim vectors: {error}") from error
+        manifest = msgspec.json.decode(content, type=VectorManifest)
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path / MANIFEST} is no manifest of hwsim vectors: {reason}") from error
     dump = Dump(program, str(path), manifest.sources)
     for operation in manifest.operations:
         for call in operation.calls:
@@ -258,7 +266,7 @@ def _read_vectors(path: Path, program: Program) -> Dump:
 def _add_call(dump: Dump, path: Path, operation: str, call: VectorCall) -> None:
     where = _named_call(f"{path / MANIFEST}, operation {operation!r}", call)
     npz = _inside(path, call.vectors.npz)
-    if not npz.is_file():
+    if not npz.exists():
         _add_files(dump, path, where, operation, call.vectors, {})
         return
     with open_npz(npz) as members:
@@ -279,7 +287,7 @@ def _add_files(
     dump: Dump, path: Path, call: Call, operation: str, folder: Folder, members: Mapping[str, Member]
 ) -> None:
     npz = path / folder.npz
-    npz_replaced = bool(members) and _hash(npz) != folder.npz_sha256
+    npz_replaced = bool(members) and sha256(npz, "dump") != folder.npz_sha256
     for file in folder.files:
         given = _pick(path, file, members.get(file.tensor), npz_replaced)
         if given is not None:
@@ -297,9 +305,9 @@ def _refuse_unknown(names: Iterable[str], folder: Folder, npz: Path) -> None:
 def _pick(path: Path, file: VectorFile, member: Member | None, npz_replaced: bool) -> Array | Member | None:
     """The hex file or the npz array, whichever was replaced since the vectors were written."""
     text = _inside(path, file.file)
-    if not text.is_file():
+    if not text.exists():
         return member
-    hex_replaced = _hash(text) != file.sha256
+    hex_replaced = sha256(text, "hex text") != file.sha256
     if member is not None and not hex_replaced:
         return member
     with refusing(f"{path / MANIFEST}, tensor {file.tensor!r}"):
@@ -317,7 +325,3 @@ def _inside(path: Path, name: str) -> Path:
     if not is_inside:
         raise ValueError(f"{path / MANIFEST} names {name!r}, which is outside its folder")
     return file
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from hwsim.reading import open_regular
+
 Array = NDArray[Any]
 SUFFIX = ".npy"
 MOST_BYTES = 1 << 30
@@ -65,9 +67,9 @@ def open_npz(path: Path) -> Iterator[dict[str, Member]]:
     ValueError
         If it is no zip file, or a member is no array of integers that can be read; one line, names file and member.
     """
-    with refusing(f"{path} is no npz file of integer arrays"):
-        archive = zipfile.ZipFile(path)
-    with archive:
+    with open_regular(path, "dump") as file:
+        with refusing(f"{path} is no npz file of integer arrays"):
+            archive = zipfile.ZipFile(file)
         members: dict[str, Member] = {}
         for info in archive.infolist():
             name = info.filename.removesuffix(SUFFIX)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from hwsim.accelerator.layers import Layer, Phase, Product, Workload
 from hwsim.accelerator.options import Sparsity
-from hwsim.accelerator.reading import read_regular
 from hwsim.accelerator.workloads.blocks import product_layer
 from hwsim.accelerator.workloads.sizes import check_range
 from hwsim.accelerator.workloads.topology import MAX_LAYERS, Line, columns, lines, no_header
+from hwsim.reading import read_whole
 
 MAX_BYTES = 1_000_000
 _SHOWN = 40
@@ -63,8 +63,9 @@ def read_gemm_csv(
         )  # fmt: skip
         return product_layer(name, product)
 
+    content = read_whole(path, "GEMM table", MAX_BYTES)
     try:
-        rows = list(_rows(_text(path), sparsity))
+        rows = list(_rows(_text(content), sparsity))
         layers = tuple(layer(name, row) for name, row in zip(_numbered(row.name for row in rows), rows, strict=True))
     except ValueError as error:
         raise ValueError(f"GEMM table {_short(str(path))}: {error}") from None
@@ -75,9 +76,9 @@ def read_gemm_csv(
     )
 
 
-def _text(path: Path) -> str:
+def _text(content: bytes) -> str:
     try:
-        return read_regular(path, MAX_BYTES).decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = error.object[: error.start]
         line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")

@@ -1,6 +1,7 @@
 """Models on disk: what is stored comes back, and what does not fit is refused by name."""
 
 import json
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from reference.checkpoint import load_checkpoint, save_checkpoint
 from reference.data import ParallelText
+from reference.models.translation import Transformer, TransformerConfig
 from reference.tokenizer import train_tokenizer
 from tests.small.models import TINY_TEXT, save_tiny_model, small_model
 
@@ -98,24 +100,75 @@ def test_a_vocabulary_of_another_model_is_refused(folder: Path, small_text: Para
         load_checkpoint(folder)
 
 
+TINY_FIELDS = json.dumps(asdict(TINY_TEXT))
+
+
 @pytest.mark.parametrize(
-    "content",
+    ("content", "reason"),
     [
-        "",
-        "{",
-        "[]",
-        "3",
-        "null",
-        "{}",
-        json.dumps({**asdict(TINY_TEXT), "layers": 3}),
-        json.dumps({**asdict(TINY_TEXT), "d_model": "8"}),
-        json.dumps({**asdict(TINY_TEXT), "d_model": 8.5}),
-        json.dumps({**asdict(TINY_TEXT), "d_model": None}),
-        json.dumps({**asdict(TINY_TEXT), "d_ff": -12}),
-        "\udcff",
+        ("", "Expecting value: line 1 column 1 (char 0)"),
+        ("{", "Expecting property name"),
+        ("[]", "it is []; a JSON object is needed"),
+        ("3", "it is 3; a JSON object is needed"),
+        ("null", "it is None; a JSON object is needed"),
+        ("{}", "field vocabulary_size is missing"),
+        ('"\\u001b[2J"', "it is '\\x1b[2J'; a JSON object is needed"),
+        (json.dumps({**asdict(TINY_TEXT), "layers": 3}), "unknown field 'layers'; known: vocabulary_size, d_model"),
+        (json.dumps({**asdict(TINY_TEXT), "d_model": "8"}), "d_model is '8'; it must be of type int"),
+        (json.dumps({**asdict(TINY_TEXT), "d_model": 8.0}), "d_model is 8.0; it must be of type int"),
+        (json.dumps({**asdict(TINY_TEXT), "d_model": True}), "d_model is True; it must be of type int"),
+        (json.dumps({**asdict(TINY_TEXT), "d_model": None}), "d_model is None; it must be of type int"),
+        (json.dumps({**asdict(TINY_TEXT), "d_model": ["a"] * 99}), "d_model is ['a', "),
+        (json.dumps({**asdict(TINY_TEXT), "tied": 1}), "tied is 1; it must be of type bool"),
+        (json.dumps({**asdict(TINY_TEXT), "d_ff": -12}), "d_ff is -12; it must be at least 1"),
+        (json.dumps({**asdict(TINY_TEXT), "d_ff": 10**9}), "d_ff is above 16777216, the most"),
+        (json.dumps({**asdict(TINY_TEXT), "d_ff": 10**100}), "d_ff is above 16777216, the most"),
+        (
+            json.dumps({**asdict(TINY_TEXT), "max_positions": 1 << 22}),
+            "max_positions * d_model is 33554432; it must be",
+        ),
+        (TINY_FIELDS.replace('"d_ff": 12', '"d_ff": NaN'), "NaN is no number of JSON"),
+        (TINY_FIELDS.replace('"d_ff": 12', '"d_ff": 12, "d_ff": 12'), "field 'd_ff' is there twice"),
+        (TINY_FIELDS.replace('"d_ff": 12', '"d_ff": ' + "[" * 2000 + "]" * 2000), "it is nested too deeply"),
+        ("\udcff", "'utf-8' codec can't decode byte 0xff in position 0"),
     ],
 )
-def test_a_broken_configuration_is_named(folder: Path, content: str) -> None:
+def test_a_broken_configuration_is_named(folder: Path, content: str, reason: str) -> None:
     (folder / "config.json").write_bytes(content.encode(errors="surrogateescape"))
-    with pytest.raises(ValueError, match=r"config\.json is not a model configuration"):
+    with pytest.raises(ValueError) as caught:
+        load_checkpoint(folder)
+    assert str(caught.value).startswith(f"{folder / 'config.json'} is not a model configuration: {reason}")
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"encoder_layers": 100_000}, "config.json: encoder_layers is 100000, but"),
+        ({"decoder_layers": 100_000}, "config.json: decoder_layers is 100000, but"),
+        ({"encoder_layers": 2}, "tensor encoder.1.attention_residual.norm.bias is missing"),
+        ({"d_ff": 1 << 24}, "contract.weight has shape (8, 12), needed (8, 16777216)"),
+        ({"n_heads": 1 << 20}, "has shape (8,), needed (4194304,)"),
+        ({"tied": False}, "tensor generator.weight is missing"),
+    ],
+)
+def test_sizes_are_compared_before_a_model_of_them_is_made(
+    folder: Path, changed: dict[str, int], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a few bytes ask for costs neither memory nor time: shapes alone are made, of no more layers than tensors."""
+
+    def made(config: TransformerConfig) -> Transformer:
+        assert torch.get_default_device() == torch.device("meta") and config.encoder_layers < 100
+        return Transformer(config)
+
+    monkeypatch.setattr("reference.checkpoint.Transformer", made)
+    (folder / "config.json").write_text(json.dumps({**asdict(TINY_TEXT), **changed}))
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        load_checkpoint(folder)
+
+
+def test_whole_numbers_are_no_weights(folder: Path) -> None:
+    path, name = folder / "model.safetensors", "encoder.0.feed_forward.expand.bias"
+    save_file({**load_file(path), name: torch.zeros(12, dtype=torch.int64)}, path)
+    with pytest.raises(ValueError, match=rf"{name} is of torch.int64; weights are floating-point numbers"):
         load_checkpoint(folder)

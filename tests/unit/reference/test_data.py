@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import lzma
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def test_unusable_text_is_refused_with_file_and_line(tmp_path: Path, name: str, 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot read .*nothing\.en: No such file"):
         read_lines(tmp_path / "nothing.en")
-    with pytest.raises(ValueError, match=r"cannot read .*: Is a directory"):
+    with pytest.raises(ValueError, match=r"cannot read .*: it is not a regular file"):
         read_lines(tmp_path)
 
 
@@ -84,6 +85,26 @@ def test_a_damaged_archive_is_refused_wherever_it_is_damaged(tmp_path: Path, nam
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
         with contextlib.suppress(ValueError):
             assert read_lines(path) == LINES
+
+
+@pytest.mark.parametrize("name", COMPRESS)
+def test_a_text_of_more_than_is_allowed_is_refused(tmp_path: Path, name: str) -> None:
+    path, size = write(tmp_path, name, TEXT.encode()), len(TEXT.encode())
+    assert read_lines(path, size) == LINES
+    what = "is larger" if name == "text.de" else "expands to more"
+    with pytest.raises(ValueError, match=rf"^cannot read text .*{name}: it {what} than {size - 1} bytes$"):
+        read_lines(path, size - 1)
+
+
+@pytest.mark.parametrize("name", ["text.gz", "text.xz"])
+def test_what_a_text_expands_to_is_not_held_beyond_the_limit(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, name, b"a line\n" * (4 << 20))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="expands to more"):
+        read_lines(path, 1 << 20)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20 << 20, "of 28 MiB; half of it is the dictionary of xz"
 
 
 def test_different_line_counts_are_refused(tmp_path: Path) -> None:

@@ -311,7 +311,7 @@ def test_a_state_whose_tensors_do_not_fit_is_refused(stopped: Path, small_text: 
 def test_a_state_that_cannot_be_read_is_refused(stopped: Path, small_text: ParallelText) -> None:
     (stopped / "state.pt").unlink()
     (stopped / "state.pt").mkdir()
-    with pytest.raises(ValueError, match=r"cannot read .*state\.pt: Is a directory"):
+    with pytest.raises(ValueError, match=r"cannot read .*state\.pt: it is not a regular file"):
         prepare(stopped, LEARNING, RECIPE, small_text, small_text.head(20))
 
 

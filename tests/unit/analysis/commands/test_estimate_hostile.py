@@ -16,8 +16,8 @@ from analysis.estimates.figures import energy_by_component, energy_by_layer
 from hwsim.accelerator.cost.estimate import estimate
 from hwsim.accelerator.options import Options
 from hwsim.accelerator.presets import hardware
-from hwsim.accelerator.reading import MAX_BYTES
 from hwsim.accelerator.workloads import read_gemm_csv, workload
+from hwsim.reading import MOST_TOML
 from tests import ROOT
 
 PRESETS = ROOT / "hwsim" / "accelerator" / "preset_files"
@@ -88,7 +88,7 @@ def test_a_hardware_record_is_refused_by_its_key(refused: Refused, tmp_path: Pat
 
 
 def test_dotted_keys_cost_no_time(refused: Refused, tmp_path: Path) -> None:
-    path = written(tmp_path / "own.toml", ".".join(["a"] * (MAX_BYTES // 2 - 4)) + " = 1")
+    path = written(tmp_path / "own.toml", ".".join(["a"] * (MOST_TOML // 2 - 4)) + " = 1")
     began = time.process_time()
     refused(*SHAPES, "--accelerator", path)
     assert time.process_time() - began < 2

@@ -79,7 +79,7 @@ def refusal(content: bytes) -> str:
     """The one line in which a file is refused, "" if it loads. Any exception but a ValueError gets through."""
     path = Path("some.hwsim")
     try:
-        with patch.object(Path, "read_bytes", return_value=content):
+        with patch("hwsim.program.loading.read_whole", return_value=content):
             load(path)
     except ValueError as error:
         text = str(error)
