@@ -10,6 +10,7 @@ from pathlib import Path
 
 from analysis.output.exchange import exchange
 from hwsim.files import file_mode, hold_file, hold_folder, part_of, remove, sweep, write_out
+from hwsim.reading import read_whole
 
 SUMS = "SHA256SUMS"
 """A list of a folder's files, as `sha256sum --check` reads it."""
@@ -152,8 +153,8 @@ class FolderPlace(Place):
     def _check_ours(self) -> None:
         """A folder is replaced only if hwsim wrote all that is in it."""
         try:
-            lines = (self.final / SUMS).read_text().splitlines()
-        except (OSError, ValueError):
+            lines = read_whole(self.final / SUMS, SUMS).decode().splitlines()
+        except ValueError:
             raise ValueError(
                 f"{self} has no {SUMS}, so hwsim did not write it, and --force does not replace it; remove it yourself"
             ) from None
