@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -77,8 +78,9 @@ def peak_of(program: hwsim.Program, batches: Sequence[Sequence[list[int]]]) -> t
         path, rows = Path(folder) / "program.hwsim", Path(folder) / "batches.json"
         program.save(path)
         rows.write_text(json.dumps(batches))
-        command = [sys.executable, "-m", "analysis.bench.memory", str(path), str(rows)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = [sys.executable, "-P", "-m", "analysis.bench.memory", str(path), str(rows)]
+        imports = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # a package of ours is ours there, too
+        done = subprocess.run(command, env=imports, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ValueError(f"the run for peak memory failed: {(done.stderr.splitlines() or ['no message'])[-1]}")
     found = json.loads(done.stdout)

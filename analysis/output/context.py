@@ -51,9 +51,8 @@ def context(arguments: Sequence[str], model_folder: Path | None, seconds: float,
     seed
         Of all that is random; the default is that of the bootstrap resamples.
     """
-    command = shlex.join([Path(arguments[0]).name, *arguments[1:]])
     return Context(
-        command=_printable(command),
+        command=_printable(shlex.join([*_program(Path(arguments[0])), *arguments[1:]])),
         model=None if model_folder is None else _model(model_folder),
         seed=seed,
         hwsim_version=_version(),
@@ -64,6 +63,11 @@ def context(arguments: Sequence[str], model_folder: Path | None, seconds: float,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 1),
     )
+
+
+def _program(path: Path) -> list[str]:
+    """How a program is called, on any machine; the one that is a package's is `python -m hwsim`."""
+    return ["python", "-m", path.parent.name] if path.name == "__main__.py" else [path.name]
 
 
 def _printable(text: str) -> str:

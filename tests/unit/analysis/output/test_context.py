@@ -42,6 +42,13 @@ def test_a_repository_that_does_not_track_the_code_has_no_say(
     assert context._commit() is None
 
 
+@pytest.mark.parametrize(
+    ("program", "called"), [("/somewhere/bin/hwsim", "hwsim"), ("/somewhere/hwsim/__main__.py", "python -m hwsim")]
+)
+def test_the_command_is_what_a_user_types(program: str, called: str) -> None:
+    assert context.context([program, "run", "a b"], None, 1.0).command == f"{called} run 'a b'"
+
+
 def test_no_repository_no_commit(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     (repository / ".git").rename(tmp_path_factory.mktemp("elsewhere") / "git")
     assert context._commit() is None
