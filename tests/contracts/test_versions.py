@@ -1,6 +1,6 @@
 """What pyproject.toml allows, what was tested and what CI tries are one story; so are the README's commands.
 
-`.ci/pin` writes both files of versions.
+`.ci/pin` writes both files of versions; `.ci/portion.txt` is kept by hand.
 """
 
 import re
@@ -68,6 +68,12 @@ def test_pins_hold_for_every_python(minor: int) -> None:
         here = {"python_full_version": f"3.{minor}.0", "python_version": f"3.{minor}", "sys_platform": "linux"}
         system = {"platform_machine": "x86_64", "platform_python_implementation": "CPython"}
         assert pin.marker is None or pin.marker.evaluate({**here, **system}), name
+
+
+def test_what_runs_with_other_versions_is_there() -> None:
+    paths = [line.split("#")[0].strip() for line in (ROOT / ".ci" / "portion.txt").read_text().splitlines()]
+    assert [path for path in paths if path and not (ROOT / path).exists()] == []
+    assert len(set(paths) - {""}) > 10
 
 
 def test_the_commands_of_the_readme_install_the_tested_versions() -> None:
