@@ -1,54 +1,78 @@
-"""The command line: its commands are in `analysis.commands`, its errors are one line."""
+"""The command line: its commands are in `analysis.commands`; whatever ends one is said in one line.
 
+Exit codes: 0 success, 1 a difference that was found, 2 an error, 70 a fault of hwsim itself, 130 interrupted.
+"""
+
+import re
 import sys
+import traceback
+from importlib.metadata import PackageNotFoundError, requires
 
-import typer
-
-from analysis.commands.bench import bench
-from analysis.commands.centre import centre
-from analysis.commands.doctor import doctor
-from analysis.commands.estimate import estimate
-from analysis.commands.explain import explain
-from analysis.commands.quantize import quantize
-from analysis.commands.run import run
-from analysis.commands.sensitivity import sensitivity
-from analysis.commands.show import show
-from analysis.commands.targets import targets
-from analysis.commands.train import train
-from analysis.commands.vectors import vectors
-from analysis.commands.verify import verify
-
+ERROR = 2
+FAULT = 70
+"""EX_SOFTWARE of sysexits.h."""
 INTERRUPTED = 130
-"""What the command line library returns after Ctrl-C."""
-
-app = typer.Typer(
-    name="hwsim",
-    help="Golden model of an integer Transformer accelerator: exact codes, proven equal to fake-quant, priced.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-)
-for command in (
-    *(run, train, centre, quantize, verify, estimate, sensitivity, show, explain, vectors, targets),
-    *(bench, doctor),
-):
-    app.command()(command)
+"""128 and the number of SIGINT, as shells report it; the command line library returns it, too."""
+OURS = ("hwsim", "reference", "analysis")
 
 
 def main() -> None:
-    """Run the command line; errors are one line on standard error and exit code 2."""
+    """Run the command line; an error is one line on standard error, and has an exit code of its own."""
+    code, message = _run()
+    if message:
+        print(f"hwsim: error: {message}", file=sys.stderr)
+    if code:
+        raise SystemExit(code)
+
+
+def _run() -> tuple[int, str]:
+    """Exit code, and what is to be said of an error."""
     try:
-        if app(standalone_mode=False) == INTERRUPTED:
-            _fail("interrupted; nothing was left half-written")
-    except (ValueError, OSError) as error:
-        _fail(" ".join(str(error).split()))
+        from analysis.commands.app import app
+
+        code = app(standalone_mode=False, prog_name="hwsim")
+    except KeyboardInterrupt:  # before the command line library, which catches it, was there
+        code = INTERRUPTED
+    except SystemExit as stop:
+        code = stop.code
     except Exception as error:
-        if hasattr(error, "format_message"):  # a usage error of the command line library
-            _fail(" ".join(error.format_message().split()))
-        raise
+        return _failure(error)
+    return int(code or 0), "interrupted; nothing was left half-written" if code == INTERRUPTED else ""
 
 
-def _fail(message: str) -> None:
-    print(f"hwsim: error: {message}", file=sys.stderr)
-    raise SystemExit(2)
+def _failure(error: Exception) -> tuple[int, str]:
+    if isinstance(error, ImportError) and str(error.name).partition(".")[0] not in OURS:
+        return ERROR, _missing(error)
+    if isinstance(error, MemoryError):
+        return ERROR, f"out of memory{f': {error}' if str(error) else ''}"
+    if isinstance(error, RecursionError):
+        return ERROR, "the input is nested too deeply"
+    if hasattr(error, "format_message"):  # a usage error of the command line library
+        return ERROR, _line(error.format_message())
+    if isinstance(error, ValueError | OSError):
+        return ERROR, _line(str(error))
+    traceback.print_exception(error)
+    return FAULT, f"a fault of hwsim itself ({type(error).__name__}); please report it, with the lines above"
+
+
+def _line(message: str) -> str:
+    return " ".join(message.split())
+
+
+def _missing(error: ImportError) -> str:
+    """What a library that cannot be imported is needed for, and how it is installed."""
+    command = " ".join(["hwsim", *(word for word in sys.argv[1:2] if word.isalpha())])
+    name = str(error.name).partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError):
+        return f"{command} needs {name}, which is installed but cannot be imported: {_line(str(error))}"
+    return f"{command} needs {name}, which is not installed: pip install '{_requirement(name)}'"
+
+
+def _requirement(name: str) -> str:
+    """As hwsim asks for it: a name with its versions."""
+    try:
+        asked = requires("hwsim") or []
+    except PackageNotFoundError:  # run from a folder that was never installed
+        asked = []
+    found = (one.partition(";")[0].strip() for one in asked)
+    return next((one for one in found if re.match(rf"{re.escape(name)}(?![\w.-])", one)), name)

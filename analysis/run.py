@@ -7,7 +7,8 @@ from analysis.accuracy.accuracy import Accuracy, float_passes, measure_all
 from analysis.accuracy.bleu import Bleu, bleu, paired_difference
 from analysis.proof.equality import Equality
 from analysis.proof.text import Proof, prove_text
-from analysis.translation.translate import Advance, Translations, nothing, translate_float
+from analysis.translation.floating import translate_float
+from analysis.translation.translate import Advance, Translations, nothing
 from analysis.workload import Configuration, Model, configure
 from hwsim.accelerator.cost.estimate import Estimate, estimate
 from hwsim.accelerator.hardware import Hardware

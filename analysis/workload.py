@@ -1,6 +1,6 @@
 """What every command works on: a model, its tokenizer, text, and configurations made ready to run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,6 @@ from reference.train import Batch, bucketed
 CALIBRATION_SENTENCES = 512
 TOKENS_PER_BATCH = 2500
 TOKENS_PER_SHORT_BATCH = 600
-ROWS_PER_BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +45,7 @@ class Model:
         ValueError
             If one is longer than the position table; names its line.
         """
-        limit = self.network.config.max_positions
-        rows = [self.tokenizer.encode(sentence) for sentence in sentences]
-        for number, row in enumerate(rows, start=1):
-            if len(row) > limit:
-                raise ValueError(f"{what}, line {number}: {len(row)} tokens; the model has positions for {limit}")
-        return rows
+        return self.tokenizer.encode_all(sentences, self.network.config.max_positions, what)
 
     def batches(self, text: ParallelText, what: str) -> list[Batch]:
         """Teacher-forced batches in the order of the text."""
@@ -140,7 +134,7 @@ def reconfigure(model: Model, path: Path) -> Configuration:
         If the file is no valid program, or was lowered from another model.
     """
     program = load(path)
-    match_tokenizer(model, program)
+    model.tokenizer.check_ids(program.manifest.tokenizer_sha256)
     origin = read_origin(program.manifest.origin, model.folder)
     if origin.scheme.target != program.manifest.target:
         raise ValueError(
@@ -160,16 +154,3 @@ def with_accumulator(model: Model, configuration: Configuration, accumulator: Ac
     """The configuration of a program file again, planned and lowered with another accumulator for every product."""
     origin = read_origin(configuration.program.manifest.origin, model.folder)
     return configure(model, msgspec.structs.replace(origin.scheme, accumulator=accumulator), origin.ranges)
-
-
-def match_tokenizer(model: Model, program: Program) -> None:
-    """Refuse to feed a program ids of another vocabulary."""
-    if program.manifest.tokenizer_sha256 != model.tokenizer.hash:
-        raise ValueError(f"the program expects another vocabulary than {model.folder / 'vocabulary.model'}")
-
-
-def by_length(rows: Sequence[list[int]], size: int = ROWS_PER_BATCH) -> Iterator[list[int]]:
-    """Indices of rows in batches of similar length, so that little is padding."""
-    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-    for start in range(0, len(order), size):
-        yield order[start : start + size]

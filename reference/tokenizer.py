@@ -28,6 +28,7 @@ class Tokenizer:
 
     def __init__(self, path: Path) -> None:
         model = read_whole(path, "vocabulary", MOST_BYTES)
+        self.path = path
         self.hash = hashlib.sha256(model).hexdigest()
         self._processor = sentencepiece.SentencePieceProcessor()
         try:
@@ -45,6 +46,25 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Ids of a sentence, ended by EOS (and not begun by BOS)."""
         return [*self._processor.EncodeAsIds(text), EOS]
+
+    def encode_all(self, sentences: Sequence[str], most: int, what: str) -> list[list[int]]:
+        """Ids of every sentence.
+
+        Raises
+        ------
+        ValueError
+            If one has more than `most` tokens, which are the positions of the model; names its line of `what`.
+        """
+        rows = [self.encode(sentence) for sentence in sentences]
+        for number, row in enumerate(rows, start=1):
+            if len(row) > most:
+                raise ValueError(f"{what}, line {number}: {len(row)} tokens; the model has positions for {most}")
+        return rows
+
+    def check_ids(self, tokenizer_sha256: str) -> None:
+        """Refuse to feed a program ids of another vocabulary: `tokenizer_sha256` is what its manifest says."""
+        if tokenizer_sha256 != self.hash:
+            raise ValueError(f"the program expects another vocabulary than {self.path}")
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of the ids; special ids vanish."""

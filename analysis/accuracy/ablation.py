@@ -15,7 +15,8 @@ import typer
 
 from analysis.accuracy.bleu import bleu, paired_difference
 from analysis.output.context import Context, context
-from analysis.translation.translate import translate_float, translate_integer
+from analysis.translation.floating import translate_float
+from analysis.translation.translate import translate_integer
 from analysis.workload import Model, calibration_batches, configure, load_model
 from hwsim.files import write_whole
 from reference.data import ParallelText, corpus
@@ -123,7 +124,7 @@ class _Study:
         model, ranges = self._of(variant.top)
         scheme = scheme_for(variant.target, name=variant.change, rules=list(variant.rules), **variant.fields)
         machine = configure(model, scheme, ranges).machine
-        found = translate_integer(model, machine, self._rows).text
+        found = translate_integer(model.tokenizer, machine, self._rows).text
         native = self._native.get(variant.target)
         if variant.change == NATIVE:
             self._native[variant.target] = found

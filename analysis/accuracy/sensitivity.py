@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import msgspec
 
 from analysis.accuracy.accuracy import Accuracy, FloatPass, float_passes, measure
 from analysis.accuracy.bleu import bleu
-from analysis.translation.steppers import strict_stepper
-from analysis.workload import Model, by_length
+from analysis.accuracy.parts import KINDS, Kind, Row, layer_of
+from analysis.translation.torch_steppers import strict_stepper
+from analysis.translation.translate import by_length
+from analysis.workload import Model
 from hwsim.program.targets import DEFAULT_TARGET
 from hwsim.program.targets import target as named_target
 from reference.data import ParallelText
@@ -21,11 +22,9 @@ from reference.quantize.scheme import Rule, Scheme, SiteSettings, preset
 from reference.quantize.sites import GROUPS, Role, Site, enumerate_sites
 from reference.quantize.strict import StrictArithmetic
 
-Kind = Literal["group", "layer", "site"]
 Settled = tuple[SiteSettings, ...]
 """What a scheme comes to, site by site: schemes that come to the same are run once."""
 
-KINDS: tuple[Kind, ...] = ("group", "layer", "site")
 BITS = (8, 6, 4, 3)
 BASELINE = "int8"
 
@@ -37,22 +36,6 @@ class Target:
     kind: Kind
     name: str
     sites: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One target at one width: loss increase over float in nat per token, SQNR of the logits in dB, BLEU if wanted.
-
-    `accelerator` is the name in `hwsim.program.targets` whose `int8` is the baseline.
-    """
-
-    kind: Kind
-    name: str
-    bits: int
-    loss_increase: float
-    sqnr_db: float
-    bleu: float | None = None
-    accelerator: str = DEFAULT_TARGET
 
 
 def baseline(accelerator: str = DEFAULT_TARGET) -> Scheme:
@@ -92,15 +75,6 @@ def targets(sites: dict[str, Site], kinds: Sequence[Kind] = KINDS, accelerator: 
 
 def _targets(kind: Kind, members: dict[str, list[str]]) -> list[Target]:
     return [Target(kind=kind, name=name, sites=tuple(sites)) for name, sites in members.items() if sites]
-
-
-def layer_of(site: str) -> str:
-    """`encoder.0` and the like; `embedding` or `generator` for what is in no layer."""
-    stack, _, rest = site.partition(".")
-    number = rest.partition(".")[0]
-    if number.isdigit():
-        return f"{stack}.{number}"
-    return "generator" if stack == "generator" else "embedding"
 
 
 def variant(target: Target, bits: int, accelerator: str = DEFAULT_TARGET) -> Scheme:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numba
-import torch
 
 import hwsim
-from analysis.bench.threads import PEERS, usable_cores, version_of
+from analysis.bench.threads import PEERS, peer, usable_cores, version_of
 from analysis.output.context import processor
 from hwsim.operators.gemm.engines import ENGINE, available
 
@@ -42,12 +41,12 @@ class Engine:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Everything; a version is None where a library is not installed, caches are in bytes."""
+    """Everything; versions and threads are None where a library is not installed, caches are in bytes."""
 
     processor: str
     features: dict[str, bool]
     cores: int
-    threads: dict[str, int]
+    threads: dict[str, int | None]
     caches: dict[str, int]
     engine: Engine
     python: str
@@ -58,17 +57,18 @@ class Machine:
 
 def examine() -> Machine:
     """The computer and the installation that this process has."""
-    flags = cpu_flags()
+    flags, torch = cpu_flags(), peer("torch")
+    versions = {name: version_of(name) for name in (*LIBRARIES, *PEERS)}
     return Machine(
         processor=processor(),
         features={name: name in flags for name in FEATURES},
         cores=usable_cores(),
-        threads={"numba": numba.get_num_threads(), "torch": torch.get_num_threads()},
+        threads={"numba": numba.get_num_threads(), "torch": None if torch is None else torch.get_num_threads()},
         caches=cache_sizes(CACHES),
         engine=engine(),
         python=platform.python_version(),
         hwsim=version_of("hwsim"),
-        versions={name: version_of(name) for name in (*LIBRARIES, *PEERS)},
+        versions=versions if torch else versions | {"torch": None},
         numba_cache=numba_cache(),
     )
 

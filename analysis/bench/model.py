@@ -11,7 +11,8 @@ from analysis.bench import threads as threading
 from analysis.bench.memory import peak_of
 from analysis.bench.subjects import Rows, Subject
 from analysis.bench.timing import Spread, Work, interleaved, speedups
-from analysis.translation.steppers import MachineStepper, float_stepper, strict_stepper
+from analysis.translation.steppers import MachineStepper
+from analysis.translation.torch_steppers import float_stepper, strict_stepper
 from reference.decoding import Stepper, greedy
 
 Translations = list[list[int]]

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from analysis.workload import Model, by_length
+from analysis.translation.translate import by_length
+from analysis.workload import Model
 from hwsim.machine import Machine
 from hwsim.program import Program
 from reference.decoding import length_limit

@@ -1,15 +1,15 @@
-"""What `hwsim bench` and `hwsim doctor` print."""
+"""What `hwsim bench` prints."""
 
 from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.table import Table
 
-from analysis.bench import gemm, growth, machine, model, operators, roofline
+from analysis.bench import gemm, growth, model, operators, roofline
 from analysis.bench.job import Result
 from analysis.output.numbers import NONE, count, fixed, si, significant
 
-MEGA, GIGA, MILLI, NANO = 1e6, 1e9, 1e3, 1e-9
+GIGA, MILLI, NANO = 1e9, 1e3, 1e-9
 
 
 def table(title: str, left: Sequence[str], right: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -145,26 +145,3 @@ def grown(found: growth.Growth) -> Table:
 
 def percent(share: float | None) -> str:
     return NONE if share is None else f"{100 * share:.0f}%"
-
-
-def doctor(found: machine.Machine) -> Table:
-    """One line a fact."""
-    rows = [
-        ("CPU", f"{found.processor}, {found.cores} usable cores"),
-        ("features", ", ".join(name for name, there in found.features.items() if there) or "none that matter"),
-        ("not there", ", ".join(name for name, there in found.features.items() if not there)),
-        ("caches", ", ".join(f"{name} {size // 1024:,} KiB" for name, size in found.caches.items()) or NONE),
-        ("threads", ", ".join(f"{name} {number}" for name, number in found.threads.items())),
-        ("product engine", f"{found.engine.chosen}: {found.engine.why}"),
-        ("engines", ", ".join(found.engine.available)),
-        ("Python", found.python),
-        ("hwsim", found.hwsim or "not installed"),
-        *((name, version or "not installed") for name, version in found.versions.items()),
-        ("kernel cache", _cache(found.numba_cache)),
-    ]
-    return table("", ["what", "here"], [], rows)
-
-
-def _cache(found: machine.Cache) -> str:
-    state = "" if found.writable else ", NOT WRITABLE: every start compiles"
-    return f"{found.folder}: {found.files} files, {found.bytes / MEGA:.1f} MB{state}"

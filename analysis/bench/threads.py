@@ -6,7 +6,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numba
-import torch
 
 PEERS = ("ctranslate2", "onnxruntime")
 """What the extra `bench` installs to be compared with."""
@@ -37,12 +36,14 @@ def launched_threads() -> int:
 
 def set_threads(threads: int) -> None:
     """For every library of this process; peers that open sessions are told when they do."""
+    import torch
+
     torch.set_num_threads(threads)
     numba.set_num_threads(min(threads, launched_threads()))
 
 
 def peer(name: str) -> Any:
-    """The module of a peer, or None where it is not installed."""
+    """The module of a peer, or torch, or None where it is not installed."""
     try:
         return import_module(name)
     except ModuleNotFoundError:

@@ -18,10 +18,11 @@ def doctor(
 
     Examples: `hwsim doctor` · `hwsim doctor --json here.json`
     """
-    from analysis.bench import machine, tables
+    from analysis.bench import machine
+    from analysis.bench.doctor import table
 
     outputs = shared.reserve(command, files={"--json": json}, force=force)
     found = machine.examine()
     if json is not None:
         outputs.write("--json", shared.encoded(asdict(found)))
-    shared.show(tables.doctor(found))
+    shared.show(table(found))

@@ -1,5 +1,6 @@
 """`hwsim explain`."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,7 +57,6 @@ def explain(
     """
     from analysis.proof.explain import Dump, render
     from analysis.proof.explain import explain as explain_runs
-    from analysis.workload import load_model
     from hwsim.program.targets import TARGETS
     from reference.quantize.scheme import NATIVE
 
@@ -67,17 +67,16 @@ def explain(
     if not {a, b} & TARGETS.keys():
         _refuse({"--config": config}, "A or B is a target")
     outputs = shared.reserve(command, files={"--json": json, "--plot": plot}, force=force)
-    loaded = load_model(model)
-    bench = _Bench(loaded, config or NATIVE)
+    bench = _Bench(model, config or NATIVE)
     first = bench.program(a)
     if schemes is not None:
-        _compare_schemes(first, schemes, site or "*", _encode(loaded, text, sentences), steps, outputs)
+        _compare_schemes(first, schemes, site or "*", bench.encode(first, text, sentences), steps, outputs)
         return
     other = bench.other(str(b), first, site, shape, call)
     has_sources = isinstance(other, Dump) and other.sources is not None
     if has_sources:
         _refuse({"--text": text, "--sentences": sentences}, f"{b} does not say itself which sentences it is of")
-    sources = None if has_sources else _encode(loaded, text, sentences)
+    sources = None if has_sources else bench.encode(first, text, sentences)
     found = explain_runs(first, other, sources, steps=steps, names=(a, str(b)))
     if json is not None:
         outputs.write("--json", found.json())
@@ -91,10 +90,6 @@ def explain(
         raise SystemExit(1)
 
 
-def _encode(model: "Model", text: Path | None, sentences: int | None) -> list[list[int]]:
-    return model.encode(shared.read_source(text)[: sentences or 1], "source text")
-
-
 def _refuse(given: dict[str, object], only_if: str) -> None:
     """Options that would change nothing."""
     names = [name for name, value in given.items() if value is not None]
@@ -105,25 +100,35 @@ def _refuse(given: dict[str, object], only_if: str) -> None:
 
 
 class _Bench:
-    """Finds programs by file or target; the model is calibrated once, and only for targets."""
+    """Finds programs by file or target; only for targets the model is read, and calibrated once."""
 
-    def __init__(self, model: "Model", config: str) -> None:
-        self.model, self.config = model, config
-        self._ranges: dict[str, Range] | None = None
+    def __init__(self, folder: Path | None, config: str) -> None:
+        self.folder, self.config = folder, config
+
+    @cached_property
+    def _calibrated(self) -> "tuple[Model, dict[str, Range]]":
+        from analysis.workload import load_model
+
+        model = load_model(self.folder)
+        return model, shared.calibrated(model, None, None)
+
+    def encode(self, program: "Program", text: Path | None, sentences: int | None) -> list[list[int]]:
+        return shared.source_ids(program, text, sentences or 1, self.folder)
 
     def program(self, name: str) -> "Program":
-        from analysis.workload import configure, match_tokenizer
         from hwsim.program.loading import load
         from hwsim.program.targets import TARGETS
         from reference.quantize.scheme import preset
 
         if name in TARGETS:
-            self._ranges = self._ranges or shared.calibrated(self.model, None, None)
-            return configure(self.model, preset(self.config, name), self._ranges).program
+            from analysis.workload import configure
+
+            model, ranges = self._calibrated
+            return configure(model, preset(self.config, name), ranges).program
         if not Path(name).exists():
             raise ValueError(f"{name} is neither a file nor a target; known targets: {', '.join(TARGETS)}")
         program = load(Path(name))
-        match_tokenizer(self.model, program)
+        shared.vocabulary(self.folder).check_ids(program.manifest.tokenizer_sha256)
         return program
 
     def other(

@@ -11,9 +11,11 @@ import typer
 if TYPE_CHECKING:
     from analysis.output.reserved import Outputs
     from analysis.workload import Model
+    from hwsim.program import Program
     from reference.data import ParallelText
     from reference.quantize.calibrate import Range
     from reference.quantize.scheme import Scheme
+    from reference.tokenizer import Tokenizer
     from reference.train import Batch
 
 
@@ -101,9 +103,30 @@ def read_source(source: Path | None) -> tuple[str, ...]:
     return corpus("test").source if source is None else read_lines(source)
 
 
+def vocabulary(model: Path | None) -> "Tokenizer":
+    """Of a model folder, or of the shipped model; the model itself is not read."""
+    from reference.data import assets
+    from reference.tokenizer import Tokenizer
+
+    return Tokenizer((model or assets() / "model") / "vocabulary.model")
+
+
+def source_ids(program: "Program", source: Path | None, count: int, model: Path | None) -> list[list[int]]:
+    """The first sentences as ids that a program reads: of the model's folder only the vocabulary is needed, no torch.
+
+    Raises
+    ------
+    ValueError
+        If the program expects another vocabulary, or a sentence is longer than its positions.
+    """
+    tokenizer = vocabulary(model)
+    tokenizer.check_ids(program.manifest.tokenizer_sha256)
+    return tokenizer.encode_all(read_source(source)[:count], program.manifest.max_positions, "source text")
+
+
 def calibration(model: "Model", source: Path | None, reference: Path | None) -> "list[Batch]":
     """Batches to calibrate on: the user's text, with its translations or the float model's own, or training text."""
-    from analysis.translation.translate import batches_of_own_translations
+    from analysis.translation.floating import batches_of_own_translations
     from analysis.workload import calibration_batches
     from reference.data import read_lines, read_parallel
 

@@ -66,12 +66,10 @@ def _observe(program: "ir.Program", text: Path | None, sentences: int | None, mo
     """What the running sums of every accumulator reach while a text is translated greedily."""
     from analysis.accuracy.accumulators import Watch
     from analysis.translation.translate import translate_integer
-    from analysis.workload import load_model, match_tokenizer
 
-    loaded, watch = load_model(model), Watch(program)
-    match_tokenizer(loaded, program)
-    lines = shared.read_source(text)[: sentences or options.DEFAULT_SENTENCES]
-    rows = loaded.encode(lines, "source text")
+    watch = Watch(program)
+    rows = shared.source_ids(program, text, sentences or options.DEFAULT_SENTENCES, model)
+    tokenizer = shared.vocabulary(model)
     with shared.progress("observing", len(rows)) as advance:
-        translate_integer(loaded, watch, rows, alone=True, advance=advance)
+        translate_integer(tokenizer, watch, rows, alone=True, advance=advance)
     return watch.observed

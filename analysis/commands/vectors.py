@@ -24,14 +24,11 @@ def vectors(
     Example: `hwsim vectors int8.hwsim --site 'encoder.0.*.softmax.output' --out vectors`
     """
     from analysis.inspect.vectors import write_vectors
-    from analysis.workload import load_model, match_tokenizer
     from hwsim.machine import Machine
     from hwsim.program.loading import load
 
     outputs = shared.reserve(command, folders={"--out": out}, force=force)
-    loaded, checked = load_model(model), load(program)
-    match_tokenizer(loaded, checked)
-    lines = shared.read_source(text)[:sentences]
-    rows, part = loaded.encode(lines, "source text"), outputs.part("--out")
+    checked = load(program)
+    rows, part = shared.source_ids(checked, text, sentences, model), outputs.part("--out")
     written = write_vectors(Machine(checked), rows, site, part, steps=steps)
     print(f"{outputs.write('--out', {})}: {written}")

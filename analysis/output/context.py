@@ -10,10 +10,6 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
-
-from reference.quantize.origin import checkpoint_hash
-
 BOOTSTRAP_SEED = 12345
 """The default of `analysis.accuracy.bleu`: the only randomness of a run."""
 
@@ -31,7 +27,7 @@ class Context:
     hwsim_version: str | None
     commit: str | None
     python_version: str
-    torch_version: str
+    torch_version: str | None
     machine: str
     finished: str
     seconds: float
@@ -55,10 +51,10 @@ def context(arguments: Sequence[str], model_folder: Path | None, seconds: float,
         command=_printable(shlex.join([*_program(Path(arguments[0])), *arguments[1:]])),
         model=None if model_folder is None else _model(model_folder),
         seed=seed,
-        hwsim_version=_version(),
+        hwsim_version=_version("hwsim"),
         commit=_commit(),
         python_version=platform.python_version(),
-        torch_version=str(torch.__version__),
+        torch_version=_version("torch"),
         machine=f"{processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 1),
@@ -77,13 +73,15 @@ def _printable(text: str) -> str:
 
 def _model(folder: Path) -> str:
     """The folder's own name and the hash of its weights: what says which model it was on any machine."""
+    from reference.quantize.origin import checkpoint_hash  # brings torch, which a result without a model can do without
+
     return f"{_printable(folder.resolve().name)}, SHA-256 {checkpoint_hash(folder)}"
 
 
-def _version() -> str | None:
+def _version(name: str) -> str | None:
     try:
-        return version("hwsim")
-    except PackageNotFoundError:  # run from a folder that was never installed
+        return version(name)
+    except PackageNotFoundError:  # hwsim may run from a folder that was never installed
         return None
 
 

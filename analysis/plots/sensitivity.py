@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import SymmetricalLogLocator
 from numpy.typing import NDArray
 
-from analysis.accuracy.sensitivity import Kind, Row, layer_of
+from analysis.accuracy.parts import Kind, Row, layer_of
 from analysis.plots.style import EMPTY, GREY, MARKERS, NORMAL, OKABE_ITO, SMALL, label, new_figure, plain, require
 
 

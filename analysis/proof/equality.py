@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis.proof.divergence import before_rounding, tie_distance
-from analysis.translation.steppers import MachineStepper, strict_stepper
+from analysis.translation.steppers import MachineStepper
+from analysis.translation.torch_steppers import strict_stepper
 from hwsim.accelerator.zeros import ZeroCounter
 from hwsim.formats import Counter
 from hwsim.machine import Machine

@@ -49,4 +49,4 @@ def prove_text(
         for i, ours, theirs in zip(indices, part.integer, part.fake_quant, strict=True):
             integer[i], fake_quant[i] = ours, theirs
         advance(len(indices))
-    return total, decoded(model, integer), decoded(model, fake_quant)
+    return total, decoded(model.tokenizer, integer), decoded(model.tokenizer, fake_quant)

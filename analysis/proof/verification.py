@@ -89,7 +89,7 @@ def verify(
     if references is not None:
         score = Score(ours=bleu(integer.text, references), own=None, difference=None)
     if score is not None and accumulator is not None and references is not None:
-        own = translate_integer(model, configuration.machine, rows, beam_width=beam_width, advance=advance)
+        own = translate_integer(model.tokenizer, configuration.machine, rows, beam_width=beam_width, advance=advance)
         difference = paired_difference(integer.text, own.text, references)
         score = replace(score, own=bleu(own.text, references), difference=difference)
     return Verification(

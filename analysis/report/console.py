@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from analysis.accuracy.sensitivity import Row
+from analysis.accuracy.parts import Row
 from analysis.inspect.provenance import scheme_provenance
 from analysis.output.numbers import count, energy, finite, fixed, si, signed
 from analysis.report.page import pivot

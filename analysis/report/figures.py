@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from analysis import plots
-from analysis.accuracy.sensitivity import Kind, Row
+from analysis.accuracy.parts import Kind, Row
 from analysis.report.records import accelerators, configuration_names
 from analysis.run import ConfigurationResult, RunResult
 from hwsim.accelerator.cost.estimate import Estimate

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from analysis.accuracy.bleu import Bleu
-from analysis.accuracy.sensitivity import Row
+from analysis.accuracy.parts import Row
 from analysis.estimates.records import configuration_record as mapping_record
 from analysis.estimates.records import phase_record
 from analysis.inspect.provenance import scheme_provenance

@@ -7,17 +7,8 @@ from dataclasses import asdict
 from functools import partial
 from typing import get_args
 
-from analysis.accuracy.sensitivity import (
-    BITS,
-    KINDS,
-    Kind,
-    Row,
-    add_bleu,
-    baseline,
-    count_schemes,
-    passes_by_length,
-    sensitivity,
-)
+from analysis.accuracy.parts import KINDS, Kind, Row
+from analysis.accuracy.sensitivity import BITS, add_bleu, baseline, count_schemes, passes_by_length, sensitivity
 from analysis.inspect.provenance import Provenance, scheme_provenance
 from analysis.output.context import Context
 from analysis.report.figures import sensitivity_pictures

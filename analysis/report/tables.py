@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from analysis.accuracy.sensitivity import Row
+from analysis.accuracy.parts import Row
 from analysis.estimates.records import csv_text, layer_rows
 from analysis.output.numbers import finite
 from analysis.report.records import Record, configuration_names

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from analysis.accuracy.sensitivity import Row
+from analysis.accuracy.parts import Row
 from analysis.output.context import Context
 from analysis.report.figures import pictures
 from analysis.report.page import page

@@ -1,17 +1,15 @@
-"""Whole texts translated by a float model or by a machine."""
+"""Whole texts translated, by whatever can decode one position; by a machine without torch."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import torch
-
-from analysis.translation.steppers import MachineStepper, float_stepper
-from analysis.workload import ROWS_PER_BATCH, TOKENS_PER_BATCH, Model, by_length
+from analysis.translation.steppers import MachineStepper
 from hwsim.machine import Machine
 from reference.decoding import Stepper, beam, greedy, length_limit
-from reference.tokenizer import EOS
-from reference.train import Batch, bucketed
+from reference.tokenizer import Tokenizer
+
+ROWS_PER_BATCH = 64
 
 Advance = Callable[[int], None]
 
@@ -28,20 +26,12 @@ class Translations:
     text: list[str]
 
 
-def decoded(model: Model, ids: list[list[int]]) -> Translations:
-    return Translations(ids=ids, text=[model.tokenizer.decode(row) for row in ids])
-
-
-def translate_float(
-    model: Model, rows: list[list[int]], beam_width: int = 1, advance: Advance = nothing
-) -> Translations:
-    """Translations of the float model, in the order of the rows."""
-    order = batches(rows, beam_width, alone=False)
-    return _translate(model, partial(float_stepper, model.network), rows, order, beam_width, advance)
+def decoded(tokenizer: Tokenizer, ids: list[list[int]]) -> Translations:
+    return Translations(ids=ids, text=[tokenizer.decode(row) for row in ids])
 
 
 def translate_integer(
-    model: Model,
+    tokenizer: Tokenizer,
     machine: Machine,
     rows: list[list[int]],
     *,
@@ -50,9 +40,9 @@ def translate_integer(
     advance: Advance = nothing,
 ) -> Translations:
     """Translations of a machine, in the order of the rows; `alone` as in `prove_text`."""
-    return _translate(
-        model, partial(MachineStepper, machine), rows, batches(rows, beam_width, alone), beam_width, advance
-    )
+    order, stepper_of = batches(rows, beam_width, alone), partial(MachineStepper, machine)
+    limit = machine.program.manifest.max_positions
+    return translate(tokenizer, stepper_of, rows, order, limit, beam_width, advance)
 
 
 def batches(rows: list[list[int]], beam_width: int, alone: bool) -> Iterable[list[int]]:
@@ -60,30 +50,30 @@ def batches(rows: list[list[int]], beam_width: int, alone: bool) -> Iterable[lis
     return [[i] for i in range(len(rows))] if alone else by_length(rows, max(1, ROWS_PER_BATCH // beam_width))
 
 
-@torch.inference_mode()
-def _translate(
-    model: Model,
+def by_length(rows: Sequence[list[int]], size: int = ROWS_PER_BATCH) -> Iterator[list[int]]:
+    """Indices of rows in batches of similar length, so that little is padding."""
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def translate(
+    tokenizer: Tokenizer,
     stepper_of: Callable[[list[list[int]]], Stepper],
     rows: list[list[int]],
     order: Iterable[list[int]],
+    max_positions: int,
     beam_width: int,
     advance: Advance,
 ) -> Translations:
+    """Translations in the order of the rows, one batch of `order` after another."""
     ids: list[list[int]] = [[] for _ in rows]
     for indices in order:
         sources = [rows[i] for i in indices]
-        limits = [length_limit(len(source), model.network.config.max_positions) for source in sources]
+        limits = [length_limit(len(source), max_positions) for source in sources]
         stepper = stepper_of(sources)
         outputs = greedy(stepper, limits) if beam_width == 1 else beam(stepper, limits, width=beam_width)
         for i, output in zip(indices, outputs, strict=True):
             ids[i] = output
         advance(len(indices))
-    return decoded(model, ids)
-
-
-def batches_of_own_translations(model: Model, sentences: Sequence[str], what: str) -> list[Batch]:
-    """Teacher-forced batches of text without translations: the decoder reads what the float model makes of it."""
-    rows = model.encode(sentences, what)
-    targets = translate_float(model, rows).ids
-    pairs = [(row, [*target[:-1], EOS]) for row, target in zip(rows, targets, strict=True)]
-    return list(bucketed(pairs, TOKENS_PER_BATCH))
+    return decoded(tokenizer, ids)

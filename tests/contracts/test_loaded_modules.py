@@ -1,4 +1,4 @@
-"""Importing hwsim, any module of it, loads neither torch nor the packages that stand on it."""
+"""Importing hwsim, any module of it, loads neither torch nor what stands on it; of the rest, what can do without."""
 
 import os
 import shutil
@@ -52,3 +52,48 @@ def test_the_check_can_fail(tmp_path: Path, name: str) -> None:
     result = import_all(tmp_path)
     assert result.returncode != 0
     assert f"importing hwsim.planted loaded {name}" in result.stderr
+
+
+WITHOUT_TORCH = (
+    "analysis.cli",
+    "analysis.commands",
+    "analysis.output",
+    "analysis.plots",
+    "analysis.inspect",
+    "analysis.estimates",
+    "analysis.proof.explain",
+    "analysis.proof.divergence",
+    "analysis.translation.steppers",
+    "analysis.translation.translate",
+    "analysis.accuracy.accumulators",
+    "analysis.bench.doctor",
+    "reference.data",
+    "reference.decoding",
+    "reference.tokenizer",
+    "reference.quantize.scheme",
+    "reference.quantize.sites",
+)
+"""What estimate, show, targets, vectors, explain of files and doctor stand on: they run where there is no torch."""
+EACH = """
+import importlib, pkgutil, sys
+
+module = importlib.import_module(sys.argv[1])
+for one in pkgutil.walk_packages(getattr(module, "__path__", []), f"{module.__name__}."):
+    importlib.import_module(one.name)
+sys.exit("torch was loaded" if "torch" in sys.modules else 0)
+"""
+
+
+def import_each(name: str) -> subprocess.CompletedProcess[str]:
+    """Import a module and all below it, in a process of its own."""
+    return subprocess.run([sys.executable, "-c", EACH, name], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", WITHOUT_TORCH)
+def test_these_load_no_torch(name: str) -> None:
+    result = import_each(name)
+    assert result.returncode == 0, result.stderr
+
+
+def test_that_check_can_fail_too() -> None:
+    assert import_each("analysis.translation.torch_steppers").stderr == "torch was loaded\n"

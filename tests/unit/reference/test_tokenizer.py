@@ -41,6 +41,20 @@ def test_training_is_deterministic_and_the_hash_tells_vocabularies_apart(
     assert hashes[0] == Tokenizer(vocabulary).hash != hashes[1]
 
 
+def test_sentences_and_programs_that_do_not_fit_are_refused(vocabulary: Path) -> None:
+    tokenizer = Tokenizer(vocabulary)
+    rows = tokenizer.encode_all(["die zelle", ""], 30, "text")
+    assert rows == [tokenizer.encode("die zelle"), [EOS]]
+    assert tokenizer.encode_all(["", "die zelle"], len(rows[0]), "text") == rows[::-1]
+    message = rf"^the text, line 2: {len(rows[0])} tokens; the model has positions for {len(rows[0]) - 1}$"
+    with pytest.raises(ValueError, match=message):
+        tokenizer.encode_all(["", "die zelle"], len(rows[0]) - 1, "the text")
+    tokenizer.check_ids(tokenizer.hash)
+    for other in ("", "0" * 64):
+        with pytest.raises(ValueError, match=f"^the program expects another vocabulary than {vocabulary}$"):
+            tokenizer.check_ids(other)
+
+
 def test_a_vocabulary_that_the_text_does_not_allow_is_refused_with_the_limit(
     small_text: ParallelText, tmp_path: Path
 ) -> None:

@@ -97,5 +97,5 @@ def test_an_interruption_leaves_nothing(
     monkeypatch.setattr("reference.checkpoint.checkpoint_files", interrupted)
     text = ("--calibrate", folder / "text.en", "--calibrate-reference", folder / "text.de")
     code, _, error = run("--model", folder / "model", *text, "--out", tmp_path / "new")
-    assert code == 2 and "interrupted" in error
+    assert code == 130 and "interrupted" in error
     assert list(tmp_path.iterdir()) == []

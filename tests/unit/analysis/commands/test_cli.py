@@ -188,12 +188,46 @@ def test_results_are_not_overwritten(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "kept").read_text() == "precious"
 
 
-def test_ctrl_c_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+def raising(error: BaseException) -> Callable[..., None]:
+    def function(*_: object) -> None:
+        raise error
 
-    monkeypatch.setattr("hwsim.program.loading.load", interrupt)
-    refused(run("show", "any.hwsim"), "interrupted")
+    return function
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; nothing was left half-written"),
+        (MemoryError(), 2, "out of memory"),
+        (MemoryError("Unable to allocate 3 GiB"), 2, "out of memory: Unable to allocate 3 GiB"),
+        (RecursionError("maximum recursion depth exceeded"), 2, "the input is nested too deeply"),
+        (OSError(28, "No space left on device", "p"), 2, "[Errno 28] No space left on device: 'p'"),
+        (ValueError("one\ntwo"), 2, "one two"),
+        (ModuleNotFoundError("No module named 'absent'", name="absent.part"), 2,
+         "hwsim show needs absent, which is not installed: pip install 'absent'"),
+        (ImportError("libabsent.so: cannot open", name="absent"), 2,
+         "hwsim show needs absent, which is installed but cannot be imported: libabsent.so: cannot open"),
+    ],
+)  # fmt: skip
+def test_whatever_ends_a_command_is_one_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, message: str
+) -> None:
+    monkeypatch.setattr("hwsim.program.loading.load", raising(error))
+    assert run("show", "any.hwsim") == (code, f"hwsim: error: {message}\n")
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), ImportError("cannot import name", name="analysis.run"), IndexError()])
+def test_a_fault_of_ours_shows_where_and_is_no_difference(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr("hwsim.program.loading.load", raising(error))
+    code, said = run("show", "any.hwsim")
+    assert code == 70
+    first, *_, last = said.splitlines()
+    assert first == "Traceback (most recent call last):"
+    kind = type(error).__name__
+    assert last == f"hwsim: error: a fault of hwsim itself ({kind}); please report it, with the lines above"
 
 
 def test_a_full_disk_leaves_the_old_program(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,11 +39,16 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: Program) -> 
         made["encode"] = (tuple(lines), what)
         return sentences(min(2, len(lines)))
 
+    def encode_all(lines: Any, most: int, what: str) -> list[list[int]]:
+        assert most == program.manifest.max_positions
+        return encode(lines, what)
+
     model = SimpleNamespace(folder=tmp_path / "the model", encode=encode)
+    vocabulary = SimpleNamespace(encode_all=encode_all, check_ids=lambda tokenizer_sha256: None)
     own = SimpleNamespace(scheme=SimpleNamespace(target="ita"))
     found = SimpleNamespace(equality=SimpleNamespace(equal=True))
     made.record(monkeypatch, "analysis.workload.load_model", model)
-    made.record(monkeypatch, "analysis.workload.match_tokenizer")
+    made.record(monkeypatch, "analysis.commands.shared.vocabulary", vocabulary)
     made.record(monkeypatch, "analysis.workload.reconfigure", own)
     made.record(monkeypatch, "analysis.proof.verification.verify", found)
     made.record(monkeypatch, "analysis.proof.verification.lines", ["one", "two"])
@@ -180,7 +185,7 @@ def test_show_of_accumulators(call: Call, calls: Calls) -> None:
     (width,) = json.loads(Path("out.json").read_text())["accumulators"]
     assert width["operation"] == f"{QUERY}.accumulator"
     assert width["observed"] is None
-    assert "translate_integer" not in calls and "load_model" not in calls
+    assert "translate_integer" not in calls and "vocabulary" not in calls
     assert len(calls["show"]) == 2
 
 
@@ -196,7 +201,7 @@ def test_show_observes_a_text(call: Call, calls: Calls, words: Any, count: int, 
     assert call("show", "tiny.hwsim", "--accumulators", "--model", "elsewhere", *words) == 0
     assert calls["encode"] == (TEXT.source[:count], "source text")
     assert calls["read_source"] == {"source": source}
-    assert calls["load_model"] == {"folder": Path("elsewhere")}
+    assert calls["vocabulary"] == {"model": Path("elsewhere")}
     assert calls["translate_integer"]["alone"]
     assert calls["observing"] == 2
 
@@ -230,7 +235,7 @@ def test_vectors(call: Call, calls: Calls, monkeypatch: pytest.MonkeyPatch, caps
     assert (made["pattern"], made["steps"]) == ("a.*", 2)
     assert [path.name for path in Path("made").iterdir()] == ["SHA256SUMS"]
     assert calls["encode"] == (TEXT.source[:1], "source text")
-    assert calls["load_model"] == {"folder": None}
+    assert calls["vocabulary"] == {"model": None}
     assert capsys.readouterr().out == "made: 2 operations, 9 files\n"
     asked = ("--text", "a.en", "--sentences", 4, "--steps", 7, "--model", "elsewhere")
     assert call("vectors", "tiny.hwsim", "--site", "b", "--out", "more", *asked) == 0
@@ -239,7 +244,7 @@ def test_vectors(call: Call, calls: Calls, monkeypatch: pytest.MonkeyPatch, caps
     assert [path.name for path in Path("more").iterdir()] == ["SHA256SUMS"]
     assert calls["encode"] == (TEXT.source[:4], "source text")
     assert calls["read_source"] == {"source": Path("a.en")}
-    assert calls["load_model"] == {"folder": Path("elsewhere")}
+    assert calls["vocabulary"] == {"model": Path("elsewhere")}
 
 
 # --- explain ----------------------------------------------------------------------------------------------------------
@@ -272,7 +277,7 @@ def test_explain_with_every_option(call: Call, explained: Calls) -> None:
     assert call("explain", "tiny.hwsim", "tiny.hwsim", *asked) == 0
     assert explained["encode"] == (TEXT.source[:6], "source text")
     assert explained["read_source"] == {"source": Path("a.en")}
-    assert explained["load_model"] == {"folder": Path("elsewhere")}
+    assert explained["vocabulary"] == {"model": Path("elsewhere")} and "load_model" not in explained
     assert explained["explain"]["steps"] == 9
     assert (Path("j").read_bytes(), Path("p").read_bytes()) == (b"explained", b"a figure")
 

@@ -114,7 +114,7 @@ def test_an_incomplete_dump_says_what_it_assumes(
 def test_ctrl_c_upstream_leaves_no_file(
     program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As every command: one line, exit code 2."""
+    """As every command: one line, exit code 130."""
     reached = []
 
     def interrupt(search: Search, of: str) -> None:
@@ -124,7 +124,7 @@ def test_ctrl_c_upstream_leaves_no_file(
     monkeypatch.setattr(Search, "run", interrupt)
     dump, _ = dump_of(program, "cut.npz")
     out = ("--json", str(tmp_path / "why.json"), "--plot", str(tmp_path / "why.png"))
-    assert call("explain", str(program), str(dump), *out) == 2
+    assert call("explain", str(program), str(dump), *out) == 130
     shown = capsys.readouterr()
     assert reached == [(SITE, "")]
     assert shown.err.splitlines()[-1] == "hwsim: error: interrupted; nothing was left half-written"

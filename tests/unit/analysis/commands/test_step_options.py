@@ -29,9 +29,8 @@ def program() -> Program:
 def call(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     """Run a command on the tiny program and its own ids, whatever the text says; the exit code."""
     program.save(tmp_path / "tiny.hwsim")
-    model = SimpleNamespace(encode=lambda lines, what: sentences(len(lines)))
-    monkeypatch.setattr("analysis.workload.load_model", lambda folder: model)
-    monkeypatch.setattr("analysis.workload.match_tokenizer", lambda loaded, made: None)
+    words = SimpleNamespace(encode_all=lambda lines, most, what: sentences(len(lines)), check_ids=lambda sha256: None)
+    monkeypatch.setattr("analysis.commands.shared.vocabulary", lambda model: words)
     monkeypatch.chdir(tmp_path)
 
     def run(*words: object) -> int:

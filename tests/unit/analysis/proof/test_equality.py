@@ -9,7 +9,7 @@ import torch
 
 from analysis.proof.equality import Divergence, Equality, Lockstep, prove_equal
 from analysis.proof.text import prove_text
-from analysis.translation.steppers import strict_stepper
+from analysis.translation.torch_steppers import strict_stepper
 from analysis.workload import Configuration, Model, calibrate_model, configure
 from hwsim.formats import Accumulator, Overflow
 from hwsim.machine import Machine

@@ -12,7 +12,7 @@ import torch
 from analysis.proof.divergence import before_rounding
 from analysis.proof.equality import Lockstep, prove_equal
 from analysis.proof.text import prove_text
-from analysis.translation.steppers import strict_stepper
+from analysis.translation.torch_steppers import strict_stepper
 from analysis.workload import Configuration, Model, calibrate_model, configure, load_model
 from hwsim.machine import Machine, operation_of
 from hwsim.program import Program

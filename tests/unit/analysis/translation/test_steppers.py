@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.translation.steppers import MachineStepper, TorchStepper, float_stepper, strict_stepper
+from analysis.translation.steppers import MachineStepper
+from analysis.translation.torch_steppers import TorchStepper, float_stepper, strict_stepper
 from hwsim.machine import Machine
 from reference.lower import lower
 from reference.models.translation import Transformer
