@@ -1,6 +1,7 @@
 """The command line: its commands are in `analysis.commands`; whatever ends one is said in one line.
 
-Exit codes: 0 success, 1 a difference that was found, 2 an error, 70 a fault of hwsim itself, 130 interrupted.
+Exit codes: 0 success, 1 a difference that was found, 2 an error, 70 a fault of hwsim itself, 130 interrupted, 141 the
+reader of a pipe went away.
 """
 
 import re
@@ -8,25 +9,37 @@ import sys
 import traceback
 from importlib.metadata import PackageNotFoundError, requires
 
+from analysis.output import outlet
+
 ERROR = 2
 FAULT = 70
 """EX_SOFTWARE of sysexits.h."""
-INTERRUPTED = 130
-"""128 and the number of SIGINT, as shells report it; the command line library returns it, too."""
+INTERRUPTED, READER_GONE = 130, 141
+"""128 and the numbers of SIGINT and SIGPIPE, as shells report them; the command line library returns the first, too."""
 OURS = ("hwsim", "reference", "analysis")
 
 
 def main() -> None:
     """Run the command line; an error is one line on standard error, and has an exit code of its own."""
-    code, message = _run()
-    if message:
-        print(f"hwsim: error: {message}", file=sys.stderr)
+    with outlet.streams():
+        code, message = _run()
+        if message:
+            outlet.tell(f"hwsim: error: {outlet.one_line(message)}")
     if code:
         raise SystemExit(code)
 
 
 def _run() -> tuple[int, str]:
     """Exit code, and what is to be said of an error."""
+    try:
+        found = _command()
+        sys.stdout.flush()
+    except outlet.Unwritable as end:
+        return (READER_GONE, "") if end.reader_gone else (ERROR, f"cannot write to standard output: {end}")
+    return found
+
+
+def _command() -> tuple[int, str]:
     try:
         from analysis.commands.app import app
 
@@ -48,15 +61,11 @@ def _failure(error: Exception) -> tuple[int, str]:
     if isinstance(error, RecursionError):
         return ERROR, "the input is nested too deeply"
     if hasattr(error, "format_message"):  # a usage error of the command line library
-        return ERROR, _line(error.format_message())
+        return ERROR, error.format_message()
     if isinstance(error, ValueError | OSError):
-        return ERROR, _line(str(error))
-    traceback.print_exception(error)
+        return ERROR, str(error)
+    outlet.tell(*"".join(traceback.format_exception(error)).splitlines())
     return FAULT, f"a fault of hwsim itself ({type(error).__name__}); please report it, with the lines above"
-
-
-def _line(message: str) -> str:
-    return " ".join(message.split())
 
 
 def _missing(error: ImportError) -> str:
@@ -64,7 +73,7 @@ def _missing(error: ImportError) -> str:
     command = " ".join(["hwsim", *(word for word in sys.argv[1:2] if word.isalpha())])
     name = str(error.name).partition(".")[0]
     if not isinstance(error, ModuleNotFoundError):
-        return f"{command} needs {name}, which is installed but cannot be imported: {_line(str(error))}"
+        return f"{command} needs {name}, which is installed but cannot be imported: {error}"
     return f"{command} needs {name}, which is not installed: pip install '{_requirement(name)}'"
 
 

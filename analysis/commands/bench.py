@@ -10,6 +10,7 @@ import typer
 
 from analysis.bench.parts import Part
 from analysis.commands import options, shared
+from analysis.output.outlet import tell
 
 SENTENCES = 128
 
@@ -67,7 +68,7 @@ def bench(
     for name in target or ():
         known(name)
     loaded = None if parts == [Part.GEMM] else load_model()
-    result = job.run(request, loaded, lambda what: print(f"measuring: {what}", file=sys.stderr, flush=True))
+    result = job.run(request, loaded, lambda what: tell(f"measuring: {what}"))
     if json is not None:
         provenance = asdict(
             context(sys.argv, None if loaded is None else loaded.folder, time.perf_counter() - began, seed)

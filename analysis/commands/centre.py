@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from analysis.commands import options, shared
+from analysis.output.outlet import say
 
 MOST_TOP = 20
 
@@ -38,4 +39,4 @@ def centre(
         network = centred(loaded.network, shared.calibration(loaded, calibrate, calibrate_reference), top)
     files = checkpoint_files(network.config, network.state_dict())
     files["vocabulary.model"] = read_whole(loaded.folder / "vocabulary.model", "vocabulary")
-    print(f"{outputs.write('--out', files)}: the same model, its keys centred at {top:g} nat")
+    say(f"{outputs.write('--out', files)}: the same model, its keys centred at {top:g} nat")

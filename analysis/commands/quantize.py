@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from analysis.commands import options, shared
+from analysis.output.outlet import say
 
 
 def quantize(
@@ -42,9 +43,7 @@ def quantize(
     made = configure(loaded, chosen, ranges)
     outputs.write("--out", made.program.encoded())
     rule = chosen.accumulator.overflow.value
-    print(f"{out}: scheme {chosen.name}, {made.program.weight_bytes:,} bytes of weights, accumulators {rule}")
-    print(scheme_provenance(chosen, made.plan.sites))
+    say(f"{out}: scheme {chosen.name}, {made.program.weight_bytes:,} bytes of weights, accumulators {rule}")
+    say(scheme_provenance(chosen, made.plan.sites))
     if chosen.sqrt_mode == "dropped":
-        print(
-            f"sqrt_mode dropped: scores are {dropped_factor(loaded.network.config.d_head):.4f} times their real value"
-        )
+        say(f"sqrt_mode dropped: scores are {dropped_factor(loaded.network.config.d_head):.4f} times their real value")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from analysis.commands import options, shared
+from analysis.output.outlet import say
 
 
 def run(
@@ -74,6 +75,6 @@ def run(
     origin = context(sys.argv, loaded.folder, time.perf_counter() - began)
     folder = outputs.write("--out", report.report_files(result, rows, origin))
     shared.show(report.summary_table(result), *([report.sensitivity_table(rows)] if rows else []))
-    print(f"report: {folder / 'report.html'}")
+    say(f"report: {folder / 'report.html'}")
     if not all(one.equality.equal for one in result.configurations):
         raise SystemExit(1)

@@ -148,11 +148,9 @@ def calibrated(model: "Model", source: Path | None, reference: Path | None) -> "
 
 def show(*renderables: Any) -> None:
     """Print, as wide as the terminal is."""
-    from rich.console import Console
+    from analysis.output.terminal import Terminal
 
-    if sys.stdout is None:  # closed by whoever started us
-        return
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Terminal(sys.stdout)
     for renderable in renderables:
         console.print(renderable)
 
@@ -166,17 +164,19 @@ def encoded(record: Any) -> bytes:
 
 @contextmanager
 def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error; without a total it only shows that time passes.
+    """A progress bar on standard error; without a total it only shows that time passes. In a log, its last line.
 
     It says so while Numba compiles, which on the first use of a kernel takes longer than anything that is waited for.
     """
     from numba.core.event import Listener, install_listener
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from analysis.output.terminal import Terminal
 
     steps = () if total is None else (MofNCompleteColumn(),)
     columns = (TextColumn("{task.description}"), BarColumn(), *steps, TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console = Terminal(sys.stderr, force_terminal=None if sys.stderr.isatty() else False)  # no colours in a log
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task(what, total=total)
 
         class Said(Listener):

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from analysis.commands import options, shared
+from analysis.output.outlet import say
 
 
 def train(
@@ -55,4 +56,4 @@ def train(
     while trainer.epoch < epochs:
         with shared.progress(f"epoch {trainer.epoch + 1} of {epochs}", trainer.steps_per_epoch) as advance:
             record = trainer.run_epoch(partial(advance, 1))
-        print(", ".join(f"{key} {value}" for key, value in record.items()))
+        say(", ".join(f"{key} {value}" for key, value in record.items()))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from analysis.commands import options, shared
+from analysis.output.outlet import say
 
 
 def vectors(
@@ -31,4 +32,4 @@ def vectors(
     checked = load(program)
     rows, part = shared.source_ids(checked, text, sentences, model), outputs.part("--out")
     written = write_vectors(Machine(checked), rows, site, part, steps=steps)
-    print(f"{outputs.write('--out', {})}: {written}")
+    say(f"{outputs.write('--out', {})}: {written}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from analysis.commands import options, shared
+from analysis.output.outlet import say
 
 if TYPE_CHECKING:
     from analysis.output.reserved import Outputs
@@ -106,12 +107,12 @@ def _verify_program(
             beam_width=beam,
             advance=advance,
         )
-    print("\n".join(verification.lines(str(path), found)))
+    say(*verification.lines(str(path), found))
     shared.show(*verification.tables(found))
     if outputs.wanted("--out"):
         origin = context(sys.argv, loaded.folder, time.perf_counter() - began)
         folder = outputs.write("--out", verify_record.files(found, origin))
-        print(f"record: {folder / verify_record.RECORD}")
+        say(f"record: {folder / verify_record.RECORD}")
     if not found.equality.equal:
         raise SystemExit(1)
 

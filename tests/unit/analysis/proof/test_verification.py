@@ -137,7 +137,8 @@ class Calls:
         return SimpleNamespace(text=REFERENCES)
 
     def verify(self, **options: Any) -> Verification:
-        return verify(None, self.configuration, ROWS, **options)  # type: ignore[arg-type]
+        model: Any = SimpleNamespace(tokenizer=None)
+        return verify(model, self.configuration, ROWS, **options)
 
 
 def test_a_difference_is_ours_less_the_program_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
