@@ -2,13 +2,13 @@
 
 import hashlib
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
 
 from analysis.output.exchange import exchange
+from analysis.output.outlet import tell
 from hwsim.files import file_mode, hold_file, hold_folder, part_of, remove, sweep, write_out
 from hwsim.reading import read_whole
 
@@ -83,7 +83,7 @@ class Place:
             self.put()
         except FileExistsError:
             self.final = next(path for path in numbered(self.final) if not path.exists())
-            print(f"{self} was made meanwhile by somebody else; ours is {self.final}", file=sys.stderr)
+            tell(f"{self} was made meanwhile by somebody else; ours is {self.final}")
             self.put()
             self.path = self.final
         self._made = []
