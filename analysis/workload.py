@@ -87,16 +87,22 @@ def is_of_corpus(model: Model) -> bool:
     return model.tokenizer.hash == Tokenizer(assets() / "model" / "vocabulary.model").hash
 
 
+def check_vocabulary(model: Model) -> None:
+    """Refuse to calibrate a model of another vocabulary on the shipped text, which would say nothing about it."""
+    if not is_of_corpus(model):
+        raise ValueError(f"{model.folder} has a vocabulary of its own; calibrate it on its own text (--calibrate)")
+
+
 def calibration_batches(model: Model, text: ParallelText | None = None) -> list[Batch]:
     """Teacher-forced batches of a text; by default of training sentences of the shipped corpus.
 
     Raises
     ------
     ValueError
-        If there is no text and the model is of another vocabulary: the shipped text would say nothing about it.
+        As `check_vocabulary`, if there is no text.
     """
-    if text is None and not is_of_corpus(model):
-        raise ValueError(f"{model.folder} has a vocabulary of its own; calibrate it on its own text (--calibrate)")
+    if text is None:
+        check_vocabulary(model)
     return model.batches(text or calibration_text(), "calibration")
 
 

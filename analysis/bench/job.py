@@ -11,7 +11,8 @@ from analysis.bench import threads as threading
 from analysis.bench.growth import Growth
 from analysis.bench.parts import Part
 from analysis.bench.roofline import Roofline
-from analysis.workload import Model, calibrate_model
+from analysis.translation.calibration import ranges_of
+from analysis.workload import Model
 from hwsim.machine import Machine
 from hwsim.program.targets import DEFAULT_TARGET, TARGETS, target
 from reference.data import corpus
@@ -80,7 +81,7 @@ def run(request: Request, loaded: Model | None, step: Step) -> Result:
         result.gemm = gemm.measure(gemm.CASES, threads=request.threads, repeats=request.repeats, rng=rng)
     if loaded is not None and set(request.parts) & {Part.MODEL, Part.OPERATORS}:
         step("calibration")
-        ranges = calibrate_model(loaded)
+        ranges = ranges_of(loaded)
         if Part.OPERATORS in request.parts:
             step("operators")
             result.operators = _operators(request, loaded, ranges, request.names)

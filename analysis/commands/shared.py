@@ -126,24 +126,20 @@ def source_ids(program: "Program", source: Path | None, count: int, model: Path 
 
 def calibration(model: "Model", source: Path | None, reference: Path | None) -> "list[Batch]":
     """Batches to calibrate on: the user's text, with its translations or the float model's own, or training text."""
-    from analysis.translation.floating import batches_of_own_translations
-    from analysis.workload import calibration_batches
-    from reference.data import read_lines, read_parallel
+    from analysis.translation.calibration import choose_text
 
-    if source is None and reference is not None:
-        raise ValueError("--calibrate-reference needs --calibrate")
-    if source is not None and reference is None:
-        return batches_of_own_translations(model, read_lines(source), str(source))
-    text = None if source is None or reference is None else read_parallel(source, reference)
-    return calibration_batches(model, text)
+    return choose_text(model, source, reference).batches(model)
 
 
 def calibrated(model: "Model", source: Path | None, reference: Path | None) -> "dict[str, Range]":
-    """Ranges of all sites on that text."""
-    from reference.quantize.calibrate import calibrate
+    """Ranges of all sites on that text, calibrated once and kept."""
+    from analysis.translation.calibration import choose_text, ranges_of
 
-    with progress("calibrating", None):
-        return calibrate(model.network, calibration(model, source, reference))
+    def say(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    text = choose_text(model, source, reference)
+    return ranges_of(model, text, waiting=lambda: progress("calibrating", None), say=say)
 
 
 def show(*renderables: Any) -> None:

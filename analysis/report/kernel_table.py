@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.table import Table
 
-from analysis import plots
 from analysis.accuracy.kernel_errors import BINS_PER_LSB, KernelRow
 from analysis.output.context import context
 from analysis.output.numbers import finite
@@ -31,6 +30,8 @@ def _record(row: KernelRow) -> dict[str, Any]:
 
 def _plots(rows: Sequence[KernelRow]) -> dict[str, bytes]:
     """One error histogram a kernel, widths side by side."""
+    from analysis import plots  # loads matplotlib: only who draws waits
+
     files = {}
     for kernel in dict.fromkeys(row.kernel for row in rows):
         histograms = {row.bits: (row.error_lsb, row.error_counts) for row in rows if row.kernel == kernel}

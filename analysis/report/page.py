@@ -3,22 +3,23 @@
 import base64
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis.output import numbers
-from analysis.plots import DOTS_PER_INCH
-from analysis.report.figures import Picture
 from analysis.report.records import Record, configuration_names
 from analysis.run import RunResult
+
+if TYPE_CHECKING:  # which loads matplotlib; the tables of a terminal come by without
+    from analysis.report.figures import Picture
 
 SAMPLES = 10
 CSS_PIXELS_PER_INCH = 96
 _SENSITIVITIES = (("sensitivity", "group"), ("sensitivity_by_layer", "layer"))
 
 
-def page(result: RunResult, report: Record, images: Sequence[Picture]) -> str:
+def page(result: RunResult, report: Record, images: "Sequence[Picture]") -> str:
     """`report.html`. Sentences, names and commands are untrusted text: the template escapes all of them."""
     environment = Environment(
         loader=PackageLoader("analysis.report"),
@@ -43,8 +44,10 @@ def page(result: RunResult, report: Record, images: Sequence[Picture]) -> str:
     )
 
 
-def _image(image: Picture) -> Record:
+def _image(image: "Picture") -> Record:
     """As the template needs it; sizes in CSS pixels, so that figures have the letters of the page."""
+    from analysis.plots import DOTS_PER_INCH
+
     width, height = (int.from_bytes(image.png[start : start + 4], "big") for start in (16, 20))  # PNG's first chunk
     uri = f"data:image/png;base64,{base64.b64encode(image.png).decode()}"
     return {

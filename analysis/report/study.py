@@ -11,7 +11,6 @@ from analysis.accuracy.parts import KINDS, Kind, Row
 from analysis.accuracy.sensitivity import BITS, add_bleu, baseline, count_schemes, passes_by_length, sensitivity
 from analysis.inspect.provenance import Provenance, scheme_provenance
 from analysis.output.context import Context
-from analysis.report.figures import sensitivity_pictures
 from analysis.report.records import accelerators, sensitivity_record
 from analysis.report.tables import sensitivity_csv
 from analysis.workload import Model
@@ -64,6 +63,8 @@ def study(
 
 def study_files(rows: Sequence[Row], model: Model, sentences: int, origin: Context) -> dict[str, bytes]:
     """`sensitivity.json`, `sensitivity.csv` and plots."""
+    from analysis.report.figures import sensitivity_pictures  # loads matplotlib: only who draws waits
+
     record = {
         "context": asdict(origin),
         "targets": [_provenance(model, name)._asdict() for name in accelerators(rows)],

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from analysis.accuracy.parts import Row
 from analysis.output.context import Context
-from analysis.report.figures import pictures
 from analysis.report.page import page
 from analysis.report.records import report_record
 from analysis.report.tables import table_files
@@ -14,6 +13,8 @@ from analysis.run import RunResult
 
 def report_files(result: RunResult, rows: Sequence[Row], context: Context) -> dict[str, bytes]:
     """Name and content of every file of a report."""
+    from analysis.report.figures import pictures  # loads matplotlib, which takes a moment: only who draws waits
+
     report = report_record(result, rows, context)
     images = pictures(result, rows)
     texts = {

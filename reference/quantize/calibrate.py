@@ -16,6 +16,8 @@ from reference.train import Batch, teacher_forced
 
 MOMENTUM = 0.9
 """Of the exponential moving average (FullyQT, section 3.1)."""
+ARITHMETIC = 1
+"""Counted up when `calibrate` changes what it gives for the same inputs: kept ranges of before are then not found."""
 
 
 @dataclass

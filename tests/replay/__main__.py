@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.output.context import context
-from analysis.workload import calibrate_model, configure, load_model
+from analysis.translation.calibration import ranges_of
+from analysis.workload import configure, load_model
 from hwsim.files import write_whole
 from hwsim.formats import Counter
 from hwsim.machine import Machine
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     schemes = [scheme_of(name) for name in options.target or everything()]
     model = load_model(options.model)
     rows = model.encode(corpus("test").head(options.sentences).source, "source text")
-    ranges, runs = calibrate_model(model), []
+    ranges, runs = ranges_of(model), []
     for scheme in schemes:
         machine = Machine(configure(model, scheme, ranges).program)
         replay, before = Replay(machine.program), time.process_time()

@@ -52,7 +52,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small model in place of the shipped one."""
     model: Any = SimpleNamespace(folder=None, encode=lambda source, what: sentences(3))
     monkeypatch.setattr(command, "load_model", lambda folder: model)
-    monkeypatch.setattr(command, "calibrate_model", lambda model: {})
+    monkeypatch.setattr(command, "ranges_of", lambda model: {})
     program = program_of("ita")
     monkeypatch.setattr(command, "configure", lambda model, scheme, ranges: SimpleNamespace(program=program))
 

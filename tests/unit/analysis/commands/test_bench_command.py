@@ -155,7 +155,7 @@ def test_operators_and_growth_reach_the_record(bench: Run, monkeypatch: pytest.M
         operator="add", target="ita", shape=[2, 3], elements=6, ns_per_element=spread, bytes_per_element=4
     )
     point = growth.Row(axis="batch", value=2, seconds=spread)
-    monkeypatch.setattr(job, "calibrate_model", lambda model: {})
+    monkeypatch.setattr(job, "ranges_of", lambda model: {})
     monkeypatch.setattr(job, "_operators", lambda *given: [row])
     monkeypatch.setattr(roofline, "copies", lambda repeats: (4.0, 1.0))
     monkeypatch.setattr(roofline, "CUBE", Case(m=2, k=2, n=2))
