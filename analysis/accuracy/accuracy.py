@@ -23,9 +23,14 @@ def decibel(signal: float, noise: float) -> float:
     return 10.0 * math.log10(signal / noise) if signal > 0.0 else -math.inf
 
 
+def _sum(x: Tensor) -> float:
+    """A sum in the order of NumPy's; torch's depends on how many threads share it, in the last digit."""
+    return float(x.numpy().sum())
+
+
 @dataclass(kw_only=True)
 class SiteError:
-    """Running sums that compare one site with its float value."""
+    """Running sums that compare one site with its float value, the same for any number of threads."""
 
     count: int = 0
     signal: float = 0.0
@@ -37,10 +42,10 @@ class SiteError:
     def add(self, real: Tensor, quantized: Tensor) -> None:
         error = quantized - real
         self.count += real.numel()
-        self.signal += float(real.square().sum())
-        self.noise += float(error.square().sum())
-        self.product += float((real * quantized).sum())
-        self.quantized += float(quantized.square().sum())
+        self.signal += _sum(real.square())
+        self.noise += _sum(error.square())
+        self.product += _sum(real * quantized)
+        self.quantized += _sum(quantized.square())
         self.max_error = max(self.max_error, float(error.abs().max()))
 
     @property
@@ -103,6 +108,7 @@ def measure_all(model: Transformer, plans: Sequence[Plan], passes: Iterable[Floa
     for one in passes:
         for meter in meters:
             meter.add(one)
+        del one  # the sites of the next batch are made before it would be forgotten
     return [meter.result() for meter in meters]
 
 
@@ -111,25 +117,31 @@ class _Meter:
 
     def __init__(self, model: Transformer, plan: Plan) -> None:
         self._model, self._plan = model, plan
-        self._codes: dict[str, Tensor] = {}
-        self._strict = StrictArithmetic(model, plan, self._codes.__setitem__)
+        self._strict = StrictArithmetic(model, plan)
         self._sites: dict[str, SiteError] = {}
         self._float_loss, self._quantized_loss, self._tokens = 0.0, 0.0, 0
 
     def add(self, one: FloatPass) -> None:
-        """Take in a batch; sites of the float model that the plan does not quantize are passed over."""
+        """Take in a batch; sites of the float model that the plan does not quantize are passed over.
+
+        A site is compared when it is made: the codes of all of them are as much memory as the float sites.
+        """
         visible, logits_site = full_sequence(one.batch.source, one.batch.target, PAD), self._plan.graph.logits.site
+        wanted = one.sites or {logits_site: one.logits}
+
+        def compare(site: str, codes: Tensor) -> None:
+            quantizer = self._plan.quantizers.get(site)
+            if quantizer is not None and site in wanted:
+                value = (visible.select(site, codes).double() - quantizer.zero_point) * quantizer.scale
+                self._sites.setdefault(site, SiteError()).add(visible.select(site, wanted[site]).double(), value)
+
+        self._strict.observe = compare
         logits = visible.select(logits_site, teacher_forced(self._model, self._strict, one.batch).codes)
+        self._strict.observe = None  # it holds the batch
         labels = one.batch.labels[one.batch.labels != PAD]
         self._quantized_loss += loss_per_token(logits * self._plan.logit_scale, labels, reduction="sum").item()
         self._float_loss += one.loss
         self._tokens += len(labels)
-        for site, real in (one.sites or {logits_site: one.logits}).items():
-            quantizer = self._plan.quantizers.get(site)
-            if quantizer is not None:
-                value = (visible.select(site, self._codes[site]).double() - quantizer.zero_point) * quantizer.scale
-                self._sites.setdefault(site, SiteError()).add(visible.select(site, real).double(), value)
-        self._codes.clear()
 
     def result(self) -> Accuracy:
         return Accuracy(
