@@ -10,7 +10,7 @@ from rich.text import Text
 
 from analysis.estimates.machine import machine
 from analysis.estimates.records import Record, estimate_record
-from analysis.estimates.request import Request, refuse_untiled
+from analysis.estimates.request import Request
 from analysis.estimates.rows import Row, rows, shortened
 from analysis.estimates.tables import (
     SORTS,
@@ -32,13 +32,6 @@ from hwsim.accelerator.workloads import SCHEMES
 LONGEST_LABEL = 24
 
 
-class Side(NamedTuple):
-    """One of the two: its name, and what is asked with it."""
-
-    name: str
-    request: Request
-
-
 class Pair(NamedTuple):
     """A figure of both sides."""
 
@@ -51,15 +44,13 @@ class Pair(NamedTuple):
         return self.b / self.a if self.a else None
 
 
-def sides(request: Request, names: Sequence[str]) -> tuple[Side, Side]:
-    """The request with each of two accelerators, or of two bit widths; both with one boundary of energy.
-
-    It is the wider of theirs, as far as both energy tables reach: else a ratio would compare unlike sums.
+def asked(request: Request, names: Sequence[str]) -> list[Request]:
+    """The request with each of two accelerators, or of two bit widths.
 
     Raises
     ------
     ValueError
-        If a name is unknown, the names are not of one kind, or the request says already what they would.
+        If the names are not of one kind, or the request says already what they would.
     """
     first, second = names
     if first == second:
@@ -72,18 +63,19 @@ def sides(request: Request, names: Sequence[str]) -> tuple[Side, Side]:
         raise ValueError(f"--compare {first} {second} and --{field} exclude each other; leave --{field} out")
     if field == "config" and request.workload is None and request.gemm is None:
         raise ValueError(f"--compare {first} {second}: widths are chosen for --workload and --gemm only")
-    if field == "config" and request.untiled:
-        refuse_untiled({"compare": names})
-    asked = [msgspec.structs.replace(request, **{field: name}) for name in names]
-    machines = [machine(one) for one in asked]
+    return [msgspec.structs.replace(request, **{field: name}) for name in names]
+
+
+def alike(sides: Sequence[Request]) -> list[Request]:
+    """Both with one boundary of energy: the asked one, or the wider of theirs, as far as both energy tables reach.
+
+    Else a ratio would compare unlike sums.
+    """
+    machines = [machine(one) for one in sides]
     order = list(Boundary).index
     wider = max((one.boundary for one in machines), key=order)
-    boundary = min(wider, *(prices_of(one).reach for one in machines), key=order)
-    one, other = (
-        Side(name, msgspec.structs.replace(its, boundary=boundary.value))
-        for name, its in zip(names, asked, strict=True)
-    )
-    return one, other
+    boundary = sides[0].boundary or min(wider, *(prices_of(one).reach for one in machines), key=order).value
+    return [msgspec.structs.replace(one, boundary=boundary) for one in sides]
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------

@@ -35,11 +35,14 @@ LETTERS_PER_INCH = 10
 def pictures(request: Request, found: Priced, result: Estimate) -> tuple[dict[str, bytes], list[str]]:
     """PNG files by name, and a line for each figure that there is no sense in drawing."""
     files = {
-        "roofline.png": png(roofline(result)),
         "energy_by_component.png": png(energy_by_component(result)),
         "energy_by_layer.png": png(energy_by_layer(result)),
     }
     notes = []
+    if _by_width(result):
+        files["roofline.png"] = png(roofline(result))
+    else:
+        notes.append("roofline.png is not drawn: no product has DRAM traffic")
     sizes = against_sram(found.workload, result.hardware, options(request))
     if sizes:
         files["dram_against_sram.png"] = png(dram_against_sram(result, sizes))

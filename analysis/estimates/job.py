@@ -1,5 +1,6 @@
 """A whole `hwsim estimate`: check, price, write files, return what is printed."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -7,9 +8,9 @@ from rich.console import RenderableType
 
 from analysis.estimates import compare as comparing
 from analysis.estimates import gemm, records, tables
-from analysis.estimates import request as asked
+from analysis.estimates.applies import check_content, check_input, flag, refuse_untiled
 from analysis.estimates.machine import machine, options
-from analysis.estimates.request import Priced, Request, flag, priced, refuse_untiled
+from analysis.estimates.request import Priced, Request, priced
 from analysis.inspect.provenance import Provenance, program_provenance
 from analysis.output.places import Content
 from analysis.output.reserved import Outputs
@@ -47,10 +48,12 @@ def check(request: Request, output: Output) -> None:
     ValueError
         Names the option.
     """
-    asked.check(request)
+    asked = _asked(request, output)
+    for one in asked:
+        check_input(one)
     tables.check_sort(output.sort)
-    if request.untiled:
-        refuse_untiled({name: getattr(output, name) for name in ("trace", "plots")})
+    if asked[0].untiled:
+        refuse_untiled({name: getattr(output, name) for name in ("compare", "trace", "plots")})
     if output.compare is not None:
         _refuse(output, ("csv", "trace", "plots"), "is of one estimate, not of two; leave out it or --compare")
 
@@ -64,7 +67,7 @@ def run(request: Request, output: Output, places: Outputs) -> list[RenderableTyp
         For every fault of what is priced; nothing is written then.
     """
     if output.compare is not None:
-        return _compared(request, output, output.compare, places)
+        return _compared(_asked(request, output), output, output.compare, places)
     if request.untiled:
         return _untiled(request, output, places)
     found = priced(request)
@@ -72,12 +75,13 @@ def run(request: Request, output: Output, places: Outputs) -> list[RenderableTyp
 
 
 def _estimate(request: Request, found: Priced) -> Estimate:
-    mapping = options(request)
+    mapping, hardware = options(request), machine(request)
+    check_content(request, found.workload, hardware)
     if found.program is not None and mapping.sparsity is not None:
         from hwsim.accelerator.lowered import check_sparsity
 
         check_sparsity(found.program, mapping.sparsity)
-    return estimate(found.workload, machine(request), mapping)
+    return estimate(found.workload, hardware, mapping)
 
 
 def _origin(found: Priced) -> Provenance | None:
@@ -113,10 +117,17 @@ def _json(record: records.Record) -> bytes:
     return msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
 
 
-def _compared(request: Request, output: Output, names: tuple[str, str], places: Outputs) -> list[RenderableType]:
-    one, other = comparing.sides(request, names)
-    found = [priced(side.request) for side in (one, other)]
-    a, b = (_estimate(side.request, its) for its, side in zip(found, (one, other), strict=True))
+def _asked(request: Request, output: Output) -> Sequence[Request]:
+    """What is priced: one, or the two that are compared."""
+    return [request] if output.compare is None else comparing.asked(request, output.compare)
+
+
+def _compared(
+    asked: Sequence[Request], output: Output, names: tuple[str, str], places: Outputs
+) -> list[RenderableType]:
+    sides = comparing.alike(asked)
+    found = [priced(side) for side in sides]
+    a, b = (_estimate(side, its) for side, its in zip(sides, found, strict=True))
     origin = _origin(found[0])
     if output.json is not None:
         places.write("--json", _json(comparing.comparison_record(names, a, b, origin)))
@@ -124,7 +135,9 @@ def _compared(request: Request, output: Output, names: tuple[str, str], places: 
 
 
 def _untiled(request: Request, output: Output, places: Outputs) -> list[RenderableType]:
-    result = gemm.price_untiled(priced(request).workload, machine(request), options(request))
+    workload, hardware = priced(request).workload, machine(request)
+    check_content(request, workload, hardware)
+    result = gemm.price_untiled(workload, hardware, options(request))
     if output.csv is not None:
         places.write("--csv", records.csv_text(gemm.untiled_rows(result)))
     if output.json is not None:

@@ -59,58 +59,6 @@ class Priced(NamedTuple):
     program: Program | None = None
 
 
-# --- what applies to what ---------------------------------------------------------------------------------------------
-
-_INPUTS = {"program": "PROGRAM", "workload": "--workload", "model_file": "--model-file", "gemm": "--gemm"}
-_ONLY = {
-    "config": ("workload", "gemm"),
-    "batch": ("workload",),
-    "source_length": ("program", "workload"),
-    "target_length": ("program", "workload"),
-    "context": ("workload",),
-    "beam": ("workload",),
-    "attention": ("program", "workload", "model_file"),
-    "zero_gating": ("program",),
-}
-"""Options, and the inputs that they apply to; the others apply to all."""
-_TILED = ("tiles", "bandwidth")
-"""Options without a meaning where there is no scratchpad."""
-
-
-def flag(name: str) -> str:
-    """An option as it is typed."""
-    return "--" + name.replace("_", "-")
-
-
-def check(request: Request) -> None:
-    """Refuse options that exclude each other or would change nothing.
-
-    Raises
-    ------
-    ValueError
-        Names the option.
-    """
-    inputs = [name for name in _INPUTS if getattr(request, name) is not None]
-    if len(inputs) != 1:
-        given = " and ".join(_INPUTS[name] for name in inputs) or "none"
-        raise ValueError(f"give just one of {', '.join(_INPUTS.values())}; got {given}")
-    for name, allowed in _ONLY.items():
-        if getattr(request, name) not in (None, ()) and inputs[0] not in allowed:
-            raise ValueError(
-                f"{flag(name)} says nothing about {_INPUTS[inputs[0]]}; it goes with "
-                + " or ".join(_INPUTS[one] for one in allowed)
-            )
-    if request.untiled:
-        refuse_untiled({name: getattr(request, name) for name in _TILED})
-
-
-def refuse_untiled(given: dict[str, object]) -> None:
-    """Refuse options of a scratchpad where there is none."""
-    for name, value in given.items():
-        if value is not None:
-            raise ValueError(f"{flag(name)} needs a scratchpad: give --sram-kib, or an accelerator with --accelerator")
-
-
 # --- the workload -----------------------------------------------------------------------------------------------------
 
 

@@ -78,7 +78,7 @@ def test_divisor_tiles_move_what_accelforge_moves(run: Run, tmp_path: Path, kib:
 
 def test_partial_sums_without_a_scratchpad_have_their_width(run: Run, tmp_path: Path, table: Path) -> None:
     out = tmp_path / "out.json"
-    arguments = ("--gemm", table, "--array", "32x32", "--dataflow", "ws", "--objective", "latency", "--json", out)
+    arguments = ("--gemm", table, "--array", "32x32", "--dataflow", "ws", "--json", out)
     run(*arguments, "--psum-bits", 32)
     layer = json.loads(out.read_text())["layers"][0]
     assert layer["dram_traffic"]["ofmap"]["write"] == 64 * 512 * (15 * 4 + 1)  # 16 passes, the last one is results

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from rich.text import Text
 
-from analysis.estimates.compare import LONGEST_LABEL, Pair, comparison_tables, sides
+from analysis.estimates.compare import LONGEST_LABEL, Pair, alike, asked, comparison_tables
 from analysis.estimates.request import Request
 from analysis.inspect.provenance import Provenance
 from hwsim.accelerator.cost.estimate import Estimate
@@ -204,8 +204,7 @@ def test_labels(name: str, label: str) -> None:
     ],
 )
 def test_sides(names: tuple[str, str], field: str, boundaries: str) -> None:
-    one, two = sides(Request(workload="tiny11", batch=3), names)
-    assert (one.name, two.name) == names
-    assert [getattr(side.request, field) for side in (one, two)] == list(names)
-    assert [side.request.batch for side in (one, two)] == [3, 3]
-    assert [side.request.boundary for side in (one, two)] == [boundaries] * 2
+    sides = alike(asked(Request(workload="tiny11", batch=3), names))
+    assert [getattr(side, field) for side in sides] == list(names)
+    assert [side.batch for side in sides] == [3, 3]
+    assert [side.boundary for side in sides] == [boundaries] * 2

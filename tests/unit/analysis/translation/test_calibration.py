@@ -1,4 +1,4 @@
-"""Ranges are calibrated once, kept, found again bit for bit, and never believed when they are not what they should be."""
+"""Ranges are calibrated once, kept, found again bit for bit, and never believed when they are not as they should be."""
 
 import json
 import os
@@ -255,7 +255,7 @@ def test_nothing_else_is_kept_beside_the_shipped_model(
 
 @pytest.mark.slow
 def test_the_shipped_ranges_are_what_calibration_gives() -> None:
-    """Sums of floats differ a little from CPU to CPU: a tenth of a thousandth of a range, a hundredth of an int8 step."""
+    """Sums of floats differ a little from CPU to CPU: 1e-4 of a range, 1% of an int8 step."""
     model = load_model()
     shipped, found = ranges_of(model), calibrate_model(model)
     assert shipped.keys() == found.keys()
