@@ -4,9 +4,12 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from analysis.accuracy.bootstrap import Interval, interval_of_mean
 from reference.floating import FloatArithmetic
 from reference.models.translation import Transformer
 from reference.padding import full_sequence
@@ -60,11 +63,15 @@ class SiteError:
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """Losses in nat per token, and errors by site (only the logits' unless all were asked for)."""
+    """Losses in nat per token, and errors by site (only the logits' unless all were asked for).
+
+    `interval` is the 95% interval of the increase by paired bootstrap over sentences; None of a single one.
+    """
 
     loss_float: float
     loss_quantized: float
     sites: dict[str, SiteError]
+    interval: Interval | None = None
 
     @property
     def loss_increase(self) -> float:
@@ -73,11 +80,11 @@ class Accuracy:
 
 @dataclass(frozen=True, kw_only=True)
 class FloatPass:
-    """One batch through the float model: logits, loss summed over tokens, and sites if wanted."""
+    """One batch through the float model: logits, losses summed over the tokens of each sentence, sites if wanted."""
 
     batch: Batch
     logits: Tensor
-    loss: float
+    losses: Tensor
     sites: dict[str, Tensor]
 
 
@@ -88,8 +95,16 @@ def float_passes(model: Transformer, batches: Iterable[Batch], *, keep_sites: bo
         ops = FloatArithmetic(sites.__setitem__ if keep_sites else None)
         with torch.inference_mode():
             logits = teacher_forced(model, ops, batch)
-            loss = loss_per_token(logits, batch.labels, reduction="sum").item()
-        yield FloatPass(batch=batch, logits=logits, loss=loss, sites=sites)
+            losses = _losses(logits[batch.labels != PAD], batch.labels)
+        yield FloatPass(batch=batch, logits=logits, losses=losses, sites=sites)
+
+
+def _losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Loss of every sentence, float64, summed over its tokens: logits (tokens, v) of labels (sentences, n)."""
+    real = labels != PAD
+    found = loss_per_token(logits, labels[real], reduction="none")
+    sentence = torch.arange(len(labels))[:, None].expand_as(labels)[real]
+    return torch.zeros(len(labels), dtype=torch.float64).index_add(0, sentence, found.double())
 
 
 def measure(model: Transformer, plan: Plan, passes: Iterable[FloatPass]) -> Accuracy:
@@ -119,7 +134,9 @@ class _Meter:
         self._model, self._plan = model, plan
         self._strict = StrictArithmetic(model, plan)
         self._sites: dict[str, SiteError] = {}
-        self._float_loss, self._quantized_loss, self._tokens = 0.0, 0.0, 0
+        self._float: list[Tensor] = []
+        self._quantized: list[Tensor] = []
+        self._tokens: list[Tensor] = []
 
     def add(self, one: FloatPass) -> None:
         """Take in a batch; sites of the float model that the plan does not quantize are passed over.
@@ -138,14 +155,20 @@ class _Meter:
         self._strict.observe = compare
         logits = visible.select(logits_site, teacher_forced(self._model, self._strict, one.batch).codes)
         self._strict.observe = None  # it holds the batch
-        labels = one.batch.labels[one.batch.labels != PAD]
-        self._quantized_loss += loss_per_token(logits * self._plan.logit_scale, labels, reduction="sum").item()
-        self._float_loss += one.loss
-        self._tokens += len(labels)
+        self._quantized.append(_losses(logits * self._plan.logit_scale, one.batch.labels))
+        self._float.append(one.losses)
+        self._tokens.append((one.batch.labels != PAD).sum(1))
 
     def result(self) -> Accuracy:
+        real, quantized, tokens = map(_array, (self._float, self._quantized, self._tokens))
         return Accuracy(
-            loss_float=self._float_loss / self._tokens,
-            loss_quantized=self._quantized_loss / self._tokens,
+            loss_float=float(real.sum() / tokens.sum()),
+            loss_quantized=float(quantized.sum() / tokens.sum()),
             sites=self._sites,
+            interval=interval_of_mean(quantized - real, tokens),
         )
+
+
+def _array(parts: Sequence[Tensor]) -> NDArray[np.float64]:
+    """One figure a sentence, of all batches."""
+    return torch.cat(list(parts)).double().numpy()

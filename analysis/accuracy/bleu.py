@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from sacrebleu.metrics.bleu import BLEU
 
-RESAMPLES = 1000
+from analysis.accuracy.bootstrap import RESAMPLES, SEED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class Bleu:
     signature: str
 
 
-def bleu(hypotheses: Sequence[str], references: Sequence[str], seed: int = 12345) -> Bleu:
+def bleu(hypotheses: Sequence[str], references: Sequence[str], seed: int = SEED) -> Bleu:
     """Corpus BLEU of translations against one reference each."""
     metric = BLEU()
     score = metric.corpus_score(list(hypotheses), [list(references)]).score
@@ -29,7 +29,7 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], seed: int = 12345
 
 
 def paired_difference(
-    ours: Sequence[str], baseline: Sequence[str], references: Sequence[str], seed: int = 12345
+    ours: Sequence[str], baseline: Sequence[str], references: Sequence[str], seed: int = SEED
 ) -> tuple[float, float]:
     """95% interval of BLEU(ours) - BLEU(baseline) by paired bootstrap (Koehn, 2004): the same resamples for both."""
     difference = _resampled(ours, references, seed) - _resampled(baseline, references, seed)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from analysis.accuracy.bootstrap import Interval
 from hwsim.program.targets import DEFAULT_TARGET
 
 Kind = Literal["group", "layer", "site"]
@@ -13,6 +14,7 @@ KINDS: tuple[Kind, ...] = ("group", "layer", "site")
 class Row:
     """One target at one width: loss increase over float in nat per token, SQNR of the logits in dB, BLEU if wanted.
 
+    `interval` is the 95% interval of the increase over sentences, the same resamples for every row of a text.
     `accelerator` is the name in `hwsim.program.targets` whose `int8` is the baseline.
     """
 
@@ -23,6 +25,7 @@ class Row:
     sqnr_db: float
     bleu: float | None = None
     accelerator: str = DEFAULT_TARGET
+    interval: Interval | None = None
 
 
 def layer_of(site: str) -> str:

@@ -188,6 +188,7 @@ def _row(target: Target, bits: int, accuracy: Accuracy, accelerator: str) -> Row
         loss_increase=accuracy.loss_increase,
         sqnr_db=logits.sqnr_db,
         accelerator=accelerator,
+        interval=accuracy.interval,
     )
 
 

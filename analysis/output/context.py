@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 BOOTSTRAP_SEED = 12345
-"""The default of `analysis.accuracy.bleu`: the only randomness of a run."""
+"""That of `analysis.accuracy.bootstrap`: the only randomness of a run."""
 
 
 @dataclass(frozen=True, kw_only=True)

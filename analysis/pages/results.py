@@ -48,9 +48,9 @@ def page(folder: Path) -> str:
     ]
     sensitivity = read(folder / "sensitivity" / "sensitivity.json")
     rows = sensitivity["sensitivity"]
-    coarse: dict[str, dict[int, float]] = {}
+    coarse: dict[str, dict[int, dict[str, Any]]] = {}
     for row in rows:
-        coarse.setdefault(f"{row['kind']} {row[row['kind']]}", {})[row["bits"]] = row["loss_increase"]
+        coarse.setdefault(f"{row['kind']} {row[row['kind']]}", {})[row["bits"]] = row
     by_site = folder / "sensitivity-sites" / "sensitivity.json"
     sites = read(by_site) if by_site.exists() else None  # half an hour of work, not repeated for every page
     ablation = folder / "targets" / "ablation.json"  # the same
@@ -61,7 +61,9 @@ def page(folder: Path) -> str:
         loader=PackageLoader("analysis.pages"), undefined=StrictUndefined, trim_blocks=False, autoescape=False
     )
     environment.filters.update(count=count, fixed=fixed, signed=signed)
-    return environment.get_template("results.md.jinja").render(
+    return environment.get_template(
+        "results.md.jinja"
+    ).render(
         runs=runs,
         greedy=runs[0][1],
         training=read(assets() / "model" / "training.json"),
@@ -75,6 +77,7 @@ def page(folder: Path) -> str:
         sensitivity=sensitivity,
         sites=sites,
         coarse=list(coarse.items()),
+        has_intervals=any(row.get("loss_increase_95_percent") for row in rows),  # records of before have none
         worst=worst[:WORST],
         faults=faults,
         planted=planted(faults["mutants"]),

@@ -21,31 +21,45 @@ def sensitivity_lines(rows: Sequence[Row], kind: Kind = "group", linear_below: f
     """Loss increase against bits, one line a target; for sites, which are too many, see `sensitivity_map`.
 
     The vertical axis is logarithmic on both sides of zero and linear within `linear_below`, because noise lets a loss
-    fall below the float model's too.
+    fall below the float model's too. Where rows have intervals, these are bars, and the lines stand side by side.
 
     Raises
     ------
     ValueError
         If there is no row of the kind.
     """
-    lines: dict[str, dict[int, float]] = {}
+    lines: dict[str, list[Row]] = {}
     for row in rows:
         if row.kind == kind:
-            lines.setdefault(row.name, {})[row.bits] = row.loss_increase
+            lines.setdefault(row.name, []).append(row)
     require(lines, f"no rows of kind {kind}")
     figure = new_figure(7.5, max(4.5, 0.6 + 0.21 * len(lines)))
     axes = figure.subplots()
+    spread = SPREAD if any(row.interval for line in lines.values() for row in line) else 0.0
     for index, (name, line) in enumerate(lines.items()):
-        colour, marker = OKABE_ITO[index % len(OKABE_ITO)], MARKERS[(index + index // len(OKABE_ITO)) % len(MARKERS)]
-        axes.plot(list(line), list(line.values()), color=colour, marker=marker, label=plain(name), linewidth=1.8)
+        shift = spread * (0.5 - (index + 0.5) / len(lines))
+        _draw_line(axes, index, plain(name), line, shift)
     title, unit = f"Sensitivity by {kind}: the rest stays int8", f"nat per token\ngrey: linear within ±{linear_below:g}"
     label(axes, title, "bits", f"loss increase over float, {unit}")
-    _symmetric_log(axes, [value for line in lines.values() for value in line.values()], linear_below)
-    bits = sorted({bits for line in lines.values() for bits in line})
+    shown = [row for line in lines.values() for row in line]
+    ends = [end for row in shown for end in row.interval or ()]
+    _symmetric_log(axes, [*(row.loss_increase for row in shown), *ends], linear_below)
+    bits = sorted({row.bits for row in shown})
     axes.set_xticks(bits, [str(bit) for bit in bits])
     axes.invert_xaxis()
     axes.legend(fontsize=SMALL + 0.5, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
+
+
+def _draw_line(axes: Axes, index: int, name: str, line: Sequence[Row], shift: float) -> None:
+    """One part's losses against bits, moved by a part of a bit, with its intervals as bars."""
+    colour, marker = OKABE_ITO[index % len(OKABE_ITO)], MARKERS[(index + index // len(OKABE_ITO)) % len(MARKERS)]
+    x, y = [row.bits + shift for row in line], [row.loss_increase for row in line]
+    axes.plot(x, y, color=colour, marker=marker, label=name, linewidth=1.8)
+    bars = [(at, value, row.interval) for at, value, row in zip(x, y, line, strict=True) if row.interval]
+    for at, value, (low, high) in bars:
+        spread = [[max(0.0, value - low)], [max(0.0, high - value)]]
+        axes.errorbar([at], [value], spread, fmt="none", ecolor=colour, capsize=2.5, linewidth=1.0)
 
 
 def _symmetric_log(axes: Axes, values: list[float], linear_below: float) -> None:
@@ -58,6 +72,9 @@ def _symmetric_log(axes: Axes, values: list[float], linear_below: float) -> None
     axes.axhline(0.0, color=GREY, linewidth=1.0)
     axes.grid(axis="y", color=EMPTY, linewidth=0.8)
 
+
+SPREAD = 0.5
+"""Bits over which the points of one width stand side by side, so that their bars do not hide each other."""
 
 BLOCKS = ("self_attention", "cross_attention", "feed_forward", "")
 """Blocks of a layer; the last is for what is in no layer."""

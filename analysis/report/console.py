@@ -23,6 +23,7 @@ from analysis.run import RunResult
 
 LONGEST_NAME = 18
 EMPTY = "; an empty cell: its operators have no constants at that width, or it was not measured"
+HALVES = "+/-: half of the 95% bootstrap interval over sentences; parts that lie within each other's are no order"
 _TO_ASCII = str.maketrans({"\N{MINUS SIGN}": "-", "\N{MICRO SIGN}": "u", "\N{NO-BREAK SPACE}": " ", "\N{EN DASH}": "-"})
 
 
@@ -106,12 +107,19 @@ def sensitivity_table(rows: Sequence[Row]) -> Table:
         records = [sensitivity_record(row) for row in rows if (row.kind, row.accelerator) == (kind, name)]
         for part, cells in pivot(records, kind, widths)["rows"].items():
             caption += "" if all(cells) or EMPTY in caption else EMPTY
-            losses = [signed(cell["loss_increase"], 4) if cell else "" for cell in cells]
+            losses = [_loss(cell) if cell else "" for cell in cells]
             seconds = [fixed(cell[second], 1) if cell else "" for cell in cells]
             table.add_row(_plain(part if len(names) == 1 else f"{name} {part}"), *map(_plain, (*losses, *seconds)))
         table.add_section()
-    table.caption = Text(caption)
+    table.caption = Text(f"{HALVES}\n{caption}" if any(row.interval for row in rows) else caption)
     return table
+
+
+def _loss(cell: Record) -> str:
+    """The increase; below it half of its interval."""
+    low, high = cell["loss_increase_95_percent"] or (None, None)
+    shown = signed(cell["loss_increase"], 4)
+    return shown if low is None or high is None else f"{shown}\n+/-{fixed((high - low) / 2, 4)}"
 
 
 def _table(title: str) -> Table:

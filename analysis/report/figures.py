@@ -16,6 +16,7 @@ from hwsim.program.targets import DEFAULT_TARGET
 
 LONGEST_LABEL = 12
 """Letters below a bar."""
+BARS = " Bars are 95% bootstrap intervals over sentences."
 SQNR_BARS = 40
 """So many sites fit a page."""
 
@@ -78,10 +79,11 @@ def _sensitivity_of(accelerator: str, rows: Sequence[Row]) -> Iterator[Picture]:
     kinds: tuple[Kind, ...] = ("group", "layer")
     for kind in kinds:
         if any(row.kind == kind for row in rows):
+            bars = BARS if any(row.interval for row in rows if row.kind == kind) else ""
             yield Picture(
                 name=f"sensitivity_{kind}{suffix}",
                 section="sensitivity",
-                caption=f"What one {kind} with fewer bits adds to the loss, {rest}",
+                caption=f"What one {kind} with fewer bits adds to the loss, {rest}{bars}",
                 png=plots.png(plots.sensitivity_lines(rows, kind)),
             )
     for bits in sorted({row.bits for row in rows if row.kind == "site" and row.bits < 8}, reverse=True):

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from analysis.accuracy.bleu import Bleu
+from analysis.accuracy.bootstrap import Interval
 from analysis.accuracy.parts import Row
 from analysis.estimates.records import configuration_record as mapping_record
 from analysis.estimates.records import phase_record
@@ -80,6 +81,7 @@ def configuration_record(result: RunResult, one: ConfigurationResult, name: str)
         "loss_float": finite(one.accuracy.loss_float),
         "loss_quantized": finite(one.accuracy.loss_quantized),
         "loss_increase": finite(one.accuracy.loss_increase),
+        "loss_increase_95_percent": _ends(one.accuracy.interval),
         "weight_bytes": program.weight_bytes,
         **_cost_fields(one.estimate),
         "macs_zero_fraction": zero_fraction(one.zeros),
@@ -104,6 +106,10 @@ def _bleu_fields(result: RunResult, one: ConfigurationResult) -> Record:
 
 def _interval(score: Bleu) -> list[float | None]:
     return [finite(score.low), finite(score.high)]
+
+
+def _ends(interval: Interval | None) -> list[float | None] | None:
+    return None if interval is None else [finite(end) for end in interval]
 
 
 def equality_record(equality: Equality) -> Record:
@@ -205,6 +211,7 @@ def sensitivity_record(row: Row) -> Record:
         "target": row.accelerator,
         "bits": row.bits,
         "loss_increase": finite(row.loss_increase),
+        "loss_increase_95_percent": _ends(row.interval),
         "sqnr_db": finite(row.sqnr_db),
         "bleu": finite(row.bleu),
     }

@@ -37,7 +37,8 @@ def _flat(configuration: Record) -> Record:
     cells: Record = {}
     for key, value in configuration.items():
         if key.endswith("_95_percent"):
-            cells |= {f"{key}_low": value[0], f"{key}_high": value[1]}
+            low, high = value or (None, None)
+            cells |= {f"{key}_low": low, f"{key}_high": high}
         elif key == "borrowed":
             cells[key] = "; ".join(f"{operator} from {lender}" for operator, lender in value.items())
         elif key == "extended":
@@ -49,9 +50,13 @@ def _flat(configuration: Record) -> Record:
 
 def sensitivity_csv(rows: Sequence[Row]) -> str:
     """One line a target and width, with its header even if there is none."""
-    header = "target,kind,name,bits,loss_increase_nat_per_token,sqnr_db,bleu\n"
+    loss = "loss_increase_nat_per_token"
+    header = f"target,kind,name,bits,{loss},{loss}_95_percent_low,{loss}_95_percent_high,sqnr_db,bleu\n"
     lines = [
-        (row.accelerator, row.kind, row.name, row.bits, *map(finite, (row.loss_increase, row.sqnr_db, row.bleu)))
+        (
+            *(row.accelerator, row.kind, row.name, row.bits),
+            *map(finite, (row.loss_increase, *(row.interval or (None, None)), row.sqnr_db, row.bleu)),
+        )
         for row in rows
     ]
     return header + "".join(",".join("" if cell is None else str(cell) for cell in line) + "\n" for line in lines)

@@ -97,6 +97,22 @@ def test_losses_count_every_token_once(model: Transformer, plan: Plan, batches: 
     assert found.sites[plan.graph.logits.site].signal == pytest.approx(sum(float((x**2).sum()) for x in seen), rel=1e-5)
 
 
+def test_the_interval_is_of_sentences(model: Transformer, plan: Plan, batches: list[Batch]) -> None:
+    """Of three sentences 1 draw in 27 is one of them three times: the ends are the least and the greatest increase."""
+    found = measure(model, plan, float_passes(model, batches))
+    with torch.no_grad():
+        real = [teacher_forced(model, FloatArithmetic(), batch).double().numpy() for batch in batches]
+        strict = StrictArithmetic(model, plan)
+        codes = [teacher_forced(model, strict, batch).codes.double().numpy() for batch in batches]
+    increases = []
+    for x, q, batch in zip(real, codes, batches, strict=True):
+        for i in range(len(batch.labels)):
+            alone = [Batch(source=batch.source, target=batch.target, labels=batch.labels[i : i + 1])]
+            increases.append(loss([plan.logit_scale * q[i : i + 1]], alone) - loss([x[i : i + 1]], alone))
+    assert len(increases) == 3
+    assert found.interval == (pytest.approx(min(increases), rel=1e-3), pytest.approx(max(increases), rel=1e-3))
+
+
 @pytest.mark.parametrize(
     "site", ["encoder.0.self_attention.query", "encoder.0.feed_forward.output", "encoder.embedding"]
 )
@@ -122,7 +138,7 @@ def test_passes_keep_sites_only_if_they_are_wanted(model: Transformer, batches: 
     assert first.sites == {} and "encoder.embedding" in kept.sites and first.batch is batches[0]
     labels = int((batches[0].labels != PAD).sum())
     mean = loss([first.logits.double().numpy()], batches[:1])
-    assert first.loss == pytest.approx(mean * labels, rel=1e-5)
+    assert float(first.losses.sum()) == pytest.approx(mean * labels, rel=1e-5)
 
 
 # --- BLEU's intervals -------------------------------------------------------------------------------------------------

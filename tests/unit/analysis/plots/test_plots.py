@@ -90,6 +90,19 @@ def test_lines_of_one_row(saved, increase):
     assert low < increase < high
 
 
+def test_intervals_are_bars_that_do_not_hide_each_other():
+    """Lines stand side by side, half a bit for all of them; each bar has the ends of its interval."""
+    rows = [
+        Row(kind="group", name=name, bits=bits, loss_increase=0.2, sqnr_db=1.0, interval=(0.1, 0.25 + bits))
+        for name in ("softmax", "attention")
+        for bits in (8, 4)
+    ]
+    (axes,) = plots.sensitivity_lines(rows).axes
+    bars = [one.get_segments()[0] for container in axes.containers for one in container.lines[2]]
+    assert [bar[:, 1].tolist() for bar in bars] == [pytest.approx([0.1, 0.25 + bits]) for bits in (8, 4)] * 2
+    assert [bar[0, 0] for bar in bars] == [8.125, 4.125, 7.875, 3.875]
+
+
 def test_lines_of_many_layers_differ_in_colour_or_marker(saved):
     figure = plots.sensitivity_lines(rows("layer", [f"encoder.{i}" for i in range(24)]), "layer")
     saved(figure)

@@ -60,6 +60,7 @@ def configuration(name: str, target: str = "fullyqt", factor: int = 1, **changes
         "accuracy": Accuracy(
             loss_float=2.5,
             loss_quantized=2.5 + 0.0625 * factor,
+            interval=(0.03125 * factor, 0.125 * factor),
             sites={
                 "encoder.embedding": errors(40.0 / factor, 0.5, 0.99975),
                 "encoder.0.self_attention.scores": errors(30.0 / factor, 0.012345, 0.98765),

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 from rich.table import Table
@@ -202,6 +203,7 @@ def test_a_configuration() -> None:
         "loss_float": 2.5,
         "loss_quantized": 2.625,
         "loss_increase": 0.125,
+        "loss_increase_95_percent": [0.0625, 0.25],
         "weight_bytes": 2_469_134,
         "batch": 2,
         "priced_decoding": "greedy",
@@ -240,18 +242,26 @@ def test_a_configuration() -> None:
     ]  # fmt: skip
 
 
+def test_half_of_an_interval_stands_below_its_increase() -> None:
+    """0.004 + 0.001 is 0.005, and half of it 0.0025."""
+    table = sensitivity_table([replace(rows()[2], interval=(-0.004, 0.001))])
+    assert cells(table)[0][1] == "-0.0020\n+/-0.0025"
+    assert str(table.caption).startswith("+/-: half of the 95% bootstrap interval over sentences")
+
+
 def test_sensitivity_records_and_csv() -> None:
-    given = [rows()[2], rows()[-1]]
+    given = [replace(rows()[2], interval=(-0.004, 0.001)), rows()[-1]]
     assert [sensitivity_record(row) for row in given] == [
         {"kind": "group", "group": "feed_forward", "target": "fullyqt", "bits": 8, "loss_increase": -0.002,
-         "sqnr_db": 48.0, "bleu": None},
+         "loss_increase_95_percent": [-0.004, 0.001], "sqnr_db": 48.0, "bleu": None},
         {"kind": "layer", "layer": "encoder.0", "target": "fullyqt", "bits": 4, "loss_increase": 0.15,
-         "sqnr_db": 20.0, "bleu": 27.04},
+         "loss_increase_95_percent": None, "sqnr_db": 20.0, "bleu": 27.04},
     ]  # fmt: skip
     assert sensitivity_csv(given) == (
-        "target,kind,name,bits,loss_increase_nat_per_token,sqnr_db,bleu\n"
-        "fullyqt,group,feed_forward,8,-0.002,48.0,\n"
-        "fullyqt,layer,encoder.0,4,0.15,20.0,27.04\n"
+        "target,kind,name,bits,loss_increase_nat_per_token,loss_increase_nat_per_token_95_percent_low,"
+        "loss_increase_nat_per_token_95_percent_high,sqnr_db,bleu\n"
+        "fullyqt,group,feed_forward,8,-0.002,-0.004,0.001,48.0,\n"
+        "fullyqt,layer,encoder.0,4,0.15,,,20.0,27.04\n"
     )
 
 
