@@ -232,7 +232,7 @@ def test_what_has_no_roofline_keeps_its_other_files(run: Run, folder: Path, tmp_
     assert code == 0, error
     assert "roofline.png is not drawn: no product has DRAM traffic" in " ".join(shown.split())
     assert "soft" in files[0].read_text() and "soft" in files[1].read_text()
-    drawn = {"energy_by_component.png", "energy_by_layer.png", "dram_against_sram.png"}
+    drawn = {"energy_by_component.png", "energy_by_layer.png", "dram_against_sram.png", "SHA256SUMS"}
     assert {path.name for path in files[2].iterdir()} == drawn
 
 

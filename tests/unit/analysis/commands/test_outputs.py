@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import typer
 
-from analysis import cli
+from analysis.commands.app import app
 from tests.unit.analysis.commands.estimate_runs import Run, caller, refused
 
 WORDS: dict[str, tuple[str, ...]] = {
@@ -61,7 +61,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 
 def options_of(name: str) -> set[str]:
-    command: Any = typer.main.get_command(cli.app)
+    command: Any = typer.main.get_command(app)
     return {option for parameter in command.commands[name].params for option in parameter.opts}
 
 
@@ -71,7 +71,7 @@ def test_the_tables_are_complete() -> None:
         options = options_of(name)
         assert options & NAMES == known, name
         assert ("--force" in options) == (bool(known) and name != "train"), name  # which goes on where it stopped
-    assert len(WORDS) == len(cli.app.registered_commands)
+    assert len(WORDS) == len(app.registered_commands)
 
 
 @pytest.mark.parametrize(("name", "option"), cases(FILES))

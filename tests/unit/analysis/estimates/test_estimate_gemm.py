@@ -97,7 +97,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 def layers(words: tuple[object, ...], run: Callable[..., str]) -> list[dict[str, Any]]:
-    run("--json", "out.json", *words)
+    run("--json", "out.json", "--force", *words)
     return list(json.loads(Path("out.json").read_text())["layers"])
 
 
