@@ -106,9 +106,9 @@ def _split(model: Model) -> Any:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_decides_the_ranges_makes_them_anew(bench: Bench, change: str) -> None:
-    before = bench.ranges()
-    after = CHANGES[change](bench)
-    assert bench.calibrated == 2 and before != after and bench.said == []
+    bench.ranges()
+    CHANGES[change](bench)
+    assert bench.calibrated == 2 and len(bench.files()) == 2 and bench.said == []
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_nothing_else_is_kept_beside_the_shipped_model(
 
 @pytest.mark.slow
 def test_the_shipped_ranges_are_what_calibration_gives() -> None:
-    """Sums of floats differ a little from CPU to CPU: 1e-4 of a range, 1% of an int8 step."""
+    """Sums of floats differ a little from CPU to CPU: 1e-4 of a range, a fortieth of an int8 step."""
     model = load_model()
     shipped, found = ranges_of(model), calibrate_model(model)
     assert shipped.keys() == found.keys()
