@@ -97,3 +97,43 @@ def test_these_load_no_torch(name: str) -> None:
 
 def test_that_check_can_fail_too() -> None:
     assert import_each("analysis.translation.torch_steppers").stderr == "torch was loaded\n"
+
+
+# --- what draws -------------------------------------------------------------------------------------------------------
+
+DRAWS_NOTHING = """
+import ast, importlib, sys
+from pathlib import Path
+
+for command in ("quantize", "verify", "show", "explain", "run", "sensitivity"):
+    tree = ast.parse(Path(f"analysis/commands/{command}.py").read_text())
+    parts = [tree, *(node for node in tree.body if isinstance(node, ast.FunctionDef))]
+    for node in (node for part in parts for node in part.body):  # but not what stands under `if plot`
+        if isinstance(node, ast.ImportFrom):
+            importlib.import_module(node.module)
+            if node.module.startswith("analysis"):
+                for name in node.names:
+                    if not hasattr(sys.modules[node.module], name.name):
+                        importlib.import_module(f"{node.module}.{name.name}")
+        elif isinstance(node, ast.Import):
+            for name in node.names:
+                importlib.import_module(name.name)
+import analysis.report.verify_record
+"""
+
+
+def drawing(script: str) -> str:
+    """Whether a script loads matplotlib, in a process of its own."""
+    tail = "\nimport sys\nprint('matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script + tail], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_matplotlib_waits_until_something_is_drawn() -> None:
+    """All that these commands import by themselves, before they work."""
+    assert drawing(DRAWS_NOTHING) == "False"
+
+
+def test_the_check_of_what_draws_can_fail() -> None:
+    assert drawing(DRAWS_NOTHING + "import analysis.report.figures") == "True"
