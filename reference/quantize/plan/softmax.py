@@ -86,7 +86,7 @@ def _check_polynomial(planner: Planner, node: Node, ln2: int, b: int, c: int) ->
         advice = f"bits = {bits}" if bits <= SCORE_BITS else f"range = {share:.1e}, beyond which they saturate"
         raise ValueError(
             f"site {site}: at its scale {scale:.5g} the exponential's constants are ln2 {ln2}, b {b}, "
-            f"c {c}; needed: a scale of at most {COARSEST}, 0 < ln2 < b, c > 0; give the scores {advice}"
+            f"c {c}; needed: a scale of at most {COARSEST}, 0 < ln2 < b, c > 0; give {site} {advice}"
         )
 
 

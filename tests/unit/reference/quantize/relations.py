@@ -1,7 +1,9 @@
 """What the scales of a plan must be: the ratio that its constants encode, product by product and sum by sum."""
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
+from itertools import zip_longest
 
 from torch import nn
 
@@ -68,15 +70,25 @@ class Relations:
         encoded = Fraction(multiplier, 1 << shift)
         assert abs(ratio / encoded - 1) <= CLOSE, f"{node.site}: scales say {float(ratio)}, constants {float(encoded)}"
 
-    def _linear(self, node: Node) -> None:
+    def _linear(self, node: Node, skipped: Sequence[bool] = ()) -> None:
         constants, s_in, s_out = self.plan.linear[node.site], self.scale(node.inputs[0].site), self.scale(node.site)
         scales, unit = self.weight(weight_site(node)), 2 ** (constants.truncate or 0)
         rows = zip(constants.multipliers.tolist(), constants.shifts.tolist(), scales, strict=True)
-        for (m, e, s_w), bias_scale in zip(rows, constants.bias_scale.tolist(), strict=True):
+        for (m, e, s_w), bias_scale, skip in zip_longest(rows, constants.bias_scale.tolist(), skipped, fillvalue=False):
             self.equal(node, s_in * s_w * unit / s_out, m, e)
-            close(bias_scale, s_in * s_w * unit, "bias")
+            if not skip:
+                close(bias_scale, s_in * s_w * unit, "bias")
 
-    _linear_relu = _linear
+    def _linear_relu(self, node: Node) -> None:
+        """As other layers; but a row that no input makes positive may have a bias scale of its own, (12e)."""
+        constants = self.plan.linear[node.site]
+        assert isinstance(node.module, nn.Linear)
+        shifts = constants.shifts.double()
+        usual = constants.multipliers.double() * 2.0**-shifts * float(self.scale(node.site))
+        silent = (constants.bias_scale > usual * 1.001) & (node.module.bias.detach() < 0)
+        codes = (node.module.bias.detach().double() / constants.bias_scale)[silent].round().int().tolist()
+        assert all(1 - code in (1 << 22, 1 << 30, 1 << 32) for code in codes)  # half of 24, 32 and 34 bits
+        self._linear(node, skipped=silent.tolist())
 
     def _project_heads(self, node: Node) -> None:
         """(R14): one ratio a head from accumulator to code, one more from the sum to the output."""

@@ -82,9 +82,8 @@ def loud(factor: float) -> Transformer:
 
 @pytest.mark.parametrize("target", ["ibert", "pulp"])
 def test_scores_too_coarse_for_a_polynomial_are_refused_by_site(target: str) -> None:
-    with pytest.raises(
-        ValueError, match=r"site encoder\.0\.self_attention\.scores: at its scale .* use more bits for scores"
-    ):
+    site = r"encoder\.0\.self_attention\.scores"
+    with pytest.raises(ValueError, match=rf"site {site}: at its scale .* give {site} range = "):
         planned(loud(30.0), preset("native", target))
 
 
@@ -112,12 +111,7 @@ def test_scores_of_i_bert_are_no_coarser_than_ln_2(scale: float) -> None:
         ibert(planner, node)  # type: ignore[arg-type]
 
 
-def test_scores_too_fine_for_i_bert_are_refused_by_site() -> None:
-    with pytest.raises(ValueError, match=r"site encoder\.0\.self_attention\.scores: c is \d+, beyond 24 bits"):
-        planned(loud(0.01), preset("native", "ibert"))
-
-
 @pytest.mark.parametrize("target", ["tflm", "ita", "ita-head", "deeploy", "gemmini", "onnxruntime", "fullyqt", "nvdla"])
 def test_others_take_coarse_and_fine_scores(target: str) -> None:
-    for factor in (30.0, 0.01):
+    for factor in (30.0, 0.01, 1e-9):
         TargetRelations(planned(loud(factor), preset("native", target))).check()
