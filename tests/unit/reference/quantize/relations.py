@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from itertools import zip_longest
 
 from torch import nn
 
@@ -73,8 +72,11 @@ class Relations:
     def _linear(self, node: Node, skipped: Sequence[bool] = ()) -> None:
         constants, s_in, s_out = self.plan.linear[node.site], self.scale(node.inputs[0].site), self.scale(node.site)
         scales, unit = self.weight(weight_site(node)), 2 ** (constants.truncate or 0)
-        rows = zip(constants.multipliers.tolist(), constants.shifts.tolist(), scales, strict=True)
-        for (m, e, s_w), bias_scale, skip in zip_longest(rows, constants.bias_scale.tolist(), skipped, fillvalue=False):
+        rows = list(zip(constants.multipliers.tolist(), constants.shifts.tolist(), scales, strict=True))
+        biases = constants.bias_scale.tolist()
+        rows *= len(biases) // len(rows)  # one scale of the weights, and one a row of the bias
+        skipped = skipped if len(skipped) == len(biases) else [False] * len(biases)
+        for (m, e, s_w), bias_scale, skip in zip(rows, biases, skipped, strict=True):
             self.equal(node, s_in * s_w * unit / s_out, m, e)
             if not skip:
                 close(bias_scale, s_in * s_w * unit, "bias")
@@ -83,12 +85,9 @@ class Relations:
         """As other layers; but a row that no input makes positive may have a bias scale of its own, (12e)."""
         constants = self.plan.linear[node.site]
         assert isinstance(node.module, nn.Linear)
-        shifts = constants.shifts.double()
-        usual = constants.multipliers.double() * 2.0**-shifts * float(self.scale(node.site))
-        silent = (constants.bias_scale > usual * 1.001) & (node.module.bias.detach() < 0)
-        codes = (node.module.bias.detach().double() / constants.bias_scale)[silent].round().int().tolist()
-        assert all(1 - code in (1 << 22, 1 << 30, 1 << 32) for code in codes)  # half of 24, 32 and 34 bits
-        self._linear(node, skipped=silent.tolist())
+        codes = (node.module.bias.detach().double() / constants.bias_scale).round().tolist()
+        silent = [1 - code in (1 << 22, 1 << 30, 1 << 32) for code in codes]  # half of 24, 32 and 34 bits
+        self._linear(node, skipped=silent)
 
     def _project_heads(self, node: Node) -> None:
         """(R14): one ratio a head from accumulator to code, one more from the sum to the output."""
