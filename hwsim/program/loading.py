@@ -23,10 +23,11 @@ def load(path: Path | str) -> Program:
     path = Path(path)
     content = read_whole(path, "program")
     try:
-        program = _decode(content)
+        arrays, metadata = open_arrays(content)
+        del content  # the arrays are copies
+        return _decode(arrays, metadata)
     except (ValueError, msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not a valid program: {' '.join(str(error).splitlines())}") from error
-    return program
 
 
 class _Head(msgspec.Struct):
@@ -36,8 +37,7 @@ class _Head(msgspec.Struct):
     arithmetic: object = None
 
 
-def _decode(content: bytes) -> Program:
-    arrays, metadata = open_arrays(content)
+def _decode(arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Program:
     if "hwsim" not in metadata:
         raise ValueError("its metadata has no field 'hwsim'; it is some other safetensors file")
     try:
@@ -60,11 +60,11 @@ def _unpacked(text: str, arrays: dict[str, NDArray[Any]]) -> Program:
     manifest = msgspec.json.decode(text, type=Manifest)
     constants = {}
     for info in manifest.constants:
-        packed = arrays.get(info.name)
+        packed = arrays.pop(info.name, None)  # unpacked, it goes
         if packed is None:
-            raise ValueError(f"constant {info.name} has no packed array")
+            missing = "is declared twice" if info.name in constants else "has no packed array"
+            raise ValueError(f"constant {info.name} {missing}")
         constants[info.name] = unpack(packed, info.shape, info.format, info.name)
     for name in arrays:
-        if name not in constants:
-            raise ValueError(f"array {name} is not declared as a constant")
+        raise ValueError(f"array {name} is not declared as a constant")
     return Program(manifest, constants)

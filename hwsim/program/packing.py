@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from hwsim.formats import IntFormat
 from hwsim.program.constants import carrier
 
-BITS_AT_ONCE = 1 << 20
+BITS_AT_ONCE = 1 << 17
 
 
 def row_bytes(length: int, bits: int) -> int:
@@ -33,11 +33,13 @@ def pack(codes: NDArray[Any], fmt: IntFormat) -> NDArray[np.uint8]:
     """Pack integer codes (any shape, values within `fmt`) into (rows, row_bytes) bytes."""
     rows = codes.reshape(-1, codes.shape[-1])
     if whole := _whole(fmt):
-        return rows.astype(whole).view(np.uint8)
+        return rows.astype(whole, copy=False).view(np.uint8)
     packed = np.empty((len(rows), row_bytes(rows.shape[1], fmt.bits)), np.uint8)
-    for some in _parts(rows.shape, fmt.bits):
-        bits = (rows[some, :, None].astype(np.int64) >> np.arange(fmt.bits)) & 1
-        packed[some] = np.packbits(bits.reshape(len(bits), -1).astype(np.uint8), axis=1, bitorder="little")
+    own = _stored(fmt)
+    for some, columns, place in _parts(rows.shape, fmt.bits):
+        codes = rows[some, columns].astype(own)
+        bits = np.unpackbits(codes.reshape(-1).view(np.uint8), bitorder="little").reshape(*codes.shape, -1)
+        packed[some, place] = np.packbits(bits[..., : fmt.bits].reshape(len(bits), -1), axis=1, bitorder="little")
     return packed
 
 
@@ -53,30 +55,39 @@ def unpack(packed: NDArray[np.uint8], shape: Sequence[int], fmt: IntFormat, name
     if packed.shape != expected:
         raise ValueError(f"constant {name}: packed array of shape {packed.shape}, expected {expected}")
     if whole := _whole(fmt):
-        return packed.view(whole).astype(carrier(fmt)).reshape(tuple(shape))
-    used = shape[-1] * fmt.bits
-    weights = np.left_shift(np.int64(1), np.arange(fmt.bits, dtype=np.int64))
-    if fmt.signed:
-        weights[-1] = -weights[-1]
-    codes = np.empty((expected[0], shape[-1]), carrier(fmt))
-    for some in _parts(codes.shape, fmt.bits):
-        bits = np.unpackbits(packed[some], axis=1, bitorder="little")
-        if bits[:, used:].any():
-            raise ValueError(f"constant {name}: padding bits are not zero")
-        codes[some] = bits[:, :used].reshape(len(bits), shape[-1], fmt.bits).astype(np.int64) @ weights
+        return packed.view(whole).astype(carrier(fmt), copy=False).reshape(tuple(shape))
+    if (used := shape[-1] * fmt.bits % 8) and (packed[:, -1] >> used).any():
+        raise ValueError(f"constant {name}: padding bits are not zero")
+    codes, own = np.empty((expected[0], shape[-1]), carrier(fmt)), _stored(fmt)
+    for some, columns, place in _parts(codes.shape, fmt.bits):
+        part = codes[some, columns]
+        bits = np.unpackbits(packed[some, place], axis=1, count=part.shape[1] * fmt.bits, bitorder="little")
+        whole_bits = np.empty((*part.shape, 8 * own.itemsize), np.uint8)
+        whole_bits[..., : fmt.bits] = bits.reshape(*part.shape, fmt.bits)
+        whole_bits[..., fmt.bits :] = whole_bits[..., fmt.bits - 1 : fmt.bits] if fmt.signed else 0
+        part[:] = np.packbits(whole_bits.reshape(-1), bitorder="little").view(own).reshape(part.shape)
     return codes.reshape(tuple(shape))
+
+
+def _stored(fmt: IntFormat) -> np.dtype[Any]:
+    """The type of codes, its bytes in the order of the file."""
+    return np.dtype(carrier(fmt)).newbyteorder("<")
 
 
 def _whole(fmt: IntFormat) -> np.dtype[Any] | None:
     """The type of codes that fill all bits of their type, as they lie in the file."""
-    dtype = np.dtype(carrier(fmt))
-    return dtype.newbyteorder("<") if fmt.bits == 8 * dtype.itemsize else None
+    dtype = _stored(fmt)
+    return dtype if fmt.bits == 8 * dtype.itemsize else None
 
 
-def _parts(shape: tuple[int, ...], bits: int) -> Iterator[slice]:
-    """Rows by so many that their bits, an int64 each, stay few."""
-    rows = max(1, BITS_AT_ONCE // max(1, shape[1] * bits))
-    return (slice(first, first + rows) for first in range(0, shape[0], rows))
+def _parts(shape: tuple[int, ...], bits: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Rows and columns by so many that their bits, a byte each, stay few; and the bytes of those columns in a row."""
+    columns = min(shape[1], BITS_AT_ONCE // bits // 8 * 8)  # of long rows whole bytes
+    rows = max(1, BITS_AT_ONCE // (columns * bits))
+    for first in range(0, shape[0], rows):
+        for column in range(0, shape[1], columns):
+            place = slice(column * bits // 8, row_bytes(min(column + columns, shape[1]), bits))
+            yield slice(first, first + rows), slice(column, column + columns), place
 
 
 class _Header(msgspec.Struct):

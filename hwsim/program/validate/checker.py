@@ -1,5 +1,6 @@
 """What every check needs: the tensors and constants of a program by name, and how far accumulators reach."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from hwsim.formats import IntFormat, Scaling
 from hwsim.program.catalogue import Requantization
 from hwsim.program.program import Program, TensorInfo
-from hwsim.program.proofs import Interval
+from hwsim.program.proofs import ROWS_AT_ONCE, Interval, Rows
 
 CODE_BITS = 16
 PRODUCT_LIMIT = 1 << 62
@@ -33,7 +34,7 @@ class Checker:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.reach: dict[str, Interval] = {}
-        self.channels: dict[str, list[Interval]] = {}
+        self.channels: dict[str, Rows] = {}
         self.inputs: set[str] = set()
 
     def info(self, name: str) -> TensorInfo:
@@ -100,15 +101,17 @@ class Checker:
         return self.reach[name]
 
     def requantization(
-        self, scheme: Requantization, channels: str | int, magnitude: int | list[int], zero_point: int = 0
+        self, scheme: Requantization, channels: str | int, reach: int | Interval | Rows, zero_point: int = 0
     ) -> None:
-        """Check the constants of a requantization, and that no |x| to `magnitude` leaves what its arithmetic holds.
+        """Check the constants of a requantization, and that no x leaves what its arithmetic holds.
 
-        One magnitude for all, or one a channel. A zero point is part of the product where the scheme adds it before the
-        shift.
+        x is within an interval, or one a channel, or of a magnitude; the doubling high multiply takes -2^31, not 2^31.
+        A zero point is part of the product where the scheme adds it before the shift.
         """
-        each = np.array([magnitude] if isinstance(magnitude, int) else magnitude, dtype=object)
-        most = int(max(each))
+        doubling = scheme.scaling in (Scaling.Q31_DOUBLE, Scaling.Q31_DOUBLE_HALF_UP)
+        ends = Interval(-reach, reach) if isinstance(reach, int) else reach
+        rows = Rows.of(ends) if isinstance(ends, Interval) else ends
+        most = max(rows.union.high, -rows.union.low - doubling)
         limits = scheme.record().limits
         multipliers = self.values(scheme.multiplier, channels, limits.low, limits.high)
         shifts = self.values(scheme.shift, channels, limits.least_shift, limits.greatest_shift)
@@ -116,13 +119,14 @@ class Checker:
             raise ValueError(f"{scheme.record().name} takes |x| to 2^{limits.input_bits}; here it reaches {most}")
         if scheme.scaling in (Scaling.FLOAT32, Scaling.FLOAT32_INSIDE):
             return
-        if scheme.scaling in (Scaling.Q31_DOUBLE, Scaling.Q31_DOUBLE_HALF_UP):
+        if doubling:
             shifted = most << max(31 - int(shifts.min()), 0)
             if shifted >= 1 << 31:
                 raise ValueError(f"x * 2^(31 - shift) reaches {shifted}, at or above 2^31")
         before = abs(zero_point) if scheme.record().zero_point == "before the shift" else 0
-        numbers = np.broadcast(each, multipliers, shifts)
-        worst = max(x * m + (before << e) + (1 << e >> 1) for x, m, e in numbers)
+        worst = 0
+        for low, high, m, e in _in_parts(rows.low, rows.high, multipliers, shifts):
+            worst = max(worst, *(np.maximum(high, -low - doubling) * m + (before << e) + (1 << e >> 1)))
         if worst >= 1 << limits.product_bits - 1:
             raise ValueError(
                 f"|x| * multiplier + rounding reaches {worst}, at or above 2^{limits.product_bits - 1}: "
@@ -134,10 +138,17 @@ class Checker:
         if isinstance(field, int):
             return np.array([field], dtype=object)
         self.constant(field, (self.fixed(channels),))
-        array = self.program.constants[field]
-        if array.min() < lowest or array.max() > highest:
+        array = self.program.constants.held(field)
+        if int(array.min()) < lowest or int(array.max()) > highest:
             raise ValueError(f"constant {field} leaves {lowest}..{highest}")
-        return array.astype(object)
+        return array
+
+
+def _in_parts(*arrays: NDArray[Any]) -> Iterator[list[NDArray[Any]]]:
+    """Some elements of each array at a time, as Python integers; an array of one goes with every part."""
+    for first in range(0, max(map(len, arrays)), ROWS_AT_ONCE):
+        some = slice(first, first + ROWS_AT_ONCE)
+        yield [(array if len(array) == 1 else array[some]).astype(object) for array in arrays]
 
 
 def single(scheme: Requantization) -> tuple[int, int]:

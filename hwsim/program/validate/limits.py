@@ -8,6 +8,7 @@ import numpy as np
 from hwsim.formats import IntFormat
 from hwsim.program import operations as ops
 from hwsim.program.operations import Operation
+from hwsim.program.proofs import Interval
 from hwsim.program.targets import Bound, LimitName, SoftmaxMethod, Target, target
 from hwsim.program.validate.checker import Checker
 
@@ -66,8 +67,9 @@ def _uses(c: Checker, own: Target, op: Operation, *, alone: bool) -> Iterator[Us
     match op:
         case ops.Requantize() if op.requantization.record().name == own.requantization:
             shifts = c.values(op.requantization.shift, c.dims(op.output)[-1], 0, 1 << 6)
-            yield "shift", min(shifts), max(shifts), f"shifts of {min(shifts)} to {max(shifts)}"
-            yield "shifts", 1, len(set(shifts)), f"{len(set(shifts))} shifts in a layer"
+            least, most, count = int(shifts.min()), int(shifts.max()), len(np.unique(shifts))
+            yield "shift", least, most, f"shifts of {least} to {most}"
+            yield "shifts", 1, count, f"{count} shifts in a layer"
         case ops.MatMul(bias=str() as bias) if alone or op.accumulator.bits == own.accumulator.bits:
             yield from _bias(c, own, bias)
         case ops.ShiftRight(bias=str() as bias) | ops.ProjectHeads(bias=str() as bias):
@@ -76,7 +78,7 @@ def _uses(c: Checker, own: Target, op: Operation, *, alone: bool) -> Iterator[Us
             bits = op.operand.bits if isinstance(op.operand, IntFormat) else 63
             yield "operand_bits", 1, bits, f"operands of a sum keep {bits} bits"
         case ops.PulpLayerNorm() | ops.GemminiLayerNorm():
-            gamma = c.program.constants[op.gamma]
+            gamma = c.program.constants.held(op.gamma)
             yield "gamma", int(gamma.min()), int(gamma.max()), f"gamma of {gamma.min()} to {gamma.max()}"
     if SOFTMAX_OF.get(type(op)) == own.softmax:
         keys = c.maximum(c.dims(op.output)[-1])
@@ -87,9 +89,9 @@ def _uses(c: Checker, own: Target, op: Operation, *, alone: bool) -> Iterator[Us
 
 def _bias(c: Checker, own: Target, name: str) -> Iterator[Use]:
     """Bits of a layer's bias; where the hardware shifts it left, of what is left of it."""
-    codes = c.program.constants[name].astype(np.int64)
-    shift = 0
-    if own.limits.bias_shift and codes.any():
-        shift = min(int(code & -code).bit_length() - 1 for code in map(int, codes) if code)
-    bits = max((int(code) if code >= 0 else ~int(code)).bit_length() for code in codes >> shift) + 1
+    codes = c.program.constants.held(name)
+    ones, shift = int(np.bitwise_or.reduce(codes)), 0
+    if own.limits.bias_shift and ones:
+        shift = (ones & -ones).bit_length() - 1
+    bits = Interval(int(codes.min()) >> shift, int(codes.max()) >> shift).bits
     yield "bias_bits", 1, bits, f"a bias of {bits} bits" + (f" << {shift}" if shift else "")

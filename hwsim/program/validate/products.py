@@ -1,7 +1,10 @@
 """Checks of embeddings, matrix products and what is done to accumulators."""
 
-from hwsim.formats import IntFormat, Overflow, Scaling
-from hwsim.program.catalogue import Dyadic, Requantization
+import numpy as np
+
+from hwsim.formats import Accumulator, IntFormat, Overflow
+from hwsim.program.catalogue import Dyadic
+from hwsim.program.constants import carrier
 from hwsim.program.operations import (
     AnyProduct,
     Append,
@@ -14,7 +17,7 @@ from hwsim.program.operations import (
     ShiftRight,
     SplitHeads,
 )
-from hwsim.program.proofs import Interval, check_accumulator, product_rows, union
+from hwsim.program.proofs import Interval, Rows, check_accumulator, held_rows, product_reach, product_rows, union
 from hwsim.program.validate.checker import CODE_BITS, MATRICES, PRODUCT_LIMIT, Checker
 
 
@@ -48,8 +51,8 @@ def matmul(c: Checker, op: MatMul) -> None:
         wanted = (*lead[:-1], terms, columns) if op.transpose_b else (*lead[:-1], columns, terms)
         if c.dims(op.b) != wanted:
             raise ValueError(f"{op.b} has dimensions {c.dims(op.b)}, needed {wanted}")
-    c.reach[op.output], channels = _accumulated(c, op, op.output)
-    if len(channels) > 1:
+    c.reach[op.output], channels = _accumulated(c, op)
+    if len(channels.low) > 1:
         c.channels[op.output] = channels
 
 
@@ -59,14 +62,21 @@ def _as_accumulator(c: Checker, op: AnyProduct) -> None:
         raise ValueError(f"{op.output} must be as its accumulator, int{op.accumulator.bits} with zero point 0")
 
 
-def _accumulated(c: Checker, op: AnyProduct, site: str) -> tuple[Interval, list[Interval]]:
+def _accumulated(c: Checker, op: MatMul) -> tuple[Interval, Rows]:
     """What a product leaves in its accumulator, proven or brought into range; and each of its rows."""
-    rows = product_rows(c.program, op)
-    reach = union(rows)
-    if op.accumulator.overflow is not Overflow.PROVEN and reach.magnitude >= PRODUCT_LIMIT:
+    count, narrow = c.length(op.b) or 1, carrier(IntFormat(bits=op.accumulator.bits))
+    channels, reaches, first = Rows(np.empty(count, narrow), np.empty(count, narrow)), [], 0
+    for rows in product_rows(c.program, op):
+        some = slice(first, first := first + len(rows.low))
+        channels.low[some], channels.high[some] = held_rows(rows, op.accumulator)
+        reaches.append(rows.union)
+    return _held_at_the_end(op.output, op.accumulator, union(reaches)), channels
+
+
+def _held_at_the_end(site: str, accumulator: Accumulator, reach: Interval) -> Interval:
+    if accumulator.overflow is not Overflow.PROVEN and reach.magnitude >= PRODUCT_LIMIT:
         raise ValueError(f"products reach {reach.magnitude}, beyond 64-bit simulation")
-    held = check_accumulator(site, reach, op.accumulator)
-    return held, [check_accumulator(site, row, op.accumulator) for row in rows]
+    return check_accumulator(site, reach, accumulator)
 
 
 def project_heads(c: Checker, op: ProjectHeads) -> None:
@@ -82,8 +92,8 @@ def project_heads(c: Checker, op: ProjectHeads) -> None:
     c.constant(op.weight, (c.fixed(columns), c.fixed(heads) * c.fixed(d_head)), code=True)
     if op.bias is not None:
         c.constant(op.bias, (c.fixed(columns),))
-    held, _ = _accumulated(c, op, op.heads)
-    c.requantization(op.requantization, heads, _magnitudes(op.requantization, [held]), c.info(op.heads).zero_point)
+    held = _held_at_the_end(op.heads, op.accumulator, product_reach(c.program, op))
+    c.requantization(op.requantization, heads, held, c.info(op.heads).zero_point)
     total = Interval(c.fixed(heads) * code.min, c.fixed(heads) * code.max)
     if total.bits > op.accumulator.bits:
         raise ValueError(
@@ -110,7 +120,7 @@ def shift_right(c: Checker, op: ShiftRight) -> None:
     low, high = _held(Interval((reach.low - half) >> op.shift, (reach.high + half) >> op.shift), made.format)
     if isinstance(op.bias, str):
         c.constant(op.bias, (c.fixed(c.dims(op.output)[-1]),))
-        bias = c.program.constants[op.bias]
+        bias = c.program.constants.held(op.bias)
         low, high = low + int(bias.min()), high + int(bias.max())
     c.reach[op.output] = _held(Interval(low, high), made.format)
 
@@ -126,7 +136,7 @@ def relu(c: Checker, op: Relu) -> None:
     c.same_codes(op.input, op.output)
     c.reach[op.output] = Interval(max(0, reach.low), max(0, reach.high))
     if op.input in c.channels:
-        c.channels[op.output] = [Interval(max(0, row.low), max(0, row.high)) for row in c.channels[op.input]]
+        c.channels[op.output] = Rows(*(np.maximum(end, 0) for end in c.channels[op.input]))
 
 
 def requantize(c: Checker, op: Requantize) -> None:
@@ -134,16 +144,8 @@ def requantize(c: Checker, op: Requantize) -> None:
     output = c.info(op.output).format
     if output.bits > CODE_BITS and (output != IntFormat(bits=32) or c.info(op.output).zero_point):
         raise ValueError(f"output format {output}; codes have 2 to {CODE_BITS} bits, logits are int32")
-    reach = c.wide(op.input)
-    rows = c.channels.get(op.input, [reach])
-    magnitudes = _magnitudes(op.requantization, rows)
-    c.requantization(op.requantization, dims[-1], magnitudes, c.info(op.output).zero_point)
-
-
-def _magnitudes(scheme: Requantization, rows: list[Interval]) -> list[int]:
-    """The greatest |x| of each; the doubling high multiply takes -2^31, not 2^31."""
-    doubling = scheme.scaling in (Scaling.Q31_DOUBLE, Scaling.Q31_DOUBLE_HALF_UP)
-    return [max(high, -low - int(doubling)) for low, high in rows]
+    reach = c.channels.get(op.input, c.wide(op.input))
+    c.requantization(op.requantization, dims[-1], reach, c.info(op.output).zero_point)
 
 
 def split_heads(c: Checker, op: SplitHeads) -> None:

@@ -239,6 +239,8 @@ def test_a_file_does_not_hide_a_target_that_was_asked_for(tmp_path: Path) -> Non
             r"'gama' - at `\$\.beyond\[0\]`; known: shift, shifts, bias_bits, gamma, softmax_keys, score_scale, ",
         ),
         ('name = "x"\nsqrt_mode = "rounded"', r"sqrt_mode`$"),
+        ("x = " + "[" * 2000 + "]" * 2000, r"wrong\.toml: it is nested too deeply$"),
+        (".".join("a" * 33) + " = 1", r"wrong\.toml: a key has more than 32 parts$"),
         ("name = ", r"wrong\.toml: no TOML: Invalid value"),
         ('name = "\\ud800"', r"wrong\.toml: no TOML: Escaped character"),
     ],
