@@ -74,7 +74,7 @@ CONTRADICTIONS: dict[str, tuple[Edit, str]] = {
     "an accumulator of 7 bits": (put("functions/0/operations/1/accumulator/bits", 7), "an accumulator of 7 bits"),
     "tensor twice": (twice("tensors"), "tensor ids is declared twice"),
     "constant twice": (twice("constants"), "constant table is declared twice"),
-    "tensor and constant": (put("tensors/1/name", "table"), "constant table is declared twice"),
+    "tensor and constant": (put("tensors/1/name", "table"), "tensor table is declared twice"),
     "function twice": (twice("functions"), "function encode is declared twice"),
     "dimension twice": (twice("dimensions"), "dimension batch is declared twice"),
     "dimension of itself": (dimension(name="loop", maximum=3, terms=["loop"]), "dimension loop: its term 'loop'"),
