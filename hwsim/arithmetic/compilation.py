@@ -10,9 +10,10 @@ of code has a name that nothing else ever had, and is whole before the index kno
 is an entry of the index, which is then compiled again.
 """
 
+import sys
 import uuid
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, TypeVar
 
 from numba import njit
@@ -76,11 +77,23 @@ def named(*constants: Any) -> Callable[[Function], Function]:
 
 
 def save(self: Any, key: Any, data: Any) -> None:
-    """Save compiled code under its key; in place of `IndexDataCacheFile.save`."""
-    known = self._load_index()
-    name = known.get(key) or self._data_name(uuid.uuid4().int)
-    self._save_data(name, data)
-    self._save_index(self._load_index() | {key: name})
+    """Save compiled code under its key; in place of `IndexDataCacheFile.save`.
+
+    What a full disk, a quota or the rights of the folder do not let be kept is used all the same, and compiled again in
+    the next process.
+    """
+    try:
+        known = self._load_index()
+        name = known.get(key) or self._data_name(uuid.uuid4().int)
+        self._save_data(name, data)
+        self._save_index(self._load_index() | {key: name})
+    except OSError as error:
+        _say_once(f"compiled kernels are not kept in {self._cache_path}: {error.strerror}")
+
+
+@cache
+def _say_once(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def install() -> None:

@@ -1,5 +1,6 @@
 """Two processes fill one compile cache at once, and one is stopped while it saves: no code is mixed up."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +77,20 @@ def test_functions_of_a_factory_have_symbols_of_their_own() -> None:
     names = [(one.py_func.__module__, one.py_func.__qualname__) for one in made]
     assert len(set(names)) == len(names) > 30
     assert products[1].py_func.__qualname__.endswith("_1_int16_int32")
+
+
+def test_a_full_disk_stops_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line names the folder, whatever is compiled; what was kept before stays."""
+    cache(tmp_path).save("of int8", "code of int8")
+
+    def full(self: Any, path: str) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(IndexDataCacheFile, "_open_for_write", full)
+        for key in ("of int16", "of int32"):
+            cache(tmp_path).save(key, "code")
+    assert capsys.readouterr().err == f"compiled kernels are not kept in {tmp_path}: No space left on device\n"
+    assert cache(tmp_path).load("of int8") == "code of int8" and cache(tmp_path).load("of int16") is None
