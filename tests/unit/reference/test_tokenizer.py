@@ -75,7 +75,9 @@ def test_a_vocabulary_that_the_text_does_not_allow_is_refused_with_the_limit(
 
 @pytest.mark.parametrize("sentences", [[], [""], [" "], ["x" * 10_000]])
 def test_text_that_holds_nothing_is_refused(tmp_path: Path, sentences: list[str]) -> None:
-    with pytest.raises(ValueError, match=r"a vocabulary of 64 pieces on \d sentences: .* cannot use the text"):
+    # what sentencepiece says of a blank depends on its release
+    why = r"(sentencepiece cannot use the text|the text allows at most \d$)"
+    with pytest.raises(ValueError, match=rf"a vocabulary of 64 pieces on \d sentences: {why}"):
         train_tokenizer(sentences, 64, tmp_path / "vocabulary.model")
     assert list(tmp_path.iterdir()) == []
 
