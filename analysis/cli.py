@@ -1,12 +1,16 @@
 """The command line: its commands are in `analysis.commands`; whatever ends one is said in one line.
 
 Exit codes: 0 success, 1 a difference that was found, 2 an error, 70 a fault of hwsim itself, 130 interrupted, 141 the
-reader of a pipe went away.
+reader of a pipe went away, 143 ended from outside (SIGTERM; 129 SIGHUP).
 """
 
 import re
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, requires
 
 from analysis.output import outlet
@@ -19,9 +23,35 @@ INTERRUPTED, READER_GONE = 130, 141
 OURS = ("hwsim", "reference", "analysis")
 
 
+class _Ended(BaseException):
+    """A signal asked the process to end: what is half-written is removed on the way out."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    """SIGTERM and SIGHUP as an exception, unless whoever started us ignores them (`nohup`)."""
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # once is enough
+        raise _Ended(number)
+
+    kinds = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is signal.SIG_DFL]
+    main_thread = threading.current_thread() is threading.main_thread()  # no other can say what a signal does
+    for one in kinds if main_thread else ():
+        signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one in kinds if main_thread else ():
+            signal.signal(one, signal.SIG_DFL)
+
+
 def main() -> None:
     """Run the command line; an error is one line on standard error, and has an exit code of its own."""
-    with outlet.streams():
+    with outlet.streams(), _ending():
         code, message = _run()
         if message:
             outlet.tell(f"hwsim: error: {outlet.one_line(message)}")
@@ -34,6 +64,8 @@ def _run() -> tuple[int, str]:
     try:
         found = _command()
         sys.stdout.flush()
+    except _Ended as end:
+        return 128 + end.number, "ended from outside; nothing was left half-written"
     except outlet.Unwritable as end:
         return (READER_GONE, "") if end.reader_gone else (ERROR, f"cannot write to standard output: {end}")
     return found

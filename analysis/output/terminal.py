@@ -24,9 +24,6 @@ class Terminal(Console):
     def __init__(self, stream: TextIO, **options: Any) -> None:
         super().__init__(file=stream, width=columns(stream), markup=False, emoji=False, **options)
 
-    def render_str(self, text: str, **options: Any) -> Text:
-        return super().render_str(readable(text), **options)
-
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         part, room = _readable(renderable), options or self.options
         if isinstance(part, Table) and room.max_width < STACKED_BELOW:
