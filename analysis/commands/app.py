@@ -1,5 +1,9 @@
 """All commands as one command line."""
 
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+from typing import Annotated
+
 import typer
 
 from analysis.commands.bench import bench
@@ -15,10 +19,17 @@ from analysis.commands.targets import targets
 from analysis.commands.train import train
 from analysis.commands.vectors import vectors
 from analysis.commands.verify import verify
+from analysis.output.outlet import say
+
+EXIT_CODES = (
+    "Exit codes: 0 success; 1 a difference that was found; 2 an error; 70 a fault of hwsim; 130 interrupted, "
+    "143 ended by SIGTERM; 141 the reader of its output went away."
+)
 
 app = typer.Typer(
     name="hwsim",
     help="Golden model of an integer Transformer accelerator: exact codes, proven equal to fake-quant, priced.",
+    epilog=EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -29,3 +40,21 @@ for command in (
     *(bench, doctor),
 ):
     app.command()(command)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        try:
+            say(f"hwsim {version_of('hwsim')}")
+        except PackageNotFoundError:  # run from a folder that was never installed
+            say("hwsim, not installed")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version and exit.")
+    ] = False,
+) -> None:
+    pass

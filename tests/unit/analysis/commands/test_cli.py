@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from analysis import cli
 from analysis.commands.shared import choose_schemes
 from reference.quantize.scheme import preset
+from tests import ROOT
 from tests.small.programs import tiny_program
 
 Run = Callable[..., tuple[int, str]]
@@ -264,3 +266,22 @@ def test_every_command_has_help_with_an_example(
         monkeypatch.setattr("sys.argv", ["hwsim", command, "--help"])
         cli.main()
         assert f"hwsim {command}" in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_project(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    monkeypatch.setattr("sys.argv", ["hwsim", "--version"])
+    cli.main()
+    assert capsys.readouterr().out == f"hwsim {said}\n"
+
+
+def test_help_says_the_exit_codes_and_the_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["/somewhere/__main__.py", "--help"])
+    cli.main()
+    words = capsys.readouterr().out.split()
+    assert words[:2] == ["Usage:", "hwsim"] and "__main__.py" not in words
+    assert {"0", "1", "2", "70", "130", "141", "143"} <= {word.strip(";:,.") for word in words}
