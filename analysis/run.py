@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from analysis.accuracy.accuracy import Accuracy, float_passes, measure_all
 from analysis.accuracy.bleu import Bleu, bleu, paired_difference
@@ -9,29 +10,49 @@ from analysis.proof.equality import Equality
 from analysis.proof.text import Proof, prove_text
 from analysis.translation.floating import translate_float
 from analysis.translation.translate import Advance, Translations, nothing
-from analysis.workload import Configuration, Model, configure
+from analysis.workload import Configuration, Model, batches_by_length, configure
 from hwsim.accelerator.cost.estimate import Estimate, estimate
 from hwsim.accelerator.hardware import Hardware
 from hwsim.accelerator.lowered import program_workload
 from hwsim.accelerator.presets import PRESETS, hardware
 from hwsim.accelerator.zeros import ZeroCounter, ZeroCounts
-from reference.data import ParallelText
+from hwsim.program import Program
 from reference.quantize.calibrate import Range
 from reference.quantize.scheme import Scheme
+from reference.tokenizer import EOS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """BLEU of the machine and of fake-quant, and the 95% interval of the machine's less the float model's."""
+
+    integer: Bleu
+    fake_quant: Bleu
+    difference: tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConfigurationResult:
-    """All that is said of one scheme."""
+    """All that is said of one scheme.
+
+    Attributes
+    ----------
+    scores
+        None without references.
+    accuracy
+        Teacher-forced on the references; without them, on the float model's translations.
+    estimate, own_estimate
+        The sentences priced at the lengths of those targets, alike for all schemes; and at those of what the machine
+        made of them.
+    """
 
     configuration: Configuration
     equality: Equality
     integer: Translations
-    bleu_integer: Bleu
-    bleu_fake_quant: Bleu
-    bleu_difference: tuple[float, float]
+    scores: Scores | None
     accuracy: Accuracy
     estimate: Estimate
+    own_estimate: Estimate
     zeros: ZeroCounts
 
 
@@ -39,17 +60,19 @@ class ConfigurationResult:
 class RunResult:
     """All that is said of a text under some schemes."""
 
-    text: ParallelText
+    source: tuple[str, ...]
+    references: tuple[str, ...] | None
     beam_width: int
     floating: Translations
-    bleu_float: Bleu
+    bleu_float: Bleu | None
     configurations: list[ConfigurationResult]
 
 
 def run(
     model: Model,
     schemes: Sequence[Scheme],
-    text: ParallelText,
+    source: tuple[str, ...],
+    references: tuple[str, ...] | None,
     ranges: dict[str, Range],
     *,
     beam_width: int = 1,
@@ -60,6 +83,8 @@ def run(
 
     Parameters
     ----------
+    references
+        Translations of the sources, or None where there are none.
     ranges
         Calibrated ranges.
     beam_width
@@ -69,7 +94,7 @@ def run(
     advance
         Called with the number of sentences done; each is done once in float and once a scheme.
     """
-    rows = model.encode(text.source, "source text")
+    rows = model.encode(source, "source text")
     configurations = [configure(model, scheme, ranges) for scheme in schemes]
     accelerator = accelerator or hardware(PRESETS[0])
     for one in configurations:  # what cannot be priced is refused before the work
@@ -80,41 +105,65 @@ def run(
         prove_text(model, one, rows, beam_width=beam_width, zeros=zeros, advance=advance)
         for one, zeros in zip(configurations, counters, strict=True)
     ]
-    passes = float_passes(model.network, model.batches_by_length(text, "text"), keep_sites=True)
+    targets = floating.ids if references is None else model.encode(references, "reference")
+    forced = [[*target[:-1], EOS] for target in targets]  # a translation that met its limit has none
+    passes = float_passes(model.network, batches_by_length(rows, forced), keep_sites=True)
     accuracies = measure_all(model.network, [one.plan for one in configurations], passes)
     results = [
-        _result(configuration, proof, accuracy, rows, floating, text, accelerator, counter.counts)
+        _result(
+            configuration, proof, accuracy, references, floating, _Priced(accelerator, rows, targets, counter.counts)
+        )
         for configuration, proof, accuracy, counter in zip(configurations, proofs, accuracies, counters, strict=True)
     ]
     return RunResult(
-        text=text,
+        source=source,
+        references=references,
         beam_width=beam_width,
         floating=floating,
-        bleu_float=bleu(floating.text, text.target),
+        bleu_float=None if references is None else bleu(floating.text, references),
         configurations=results,
     )
+
+
+class _Priced(NamedTuple):
+    """What the cost of a configuration is made of."""
+
+    machine: Hardware
+    rows: list[list[int]]
+    targets: list[list[int]]
+    zeros: ZeroCounts
+
+    def estimate(self, program: Program, targets: list[list[int]]) -> Estimate:
+        lengths = [(len(source), len(target)) for source, target in zip(self.rows, targets, strict=True)]
+        return estimate(program_workload(program, lengths, self.zeros), self.machine)
 
 
 def _result(
     configuration: Configuration,
     proof: Proof,
     accuracy: Accuracy,
-    rows: list[list[int]],
+    references: Sequence[str] | None,
     floating: Translations,
-    text: ParallelText,
-    machine: Hardware,
-    zeros: ZeroCounts,
+    priced: _Priced,
 ) -> ConfigurationResult:
     equality, integer, fake_quant = proof
-    lengths = [(len(source), len(target)) for source, target in zip(rows, integer.ids, strict=True)]
     return ConfigurationResult(
         configuration=configuration,
         equality=equality,
         integer=integer,
-        bleu_integer=bleu(integer.text, text.target),
-        bleu_fake_quant=bleu(fake_quant.text, text.target),
-        bleu_difference=paired_difference(integer.text, floating.text, text.target),
+        scores=None if references is None else _scores(integer, fake_quant, floating, references),
         accuracy=accuracy,
-        estimate=estimate(program_workload(configuration.program, lengths, zeros), machine),
-        zeros=zeros,
+        estimate=priced.estimate(configuration.program, priced.targets),
+        own_estimate=priced.estimate(configuration.program, integer.ids),
+        zeros=priced.zeros,
+    )
+
+
+def _scores(
+    integer: Translations, fake_quant: Translations, floating: Translations, references: Sequence[str]
+) -> Scores:
+    return Scores(
+        integer=bleu(integer.text, references),
+        fake_quant=bleu(fake_quant.text, references),
+        difference=paired_difference(integer.text, floating.text, references),
     )

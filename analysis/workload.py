@@ -1,8 +1,9 @@
 """What every command works on: a model, its tokenizer, text, and configurations made ready to run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -27,6 +28,7 @@ from reference.train import Batch, bucketed
 CALIBRATION_SENTENCES = 512
 TOKENS_PER_BATCH = 2500
 TOKENS_PER_SHORT_BATCH = 600
+NO_TEXTS: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +54,19 @@ class Model:
         return list(bucketed(self._pairs(text, what), TOKENS_PER_BATCH))
 
     def batches_by_length(self, text: ParallelText, what: str) -> list[Batch]:
-        """Batches of similar length, where the order is no matter: half the time, since little is padding."""
-        pairs = sorted(self._pairs(text, what), key=lambda pair: (max(map(len, pair)), len(pair[1])))
-        return list(bucketed(pairs, TOKENS_PER_SHORT_BATCH))
+        """As the function of that name."""
+        source, target = zip(*self._pairs(text, what), strict=True)
+        return batches_by_length(source, target)
 
     def _pairs(self, text: ParallelText, what: str) -> list[tuple[list[int], list[int]]]:
         source, target = self.encode(text.source, f"{what} source"), self.encode(text.target, f"{what} target")
         return list(zip(source, target, strict=True))
+
+
+def batches_by_length(source: Sequence[list[int]], target: Sequence[list[int]]) -> list[Batch]:
+    """Batches of similar length, where the order is no matter: half the time, since little is padding."""
+    pairs = sorted(zip(source, target, strict=True), key=lambda pair: (max(map(len, pair)), len(pair[1])))
+    return list(bucketed(pairs, TOKENS_PER_SHORT_BATCH))
 
 
 def load_model(folder: Path | None = None) -> Model:
@@ -68,13 +76,13 @@ def load_model(folder: Path | None = None) -> Model:
     return Model(folder=folder, network=network, tokenizer=tokenizer)
 
 
-def check_inputs(model: Model, schemes: Sequence[Scheme], text: ParallelText | None = None) -> None:
-    """Refuse schemes that do not fit the model, and sentences that are too long, before any long work."""
+def check_inputs(model: Model, schemes: Sequence[Scheme], texts: Mapping[str, Sequence[str]] = NO_TEXTS) -> None:
+    """Refuse schemes that do not fit the model, and sentences of named texts that are too long, before long work."""
     graph = trace(model.network)
     for scheme in schemes:
         scheme.resolve(enumerate_sites(graph, scheme.arithmetic))
-    if text is not None:
-        model.batches(text, "text")
+    for what, sentences in texts.items():
+        model.encode(sentences, what)
 
 
 def calibration_text() -> ParallelText:

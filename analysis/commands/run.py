@@ -39,14 +39,18 @@ def run(
 
     Examples: `hwsim run` · `hwsim run --sentences 1000 --config int8` · `hwsim run --target ita --target tflm` ·
     `hwsim run --text my.en --reference my.de --scheme mine.toml --out report`
+
+    Without --reference there is no BLEU, and losses are teacher-forced on the float model's own translations.
     """
     from analysis import report
     from analysis.output.context import context
     from analysis.report.study import study
     from analysis.run import run as run_all
+    from analysis.translation.floating import own_translations
     from analysis.workload import check_inputs, load_model
     from hwsim.accelerator.presets import PRESETS, hardware
     from hwsim.accelerator.prices import prices_of
+    from reference.data import ParallelText
 
     began = time.perf_counter()
     outputs = shared.reserve(
@@ -61,17 +65,24 @@ def run(
     )
     prices_of(machine)  # an energy table that does not fit is refused before the work
     loaded = load_model(model)
-    whole = shared.read_text(text, reference)
-    body = whole.head(sentences)
-    check_inputs(loaded, schemes, body)
+    source, translations = shared.read_text_or_source(text, reference)
+    body, references = source[:sentences], None if translations is None else translations[:sentences]
+    check_inputs(loaded, schemes, {"text source": body, "text target": references or ()})
     ranges = shared.calibrated(loaded, calibrate, calibrate_reference)
     with shared.progress("translating and comparing", len(body) * (1 + len(schemes))) as advance:
-        result = run_all(loaded, schemes, body, ranges, beam_width=beam, accelerator=machine, advance=advance)
+        result = run_all(
+            loaded, schemes, body, references, ranges, beam_width=beam, accelerator=machine, advance=advance
+        )
     rows = []
     if sensitivity:
         names = list(dict.fromkeys(one.target for one in schemes))
-        some = whole.head(options.SENSITIVITY_SENTENCES)
-        rows = study(loaded, some, ranges, ("group",), False, shared.progress, names)
+        some = source[: options.SENSITIVITY_SENTENCES]
+        forced = (
+            own_translations(loaded, some, "source text")
+            if translations is None
+            else ParallelText(source=some, target=translations[: len(some)])
+        )
+        rows = study(loaded, forced, ranges, ("group",), False, shared.progress, names)
     origin = context(sys.argv, loaded.folder, time.perf_counter() - began)
     folder = outputs.write("--out", report.report_files(result, rows, origin))
     shared.show(report.summary_table(result), *([report.sensitivity_table(rows)] if rows else []))

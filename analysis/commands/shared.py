@@ -96,6 +96,14 @@ def read_text(source: Path | None, reference: Path | None) -> "ParallelText":
     return read_parallel(source, reference)
 
 
+def read_text_or_source(source: Path | None, reference: Path | None) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """The user's sentences with their translations, if there are any; or the shipped test set."""
+    if source is not None and reference is None:
+        return read_source(source), None
+    text = read_text(source, reference)
+    return text.source, text.target
+
+
 def read_source(source: Path | None) -> tuple[str, ...]:
     """The user's sentences, or those of the shipped test set."""
     from reference.data import corpus, read_lines

@@ -16,6 +16,7 @@ from analysis.report.records import (
     accelerators,
     configuration_names,
     configuration_record,
+    forced_on,
     sensitivity_record,
     verdict,
 )
@@ -29,29 +30,31 @@ _TO_ASCII = str.maketrans({"\N{MINUS SIGN}": "-", "\N{MICRO SIGN}": "u", "\N{NO-
 
 def summary_table(result: RunResult) -> Table:
     """One row a configuration: equality, BLEU, loss and cost; below it the verdict."""
-    table = _table(f"{len(result.text)} sentences, beam width {result.beam_width}")
+    table = _table(f"{len(result.source)} sentences, beam width {result.beam_width}")
     table.caption = _caption(result)
     table.add_column("\nconfiguration", max_width=LONGEST_NAME, overflow="ellipsis", no_wrap=True)
-    headers = ("codes\ncompared", "codes\ndifferent", "BLEU\n[95% interval]", "loss\nincrease", "weights\non disk")
+    floating = result.bleu_float
+    scored = [] if floating is None else ["BLEU\n[95% interval]"]
+    headers = ("codes\ncompared", "codes\ndifferent", *scored, "loss\nincrease", "weights\non disk")
     for header in (*headers, "DRAM per\nsentence", "energy per\nsentence"):
         table.add_column(header, justify="right", no_wrap=True)
-    floating = result.bleu_float
-    table.add_row("float", "", "", _with_interval(floating.score, floating.low, floating.high), "", "", "", "")
+    if floating is not None:
+        table.add_row("float", "", "", _with_interval(floating.score, floating.low, floating.high))
     for name, one in zip(configuration_names(result), result.configurations, strict=True):
         table.add_row(_plain(name), *_cells(configuration_record(result, one, name)))
     return table
 
 
 def _cells(one: Record) -> list[Text]:
-    different = one["codes_different"]
+    different, interval = one["codes_different"], one["bleu_integer_95_percent"]
     return [
         _plain(count(one["codes_compared"])),
         Text(count(different), style="bold red" if different or one["tokens_different"] else "green"),
-        _with_interval(one["bleu_integer"], *one["bleu_integer_95_percent"]),
+        *([] if interval is None else [_with_interval(one["bleu_integer"], *interval)]),
         _plain(signed(one["loss_increase"], 4)),
         _plain(si(one["weight_bytes"], "B")),
         _plain(si(one["dram_bytes_per_sentence"], "B")),
-        _plain(energy(one["energy_pj_per_sentence"])),
+        _plain(f"{energy(one['energy_pj_per_sentence'])}\n({energy(one['own_length_energy_pj_per_sentence'])})"),
     ]
 
 
@@ -71,7 +74,18 @@ def _caption(result: RunResult) -> Text:
         plan = one.configuration.plan
         origins.setdefault(str(scheme_provenance(plan.scheme, plan.sites)), []).append(name)
     lines = Text("".join(f"{', '.join(names)}: {origin}\n" for origin, names in origins.items()))
+    lines.append("".join(f"{line}\n" for line in _how_measured(result)))
     return lines.append_text(_verdict(result))
+
+
+def _how_measured(result: RunResult) -> list[str]:
+    """Whose lengths are priced and how they are decoded; what stands in for references that are missing."""
+    lines = [f"DRAM and energy at the lengths of the {forced_on(result)}s; in brackets: of its own translations"]
+    if result.beam_width > 1:
+        lines.append(f"priced as greedy decoding: {result.beam_width} hypotheses cost more")
+    if result.references is None:
+        lines.append("no reference: no BLEU; losses are teacher-forced on the float model's own translations")
+    return lines
 
 
 def _verdict(result: RunResult) -> Text:

@@ -39,14 +39,17 @@ def pictures(result: RunResult, rows: Sequence[Row]) -> list[Picture]:
 
 def _of_configurations(result: RunResult) -> Iterator[Picture]:
     names = [_literal(name) for name in configuration_names(result)]
-    scores = {_folded(name): one.bleu_integer for name, one in zip(names, result.configurations, strict=True)}
+    scores = {
+        _folded(name): one.scores.integer for name, one in zip(names, result.configurations, strict=True) if one.scores
+    }
     energies = {name: _energies(one.estimate) for name, one in zip(names, result.configurations, strict=True)}
-    yield Picture(
-        name="bleu",
-        section="configurations",
-        caption="BLEU of the integer machine with 95% bootstrap intervals; line and band are the float model's.",
-        png=plots.png(plots.bleu_bars(scores, result.bleu_float)),
-    )
+    if result.references is not None:
+        yield Picture(
+            name="bleu",
+            section="configurations",
+            caption="BLEU of the integer machine with 95% bootstrap intervals; line and band are the float model's.",
+            png=plots.png(plots.bleu_bars(scores, result.bleu_float)),
+        )
     yield Picture(
         name="energy",
         section="cost",

@@ -125,11 +125,10 @@ def samples(result: RunResult) -> list[dict[str, Any]]:
     names = ["float", *configuration_names(result)]
     texts = [result.floating.text, *(one.integer.text for one in result.configurations)]
     found = []
-    for i, (source, target) in enumerate(zip(result.text.source, result.text.target, strict=True)):
-        if i == SAMPLES:
-            break
+    for i, source in enumerate(result.source[:SAMPLES]):
         makers: dict[str, list[str]] = {}
         for name, column in zip(names, texts, strict=True):
             makers.setdefault(column[i], []).append(name)
-        found.append({"source": source, "reference": target, "translations": makers})
+        reference = None if result.references is None else result.references[i]
+        found.append({"source": source, "reference": reference, "translations": makers})
     return found

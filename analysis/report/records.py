@@ -22,7 +22,7 @@ from hwsim.accelerator.zeros import ZeroCounts
 
 Record = dict[str, Any]
 
-REPORT_VERSION = 2
+REPORT_VERSION = 3
 
 
 def report_record(result: RunResult, rows: Sequence[Row], context: Context) -> Record:
@@ -31,7 +31,7 @@ def report_record(result: RunResult, rows: Sequence[Row], context: Context) -> R
     return {
         "report_version": REPORT_VERSION,
         "verdict": verdict(result),
-        "context": {**asdict(context), "sentences": len(result.text), "beam_width": result.beam_width},
+        "context": {**asdict(context), **_text_fields(result)},
         "configurations": [
             configuration_record(result, one, name) for name, one in zip(names, result.configurations, strict=True)
         ],
@@ -74,8 +74,7 @@ def configuration_record(result: RunResult, one: ConfigurationResult, name: str)
         "weight_bits": scheme.weight_bits,
         "activation_bits": scheme.activation_bits,
         "scheme": msgspec.to_builtins(scheme),
-        "sentences": len(result.text),
-        "beam_width": result.beam_width,
+        **_text_fields(result),
         **_bleu_fields(result, one),
         **equality_record(one.equality),
         "loss_float": finite(one.accuracy.loss_float),
@@ -84,6 +83,7 @@ def configuration_record(result: RunResult, one: ConfigurationResult, name: str)
         "loss_increase_95_percent": _ends(one.accuracy.interval),
         "weight_bytes": program.weight_bytes,
         **_cost_fields(one.estimate),
+        **_own_length_fields(one.own_estimate),
         "macs_zero_fraction": zero_fraction(one.zeros),
         "zeros": msgspec.to_builtins(one.zeros),
         "sites": site_records(one),
@@ -95,12 +95,25 @@ def accelerators(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row.accelerator for row in rows))
 
 
+def forced_on(result: RunResult) -> str:
+    """What the decoder reads where losses and errors are measured, and whose lengths are priced."""
+    return "reference" if result.references is not None else "float translation"
+
+
+def _text_fields(result: RunResult) -> Record:
+    forced = {"teacher_forced_on": forced_on(result), "priced_lengths": forced_on(result)}
+    return {"sentences": len(result.source), "beam_width": result.beam_width, **forced}
+
+
 def _bleu_fields(result: RunResult, one: ConfigurationResult) -> Record:
-    scores = {"float": result.bleu_float, "fake_quant": one.bleu_fake_quant, "integer": one.bleu_integer}
-    fields: Record = {f"bleu_{name}": finite(score.score) for name, score in scores.items()}
-    fields |= {f"bleu_{name}_95_percent": _interval(score) for name, score in scores.items()}
-    fields["bleu_integer_minus_float_95_percent"] = [finite(end) for end in one.bleu_difference]
-    fields["bleu_signature"] = one.bleu_integer.signature
+    """None throughout where there is no reference."""
+    found = one.scores
+    ours, theirs = (None, None) if found is None else (found.integer, found.fake_quant)
+    scores = {"float": result.bleu_float, "fake_quant": theirs, "integer": ours}
+    fields: Record = {f"bleu_{name}": None if score is None else finite(score.score) for name, score in scores.items()}
+    fields |= {f"bleu_{name}_95_percent": None if score is None else _interval(score) for name, score in scores.items()}
+    fields["bleu_integer_minus_float_95_percent"] = None if found is None else _ends(found.difference)
+    fields["bleu_signature"] = None if ours is None else ours.signature
     return fields
 
 
@@ -146,12 +159,26 @@ def _cost_fields(cost: Estimate) -> Record:
         "energy_pj_per_target_token": total.per_token(total.cost.energy_pj),
         "cycles_per_sentence": total.per_sentence(total.cycles.total),
         "seconds_per_sentence": total.per_sentence(cost.seconds),
+        "target_tokens_per_sentence": total.per_sentence(total.tokens),
         "dram_bytes_per_sentence": total.per_sentence(total.cost.dram_bytes),
         "dram_bytes_per_target_token": total.per_token(total.cost.dram_bytes),
         "macs_per_sentence": total.per_sentence(total.cost.macs),
         "macs_per_target_token": total.per_token(total.cost.macs),
         "cost": [phase_record(phase, cost.hardware) for phase in (*cost.phases, total)],
     }
+
+
+def _own_length_fields(cost: Estimate) -> Record:
+    """Figures of one sentence on the average, as long as the machine made it."""
+    total = cost.total
+    figures = {
+        "target_tokens": total.tokens,
+        "cycles": total.cycles.total,
+        "seconds": cost.seconds,
+        "dram_bytes": total.cost.dram_bytes,
+        "energy_pj": total.cost.energy_pj,
+    }
+    return {f"own_length_{name}_per_sentence": total.per_sentence(figure) for name, figure in figures.items()}
 
 
 def zero_fraction(zeros: ZeroCounts) -> float | None:

@@ -64,8 +64,8 @@ def sensitivity_csv(rows: Sequence[Row]) -> str:
 
 def _translations(result: RunResult) -> str:
     """One line a sentence; a tab or line break within a sentence becomes a space."""
-    header = ["source", "reference", "float", *configuration_names(result)]
-    columns = [result.text.source, result.text.target, result.floating.text]
+    header = ["source", *([] if result.references is None else ["reference"]), "float", *configuration_names(result)]
+    columns = [result.source, *([] if result.references is None else [result.references]), result.floating.text]
     columns += [one.integer.text for one in result.configurations]
     lines: list[Sequence[Any]] = [header, *zip(*columns, strict=True)]
     return "".join("\t".join(_BREAKS.sub(" ", cell) for cell in line) + "\n" for line in lines)

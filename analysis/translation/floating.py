@@ -8,6 +8,7 @@ import torch
 from analysis.translation.torch_steppers import float_stepper
 from analysis.translation.translate import Advance, Translations, batches, nothing, translate
 from analysis.workload import TOKENS_PER_BATCH, Model
+from reference.data import ParallelText
 from reference.tokenizer import EOS
 from reference.train import Batch, bucketed
 
@@ -20,6 +21,12 @@ def translate_float(
     order, stepper_of = batches(rows, beam_width, alone=False), partial(float_stepper, model.network)
     limit = model.network.config.max_positions
     return translate(model.tokenizer, stepper_of, rows, order, limit, beam_width, advance)
+
+
+def own_translations(model: Model, sentences: Sequence[str], what: str) -> ParallelText:
+    """Text without translations with those that the float model makes of it."""
+    made = translate_float(model, model.encode(sentences, what))
+    return ParallelText(source=tuple(sentences), target=tuple(made.text))
 
 
 def batches_of_own_translations(model: Model, sentences: Sequence[str], what: str) -> list[Batch]:

@@ -90,7 +90,7 @@ def test_run_by_default(call: Call, calls: Calls, tmp_path: Path) -> None:
     assert call("run") == 0
     asked = calls["run"]
     assert names(asked["schemes"]) == ["int8", "int6", "int4", "w4a8"]
-    assert asked["text"].source == LINES[:100]
+    assert (asked["source"], asked["references"]) == (LINES[:100], LINES[:100])
     assert asked["ranges"] == {"a site": "a range"}
     assert (asked["beam_width"], asked["accelerator"].name) == (1, "edge-256")
     assert calls["load_model"] == {"folder": None}
@@ -98,7 +98,7 @@ def test_run_by_default(call: Call, calls: Calls, tmp_path: Path) -> None:
     assert (calls["calibrated"]["source"], calls["calibrated"]["reference"]) == (None, None)
     assert calls["translating and comparing"] == 100 * 5  # in float, and by four schemes
     assert calls["check_inputs"]["schemes"] == asked["schemes"]
-    assert calls["check_inputs"]["text"] == asked["text"]
+    assert calls["check_inputs"]["texts"] == {"text source": LINES[:100], "text target": LINES[:100]}
     study = calls["study"]
     assert study["text"].source == LINES[:200]
     assert (study["kinds"], study["with_bleu"], study["names"]) == (("group",), False, ["fullyqt"])
@@ -116,7 +116,7 @@ def test_run_with_every_option(call: Call, calls: Calls, tmp_path: Path) -> None
     asked += ("--calibrate", "c.en", "--calibrate-reference", "c.de", "--beam", 5, "--accelerator", "gemmini-16")
     assert call("run", *asked) == 0
     assert names(calls["run"]["schemes"]) == ["ita-int8", "ita-w4a8", "pulp-int8", "pulp-w4a8", "own"]
-    assert calls["run"]["text"].source == LINES[:7]
+    assert (calls["run"]["source"], calls["run"]["references"]) == (LINES[:7], LINES[:7])
     assert calls["translating and comparing"] == 7 * 6
     assert (calls["run"]["beam_width"], calls["run"]["accelerator"].name) == (5, "gemmini-16")
     assert calls["load_model"] == {"folder": Path("elsewhere")}
@@ -124,6 +124,20 @@ def test_run_with_every_option(call: Call, calls: Calls, tmp_path: Path) -> None
     assert (calls["calibrated"]["source"], calls["calibrated"]["reference"]) == (Path("c.en"), Path("c.de"))
     assert calls["study"]["names"] == ["ita", "pulp"]
     assert Path("folder", "a").read_bytes() == b"report"
+
+
+def test_run_of_text_without_translations(call: Call, calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sensitivity is measured on what the float model makes of the text."""
+    own = ParallelText(source=LINES[:200], target=LINES[100:])
+    calls.record(monkeypatch, "analysis.commands.shared.read_source", LINES)
+    calls.record(monkeypatch, "analysis.translation.translate.own_translations", own)
+    assert call("run", "--text", "a.en", "--sentences", 7, "--out", "folder") == 0
+    assert calls["read_source"] == {"source": Path("a.en")}
+    assert (calls["run"]["source"], calls["run"]["references"]) == (LINES[:7], None)
+    assert calls["check_inputs"]["texts"] == {"text source": LINES[:7], "text target": ()}
+    assert calls["own_translations"]["sentences"] == LINES[:200]
+    assert calls["study"]["text"] is own
+    assert "read_text" not in calls
 
 
 def test_run_without_sensitivity(call: Call, calls: Calls) -> None:

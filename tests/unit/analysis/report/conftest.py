@@ -8,7 +8,7 @@ import pytest
 
 from analysis.accuracy.sensitivity import Row
 from analysis.output.context import Context, context
-from analysis.run import RunResult, run
+from analysis.run import RunResult, Scores, run
 from analysis.workload import Model, calibrate_model, load_model
 from reference.data import ParallelText
 from reference.quantize.scheme import Rule, preset, scheme_for
@@ -30,9 +30,11 @@ def result(model: Model, small_text: ParallelText) -> RunResult:
     text = small_text.head(SENTENCES)
     rules = [Rule(pattern="*.softmax.output", bits=5)]
     own = scheme_for("ita", name="own & <b>$x^$</b>", weight_bits=4, rules=rules)
-    done = run(model, [preset("int8"), own], text, calibrate_model(model, text))
+    done = run(model, [preset("int8"), own], text.source, text.target, calibrate_model(model, text))
+    assert done.bleu_float is not None
     score = replace(done.bleu_float, score=12.5, low=9.0, high=16.5)
-    scored = [replace(one, bleu_integer=score, bleu_fake_quant=score) for one in done.configurations]
+    made = Scores(integer=score, fake_quant=score, difference=(-1.0, 1.0))
+    scored = [replace(one, scores=made) for one in done.configurations]
     return replace(done, bleu_float=score, configurations=scored)
 
 

@@ -10,10 +10,10 @@ from analysis.accuracy.bleu import Bleu
 from analysis.accuracy.sensitivity import Row
 from analysis.output.context import Context
 from analysis.proof.equality import Divergence, Equality
-from analysis.run import RunResult, Translations
+from analysis.run import RunResult, Scores, Translations
+from hwsim.accelerator.cost.estimate import Estimate
 from hwsim.accelerator.zeros import SiteZeros, ZeroCounts
 from hwsim.formats import IntFormat
-from reference.data import ParallelText
 from reference.quantize.scheme import Scheme, preset
 from reference.quantize.sites import Role, Site, SiteSet
 from tests.unit.analysis.estimates.estimates_by_hand import estimated
@@ -54,9 +54,11 @@ def configuration(name: str, target: str = "fullyqt", factor: int = 1, **changes
         ),
         "equality": equality,
         "integer": Translations(ids=[[], []], text=["gut", f"{name} made it"]),
-        "bleu_integer": bleu(28.25 / factor, 26.0 / factor, 30.5 / factor),
-        "bleu_fake_quant": bleu(28.5 / factor, 26.25 / factor, 30.75 / factor),
-        "bleu_difference": (-1.5 * factor, 0.25 * factor),
+        "scores": Scores(
+            integer=bleu(28.25 / factor, 26.0 / factor, 30.5 / factor),
+            fake_quant=bleu(28.5 / factor, 26.25 / factor, 30.75 / factor),
+            difference=(-1.5 * factor, 0.25 * factor),
+        ),
         "accuracy": Accuracy(
             loss_float=2.5,
             loss_quantized=2.5 + 0.0625 * factor,
@@ -67,9 +69,15 @@ def configuration(name: str, target: str = "fullyqt", factor: int = 1, **changes
             },
         ),
         "estimate": estimated(),
+        "own_estimate": _of_one_sentence(estimated()),
         "zeros": ZeroCounts(sites={"a": SiteZeros(macs=300, macs_zero=60), "b": SiteZeros(macs=100, macs_zero=40)}),
     }  # fmt: skip
     return SimpleNamespace(**fields | changes)
+
+
+def _of_one_sentence(whole: Estimate) -> Estimate:
+    """All that two sentences cost, as if it were of one."""
+    return msgspec.structs.replace(whole, total=msgspec.structs.replace(whole.total, sentences=1))
 
 
 def _named(scheme: Scheme, name: str) -> Scheme:
@@ -93,7 +101,8 @@ def different(one: Any) -> Any:
 def run(*configurations: Any, beam_width: int = 1) -> RunResult:
     """Two sentences."""
     made: Any = SimpleNamespace(
-        text=ParallelText(source=("good", "this one"), target=("gut!", "dies")),
+        source=("good", "this one"),
+        references=("gut!", "dies"),
         beam_width=beam_width,
         floating=Translations(ids=[[], []], text=["gut", "float made it"]),
         bleu_float=bleu(29.0, 27.5, 31.0),

@@ -39,7 +39,7 @@ def configuration(name: str, bleu: float, sqnr_db: float, sentences: int = 4) ->
     plan = SimpleNamespace(sites=f"sites of {name}")
     return SimpleNamespace(
         configuration=SimpleNamespace(scheme=SimpleNamespace(name=name), plan=plan),
-        bleu_integer=bleu,
+        scores=SimpleNamespace(integer=bleu),
         estimate=SimpleNamespace(
             phases=[phase("encode", sentences, mac_add=100, clamp=20), phase("decode", sentences, mac_add=40)]
         ),
@@ -55,6 +55,7 @@ def test_figures_of_a_run(drawn: list[tuple[Any, ...]]) -> None:
     run: Any = SimpleNamespace(
         configurations=[configuration("int8", 28.0, 30.0), configuration("onnxruntime-w4a8 $", 20.0, 9.0, 2)],
         bleu_float=29.0,
+        references=("a reference",),
     )
     made = pictures(run, [])
     assert what(made) == [

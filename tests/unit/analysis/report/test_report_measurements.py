@@ -26,7 +26,7 @@ def test_the_float_model_is_run_once_for_all_schemes(
     monkeypatch.setattr(accuracy, "FloatArithmetic", lambda *args: passes.append(args) or FloatArithmetic(*args))
     text = small_text.head(SENTENCES)
     schemes = [one.configuration.scheme for one in result.configurations]
-    again = run(model, schemes, text, calibrate_model(model, text))
+    again = run(model, schemes, text.source, text.target, calibrate_model(model, text))
     assert len(passes) == len(model.batches_by_length(text, "text"))
     for ours, theirs in zip(again.configurations, result.configurations, strict=True):
         assert ours.accuracy == theirs.accuracy

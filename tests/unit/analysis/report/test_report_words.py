@@ -84,15 +84,29 @@ def test_summary() -> None:
     assert cells(table) == [
         ["float", "", "", "29.0 [27.5, 31.0]", "", "", "", ""],
         # 3,202,000 bytes and 7,500,002,040 pJ are of two sentences
-        ["int8", "6,000", "0", "28.2 [26.0, 30.5]", "+0.0625", "1.23 MB", "1.60 MB", "3.75 mJ"],
-        ["own", "12,000", "0", "14.1 [13.0, 15.2]", "+0.1250", "2.47 MB", "1.60 MB", "3.75 mJ"],
+        ["int8", "6,000", "0", "28.2 [26.0, 30.5]", "+0.0625", "1.23 MB", "1.60 MB", "3.75 mJ\n(7.50 mJ)"],
+        ["own", "12,000", "0", "14.1 [13.0, 15.2]", "+0.1250", "2.47 MB", "1.60 MB", "3.75 mJ\n(7.50 mJ)"],
     ]
     assert str(table.caption) == (
         "int8: target fullyqt: every operator native\n"
         "own: target ita: mask, embedding and generator borrowed from fullyqt; residual borrowed from pulp; layernorm "
         "borrowed from deeploy\n"
+        "DRAM and energy at the lengths of the references; in brackets: of its own translations\n"
+        "priced as greedy decoding: 3 hypotheses cost more\n"
         "Every code equal to fake-quant: 18,000 codes compared, 0 different"
     )
+
+
+def test_a_summary_without_references() -> None:
+    alone = run(configuration("int8", scores=None))
+    alone.references = alone.bleu_float = None
+    table = summary_table(alone)
+    assert not any("BLEU" in head for head in heads(table))
+    assert cells(table) == [["int8", "6,000", "0", "+0.0625", "1.23 MB", "1.60 MB", "3.75 mJ\n(7.50 mJ)"]]
+    assert str(table.caption).splitlines()[1:3] == [
+        "DRAM and energy at the lengths of the float translations; in brackets: of its own translations",
+        "no reference: no BLEU; losses are teacher-forced on the float model's own translations",
+    ]
 
 
 def styles(table: Table) -> list[str]:
@@ -104,7 +118,7 @@ def test_a_summary_of_overflows_that_differ() -> None:
     one = different(TWO[1])
     one.equality = Equality(overflows=1_205, overflows_fake_quant=1_204)
     one.equality.add("encoder.embedding", 12_000, 0)
-    assert str(summary_table(run(TWO[0], one)).caption).splitlines()[2:] == [
+    assert str(summary_table(run(TWO[0], one)).caption).splitlines()[3:] == [
         "NOT EQUAL to fake-quant: 18,000 codes compared, 0 different, 0 tokens different",
         "overflows of own: machine 1,205, fake-quant 1,204",
     ]
@@ -114,7 +128,7 @@ def test_a_summary_of_what_differs() -> None:
     table = summary_table(run(TWO[0], different(TWO[1])))
     assert [row[1:3] for row in cells(table)[1:]] == [["6,000", "0"], ["12,000", "3"]]
     assert styles(table) == ["green", "bold red"]
-    assert str(table.caption).splitlines()[2:] == [
+    assert str(table.caption).splitlines()[3:] == [
         "NOT EQUAL to fake-quant: 18,000 codes compared, 3 different, 2 tokens different",
         "first divergence of own: sentence 2, encode, site encoder.embedding, index (0, 3, 1): machine 17,"
         " fake-quant 18, 17.250000 before rounding, 0.250000 from a tie",
@@ -188,6 +202,8 @@ def test_a_configuration() -> None:
         "activation_bits": 8,
         "sentences": 2,
         "beam_width": 1,
+        "teacher_forced_on": "reference",
+        "priced_lengths": "reference",
         "bleu_float": 29.0,
         "bleu_fake_quant": 14.25,
         "bleu_integer": 14.125,
@@ -221,6 +237,12 @@ def test_a_configuration() -> None:
         "energy_pj_per_target_token": 2_500_000_680.0,
         "cycles_per_sentence": 2_501_017.0,
         "seconds_per_sentence": 0.005002034,
+        "target_tokens_per_sentence": 1.5,
+        "own_length_target_tokens_per_sentence": 3.0,
+        "own_length_cycles_per_sentence": 5_002_034.0,
+        "own_length_seconds_per_sentence": 0.010004068,
+        "own_length_dram_bytes_per_sentence": 3_202_000.0,
+        "own_length_energy_pj_per_sentence": 7_500_002_040.0,
         "dram_bytes_per_sentence": 1_601_000.0,
         "dram_bytes_per_target_token": 3_202_000 / 3,
         "macs_per_sentence": 130_080.0,
@@ -288,5 +310,6 @@ def test_tables_as_files() -> None:
 
 
 def test_an_interval_that_is_not_finite_is_a_dash() -> None:
-    odd = configuration("int8", bleu_integer=bleu(float("nan"), 1.0, float("inf")))
+    odd = configuration("int8")
+    odd.scores = replace(odd.scores, integer=bleu(float("nan"), 1.0, float("inf")))
     assert cells(summary_table(run(odd)))[1][3] == "- [1.0, -]"
