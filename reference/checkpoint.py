@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hwsim.files import write_whole
 from hwsim.reading import open_regular, printable, read_whole
+from reference.foreign import owner
 from reference.models.translation import Transformer, TransformerConfig
 from reference.tokenizer import Tokenizer
 
@@ -21,6 +22,7 @@ _ALIASES = ("target_embedding.weight", "generator.weight")
 """Further names of source_embedding.weight in a tied model."""
 _MOST_CONFIGURATION = 1_000_000
 _LETTERS = 60
+OWN_FIELDS = ", ".join(field.name for field in fields(TransformerConfig))
 
 
 def save_checkpoint(folder: Path, config: TransformerConfig, state: dict[str, Tensor]) -> None:
@@ -124,6 +126,8 @@ def _known(found: object) -> dict[str, Any]:
     """The fields of a configuration: none unknown, none missing."""
     if not isinstance(found, dict):
         raise ValueError(f"it is {_short(found)}; a JSON object is needed")
+    if whose := owner(found):
+        raise ValueError(f"it looks like {whose}; hwsim reads its own fields, {OWN_FIELDS}, see docs/model.md")
     known = {field.name: field.default for field in fields(TransformerConfig)}
     for name in found.keys() - known.keys():
         raise ValueError(f"unknown field {_short(name)}; known: {', '.join(known)}")

@@ -1,6 +1,7 @@
 """Documents: links lead somewhere, and each page names all that it is about."""
 
 import re
+from dataclasses import MISSING, asdict, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import get_args
@@ -15,6 +16,8 @@ from hwsim.formats import Granularity, Overflow, Rounding
 from hwsim.program.catalogue import CATALOGUE
 from hwsim.program.operations import Operation
 from hwsim.program.targets import TARGETS
+from reference.models.translation import Transformer
+from reference.models.translation import TransformerConfig as Config
 from tests import ROOT
 from tests.small.models import sites_of
 
@@ -49,6 +52,33 @@ def test_the_page_of_sites_names_every_site() -> None:
 def names_in(page: str) -> set[str]:
     """Everything that a page sets in code letters."""
     return set(re.findall(r"`\"?([^`\"]+)\"?`", (ROOT / "docs" / page).read_text()))
+
+
+def rows_of(page: str, header: str) -> dict[str, str]:
+    """First and second cell of a table's rows, without code letters."""
+    table = (ROOT / "docs" / page).read_text().split(f"| {header} |")[1].split("\n\n")[0]
+    return dict(re.findall(r"^\| `(\S+)` \| ([^|]+) \|", table, re.MULTILINE))
+
+
+def test_the_page_of_the_model_has_every_field() -> None:
+    told = rows_of("model.md", "field")
+    known = {field.name: "none" if field.default is MISSING else str(field.default).lower() for field in fields(Config)}
+    assert told == known
+
+
+def test_the_page_of_the_model_has_every_tensor_with_its_shape() -> None:
+    """Sizes that differ from each other, so that no shape is another's."""
+    config = Config(
+        vocabulary_size=41, d_model=8, n_heads=3, d_head=5, d_ff=11, encoder_layers=2, decoder_layers=1, tied=False
+    )
+    sizes = {**asdict(config), "inner": config.n_heads * config.d_head}
+    told = {}
+    for name, shape in rows_of("model.md", "tensor").items():
+        extents = tuple(sizes[part] for part in shape.strip("()").split(", "))
+        for layer in range(sizes[f"{name.partition('.')[0]}_layers"] if ".I." in name else 1):
+            for attention in ("self_attention", "cross_attention") if ".S" in name else ("",):
+                told[name.replace(".I.", f".{layer}.").replace(".S", f".{attention}")] = extents
+    assert told == {name: tuple(tensor.shape) for name, tensor in Transformer(config).state_dict().items()}
 
 
 @pytest.mark.parametrize("page", ["operators/requantization.md", "program.md"])
