@@ -58,7 +58,7 @@ def refused(result: tuple[int, str], *words: str) -> None:
         (["run", "--config", "int9"], ["int9", "int8", "w4a8"]),
         (["run", "--model", "nowhere"], ["nowhere", "model.safetensors"]),
         (["run", "--scheme", "nowhere.toml"], ["nowhere.toml"]),
-        (["run", "--text", "only.en"], ["--reference"]),
+        (["run", "--text", "only.en"], ["only.en"]),
         (["nonsense"], ["nonsense"]),
         (["verify"], ["program"]),
         (["verify", "nowhere.hwsim"], ["nowhere.hwsim"]),

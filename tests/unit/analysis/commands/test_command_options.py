@@ -130,7 +130,7 @@ def test_run_of_text_without_translations(call: Call, calls: Calls, monkeypatch:
     """The sensitivity is measured on what the float model makes of the text."""
     own = ParallelText(source=LINES[:200], target=LINES[100:])
     calls.record(monkeypatch, "analysis.commands.shared.read_source", LINES)
-    calls.record(monkeypatch, "analysis.translation.translate.own_translations", own)
+    calls.record(monkeypatch, "analysis.translation.floating.own_translations", own)
     assert call("run", "--text", "a.en", "--sentences", 7, "--out", "folder") == 0
     assert calls["read_source"] == {"source": Path("a.en")}
     assert (calls["run"]["source"], calls["run"]["references"]) == (LINES[:7], None)

@@ -6,12 +6,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 import msgspec
 import pytest
 from rich.console import Console
 
+from analysis.plots import png
 from analysis.proof.divergence import Stage
 from analysis.proof.divergence.stage import ROUNDINGS, wrapped
 from analysis.proof.explain import Cause, Explanation, compare_schemes, explain, render
@@ -150,15 +150,13 @@ def tflm() -> Program:
 
 
 @pytest.fixture(scope="module")
-def targets(tflm: Program, tmp_path_factory: pytest.TempPathFactory) -> tuple[Explanation, Path]:
-    folder = tmp_path_factory.mktemp("targets")
+def targets(tflm: Program) -> Explanation:
     tosa = tiny_program(scheme_for("tosa", name="tosa"))
-    found = explain(tflm, tosa, ROWS, names=("tflm", "tosa"), json=folder / "explain.json", plot=folder / "explain.png")
-    return found, folder
+    return explain(tflm, tosa, ROWS, names=("tflm", "tosa"))
 
 
-def test_two_targets_differ_by_their_schemes(targets: tuple[Explanation, Path]) -> None:
-    found, _ = targets
+def test_two_targets_differ_by_their_schemes(targets: Explanation) -> None:
+    found = targets
     causes = {site.site: site.cause for site in found.origins}
     assert causes["encoder.0.self_attention.key"] == "requantization q31_single in B, q31_double in A"
     assert causes["encoder.0.self_attention.layernorm.output"] == (
@@ -180,9 +178,8 @@ def test_other_structures_are_compared_where_they_can_be() -> None:
     assert missing["encoder.0.self_attention.scores.shifted"] == "encode: B does not make it"
 
 
-def test_the_json_holds_all_with_definitions(targets: tuple[Explanation, Path]) -> None:
-    found, folder = targets
-    text = (folder / "explain.json").read_bytes()
+def test_the_json_holds_all_with_definitions(targets: Explanation) -> None:
+    found, text = targets, targets.json()
     assert msgspec.json.decode(text, type=Explanation) == found
     record = json.loads(text)
     assert record["definitions"] == DEFINITIONS and record["a"] == "tflm" and record["equal"] is False
@@ -203,8 +200,8 @@ def shown(found: Explanation, width: int = 100) -> str:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_the_terminal_says_where_and_why(targets: tuple[Explanation, Path], width: int) -> None:
-    found, _ = targets
+def test_the_terminal_says_where_and_why(targets: Explanation, width: int) -> None:
+    found = targets
     text = shown(found, width)
     words = " ".join(text.split())
     first = found.first
@@ -228,9 +225,9 @@ def test_the_terminal_says_that_nothing_differs(tflm: Program) -> None:
     assert figure(found).axes[0].get_ylabel() == "codes that differ (share)"
 
 
-def test_the_figure(targets: tuple[Explanation, Path]) -> None:
-    found, folder = targets
-    assert (folder / "explain.png").read_bytes().startswith(b"\x89PNG")
+def test_the_figure(targets: Explanation) -> None:
+    found = targets
+    assert png(figure(found)).startswith(b"\x89PNG")
     axes = figure(found).axes
     assert len(axes) == 5 and "differs on equal inputs" in str(axes[0].get_legend().get_texts()[0])
     assert all(one.get_xlabel() == "B − A (LSB)" for one in axes[1:])

@@ -14,7 +14,7 @@ from analysis.output.context import Context
 from analysis.proof import verification
 from analysis.proof.equality import Divergence, Equality
 from analysis.proof.verification import Score, Verification, lines, tables, verify
-from analysis.report.verify_record import record, write
+from analysis.report.verify_record import files, record
 from analysis.workload import Configuration
 from hwsim.machine import Machine
 from reference.quantize.scheme import preset
@@ -101,8 +101,7 @@ def test_every_field_of_the_record(found: Verification, tmp_path: Path) -> None:
     assert fields["first_divergence"]["machine"] == 5 and fields["first_divergence"]["reference"] == 6
     assert fields["accumulator"]["bits"] == 16 and fields["accumulator"]["overflow"] == "saturate"
     assert fields["context"]["seconds"] == 1.5
-    write(found, tmp_path / "out", CONTEXT)
-    assert json.loads((tmp_path / "out" / "verify.json").read_text())["bleu"] == fields["bleu"]
+    assert json.loads(files(found, CONTEXT)["verify.json"])["bleu"] == fields["bleu"]
     alone = record(replace(found, score=Score(ours=OURS, own=None, difference=None)), CONTEXT)["bleu"]
     assert alone["with_own_accumulators"] is None and alone["difference_95_percent"] is None
 

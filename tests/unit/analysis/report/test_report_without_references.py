@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 
 from analysis.output.context import Context
-from analysis.report import write_report
 from analysis.run import RunResult, run
 from analysis.workload import Model, calibrate_model
 from reference.data import ParallelText
 from reference.quantize.scheme import preset
-from tests.unit.analysis.report.reading import page_of, read_csv, read_json
+from tests.unit.analysis.report.reading import page_of, read_csv, read_json, write_report
 
 FEW = 5
 

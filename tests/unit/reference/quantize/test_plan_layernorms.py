@@ -119,12 +119,13 @@ def test_gamma_of_pulp_is_an_int32_of_which_23_bits_are_used(target: str) -> Non
         assert 0 < constants.shift < 31
 
 
-@pytest.mark.parametrize(("magnitude", "shift"), [(1e-6, 31), (1e9, 0)])
+@pytest.mark.parametrize(("magnitude", "shift"), [(1e-6, 31), (1e9, 3)])
 def test_a_shift_of_pulp_stops_at_both_ends(magnitude: float, shift: int) -> None:
+    """(12f) leaves an output the scale 4*gamma*sqrt(12)/64/2^16, and gamma 22 bits of magnitude: 4*sqrt(12) is 13.9."""
     model = normed(lambda norm: norm.weight.mul_(magnitude))
     plan = make_plan(model, preset("native", "deeploy"), calibrated()[1])
     assert plan.layernorm[ENCODER_NORM].shift == shift
-    assert plan.layernorm[ENCODER_NORM].half == (1 << 30 if shift else 0)
+    assert plan.layernorm[ENCODER_NORM].half == 1 << shift - 1
 
 
 @pytest.mark.parametrize("target", TARGETS)
