@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from analysis.output.outlet import tell
+
 if TYPE_CHECKING:
     from analysis.output.reserved import Outputs
     from analysis.workload import Model
@@ -143,11 +145,8 @@ def calibrated(model: "Model", source: Path | None, reference: Path | None) -> "
     """Ranges of all sites on that text, calibrated once and kept."""
     from analysis.translation.calibration import choose_text, ranges_of
 
-    def say(line: str) -> None:
-        print(line, file=sys.stderr)
-
     text = choose_text(model, source, reference)
-    return ranges_of(model, text, waiting=lambda: progress("calibrating", None), say=say)
+    return ranges_of(model, text, waiting=lambda: progress("calibrating", None), say=tell)
 
 
 def show(*renderables: Any) -> None:

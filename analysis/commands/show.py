@@ -52,14 +52,14 @@ def show(
     loaded = load(program)
     description = describe(loaded, site)
     record = msgspec.to_builtins(description)
+    shown = render(description)
     if accumulators:
         widths = safe_widths(loaded, _observe(loaded, text, sentences, model) if observing else None, site)
-        shared.show(header(description), width_table(widths))
         record["accumulators"] = msgspec.to_builtins(widths)
-    else:
-        shared.show(*render(description))
+        shown = [header(description), width_table(widths)]
     if json is not None:
         outputs.write("--json", shared.encoded(record))
+    shared.show(*shown)
 
 
 def _observe(program: "ir.Program", text: Path | None, sentences: int | None, model: Path | None) -> Observed:

@@ -107,12 +107,13 @@ def _verify_program(
             beam_width=beam,
             advance=advance,
         )
+    if outputs.wanted("--out"):
+        origin = context(sys.argv, loaded.folder, time.perf_counter() - began)
+        outputs.write("--out", verify_record.files(found, origin))
     say(*verification.lines(str(path), found))
     shared.show(*verification.tables(found))
     if outputs.wanted("--out"):
-        origin = context(sys.argv, loaded.folder, time.perf_counter() - began)
-        folder = outputs.write("--out", verify_record.files(found, origin))
-        say(f"record: {folder / verify_record.RECORD}")
+        say(f"record: {outputs.path('--out') / verify_record.RECORD}")
     if not found.equality.equal:
         raise SystemExit(1)
 
@@ -145,8 +146,8 @@ def _verify_kernels(outputs: "Outputs") -> None:
 
     began = time.perf_counter()
     rows = kernel_table(written.SEED)
-    shared.show(written.table(rows))
     if outputs.wanted("--out"):
         outputs.write("--out", written.files(rows, sys.argv, time.perf_counter() - began))
+    shared.show(written.table(rows))
     if any(row.codes_different for row in rows):
         raise SystemExit(1)
