@@ -122,14 +122,12 @@ class FilePlace(Place):
 
     def put(self) -> None:
         assert self._handle is not None
-        mode = file_mode(self.final)
-        if mode is not None and self.force:
-            os.fchmod(self._handle, mode)
-            os.replace(self.part, self.final)
-        elif mode is None:
+        mode = file_mode(self.final) if self.force else None
+        if mode is None:
             _link(self.part, self.final)
         else:
-            raise FileExistsError(f"{self.final} is there")
+            os.fchmod(self._handle, mode)
+            os.replace(self.part, self.final)
 
 
 class FolderPlace(Place):
@@ -227,6 +225,8 @@ def _link(part: Path, final: Path) -> None:
     except FileExistsError:
         raise
     except OSError:
+        if final.exists():
+            raise FileExistsError(f"{final} is there") from None
         os.replace(part, final)
 
 

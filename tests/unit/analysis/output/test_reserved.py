@@ -1,5 +1,6 @@
 """One rule for what is written: reserved before the work, whole or not at all, never over what is there unasked."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from analysis.output.reserved import Outputs, continued, reserved
+from tests import ROOT
 
 FILES = {"a": b"1", "deep/b": b"2"}
 HOLDER = "import sys; from hwsim.files import part_of, {0}; {0}(part_of(__import__('pathlib').Path(sys.argv[1])))"
@@ -145,6 +147,43 @@ def test_what_appears_meanwhile_is_kept_and_ours_too(tmp_path: Path, capsys: pyt
     assert tree(tmp_path / "y") == {"theirs": b"theirs"} and (tmp_path / "y-2" / "a").read_bytes() == b"1"
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2 and all("made meanwhile by somebody else; ours is" in line for line in said)
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from analysis.output.reserved import reserved
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+path = Path(sys.argv[1])
+try:
+    with reserved(**{sys.argv[2]: {"--out": path}}, force=True) as outputs:
+        outputs.write("--out", b"n" * 2000 if sys.argv[2] == "files" else {"a": b"1", "b": b"n" * 2000})
+except ValueError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("kind", ["files", "folders"])
+def test_a_disk_that_is_full_leaves_what_was_there(tmp_path: Path, kind: str) -> None:
+    path = file(tmp_path / "x", content=b"old") if kind == "files" else folder(tmp_path / "x")
+    command = [sys.executable, "-c", FULL, path, kind]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == f"--out {path} could not be written: File too large\n"
+    assert path.read_bytes() == b"old" if kind == "files" else tree(path).keys() == {*FILES, "SHA256SUMS"}
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_a_file_system_without_links_is_written_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    assert file(tmp_path / "x").read_bytes() == b"new"
+    with reserved(files={"--json": tmp_path / "y"}) as outputs:
+        (tmp_path / "y").write_bytes(b"theirs")
+        assert outputs.write("--json", b"ours") == tmp_path / "y-2"
+    assert (tmp_path / "y").read_bytes() == b"theirs"
 
 
 # --- refused before any work ----------------------------------------------------------------------------------------
