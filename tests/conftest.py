@@ -11,7 +11,7 @@ from tests.golden.tables import complaint
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores; must be set before torch is first imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-os.environ.pop("COLUMNS", None)  # a worker's own, which would decide how wide tables are
+os.environ.pop("COLUMNS", None)  # of a worker: readline put it there, and it would decide how wide tables are
 
 # Hypothesis would fail an example that takes 0.2 s, which one that compiles a kernel does; on CI it does not by itself
 settings.register_profile("no deadline", parent=settings(), deadline=None)
