@@ -91,19 +91,36 @@ def hold_folder(part: Path) -> int:
             os.mkdir(part)
         return os.open(part, os.O_RDONLY | os.O_DIRECTORY)
 
-    return _hold(part, make)
+    handle = _hold(part, make)
+    for left in part.iterdir():
+        remove(left)
+    return handle
+
+
+def hold_whole(folder: Path) -> int:
+    """As `hold_folder`, of a folder that is there, with what is in it."""
+    return _hold(folder, lambda: os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
+
+
+def release(handle: int, part: Path) -> None:
+    """Close what was held; if it is still the part, and was not put in its place, remove it first."""
+    with suppress(OSError):
+        if os.path.samestat(os.fstat(handle), os.stat(part, follow_symlinks=False)):
+            remove(part)
+    os.close(handle)
 
 
 def sweep(folder: Path) -> None:
     """Remove the parts in a folder that no process holds: they were left by one that was killed."""
     for part in folder.glob(PARTS):
         with suppress(OSError):  # of someone else, held, or gone
-            handle = os.open(part, os.O_RDONLY | os.O_NOFOLLOW)
+            handle = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            left = False
             try:
-                if _lock(handle):
-                    remove(part)
+                kind = os.fstat(handle).st_mode
+                left = (stat.S_ISREG(kind) or stat.S_ISDIR(kind)) and _lock(handle)
             finally:
-                os.close(handle)
+                release(handle, part) if left else os.close(handle)
 
 
 def remove(part: Path) -> None:

@@ -30,10 +30,11 @@ def centre(
     from hwsim.reading import read_whole
     from reference.checkpoint import checkpoint_files
     from reference.quantize.centring import centred
+    from reference.quantize.kept import FOLDER
 
     if not -MOST_TOP <= top <= MOST_TOP:
         raise ValueError(f"--top is {top:g}; it must be from {-MOST_TOP} to {MOST_TOP} nat")
-    outputs = shared.reserve(command, folders={"--out": out}, force=force)
+    outputs = shared.reserve(command, folders={"--out": out}, force=force, kept=f"{FOLDER}/*.json")
     loaded = load_model(model)
     with shared.progress("centring", None):
         network = centred(loaded.network, shared.calibration(loaded, calibrate, calibrate_reference), top)

@@ -41,9 +41,9 @@ def quantize(
     check_inputs(loaded, [chosen])
     ranges = shared.calibrated(loaded, calibrate, calibrate_reference)
     made = configure(loaded, chosen, ranges)
-    outputs.write("--out", made.program.encoded())
+    written = outputs.write("--out", made.program.encoded())
     rule = chosen.accumulator.overflow.value
-    say(f"{out}: scheme {chosen.name}, {made.program.weight_bytes:,} bytes of weights, accumulators {rule}")
+    say(f"{written}: scheme {chosen.name}, {made.program.weight_bytes:,} bytes of weights, accumulators {rule}")
     say(scheme_provenance(chosen, made.plan.sites))
     if chosen.sqrt_mode == "dropped":
         say(f"sqrt_mode dropped: scores are {dropped_factor(loaded.network.config.d_head):.4f} times their real value")

@@ -1,5 +1,6 @@
 """What several commands do: choose schemes, read text, calibrate, show progress, print."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ def reserve(
     folders: Mapping[str, Path | None] | None = None,
     fresh: Mapping[str, Path] | None = None,
     force: bool = False,
+    kept: str = "",
 ) -> "Outputs":
     """As `analysis.output.reserved.reserved`, until the command ends; every other file on its line is an input."""
     from analysis.output.reserved import reserved
@@ -41,9 +43,11 @@ def reserve(
         for parameter in command.command.params
         if (name := _shown(parameter)) not in written
         for one in _flat(command.params.get(parameter.name or ""))
-        if isinstance(one, Path) or (isinstance(one, str) and Path(one).suffix)
+        if isinstance(one, Path) or (isinstance(one, str) and (Path(one).suffix or os.sep in one or name.isupper()))
     ]
-    return command.with_resource(reserved(files=files, folders=folders, fresh=fresh, inputs=inputs, force=force))
+    return command.with_resource(
+        reserved(files=files, folders=folders, fresh=fresh, inputs=inputs, force=force, kept=kept)
+    )
 
 
 def _shown(parameter: Any) -> str:

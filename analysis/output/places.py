@@ -9,7 +9,7 @@ from pathlib import Path
 
 from analysis.output.exchange import exchange
 from analysis.output.outlet import tell
-from hwsim.files import file_mode, hold_file, hold_folder, part_of, remove, sweep, write_out
+from hwsim.files import file_mode, hold_file, hold_folder, hold_whole, part_of, release, remove, sweep, write_out
 from hwsim.reading import read_whole
 
 SUMS = "SHA256SUMS"
@@ -30,8 +30,8 @@ class BusyError(ValueError):
 class Place:
     """A path to be, and the hidden part beside it that becomes it."""
 
-    def __init__(self, option: str, path: Path, force: bool) -> None:
-        self.option, self.path, self.force = option, path, force
+    def __init__(self, option: str, path: Path, force: bool, kept: str = "") -> None:
+        self.option, self.path, self.force, self.kept = option, path, force, kept
         self.final = Path(os.path.realpath(path))
         self.part = part_of(self.final)
         self._made: list[Path] = []
@@ -78,23 +78,27 @@ class Place:
             raise ValueError(f"{self} cannot be written: {error.strerror} ({self.final.parent})") from None
 
     def finish(self) -> Path:
-        """In place, at last."""
+        """In place, at last; the work is done, so what came in between has its place, and this another one."""
         try:
             self.put()
-        except FileExistsError:
+        except (FileExistsError, ValueError):
             self.final = next(path for path in numbered(self.final) if not path.exists())
-            tell(f"{self} was made meanwhile by somebody else; ours is {self.final}")
+            tell(f"{self} was made or changed meanwhile by somebody else; ours is {self.final}")
             self.put()
             self.path = self.final
         self._made = []
+        self._let_go()
         return self.path
 
     def release(self) -> None:
         """Nothing of a place that was not written stays."""
-        if self._handle is not None:
-            remove(self.part)
-            os.close(self._handle)
+        self._let_go()
         self._remove_made()
+
+    def _let_go(self) -> None:
+        if self._handle is not None:
+            release(self._handle, self.part)
+            self._handle = None
 
     def _remove_made(self) -> None:
         """Folders that were made for nothing; those with something in them stay."""
@@ -158,10 +162,10 @@ class FolderPlace(Place):
             ) from None
         ours = {self.final / line[66:] for line in lines} | {self.final / SUMS}
         for path in self.final.rglob("*"):
-            if path not in ours and (path.is_symlink() or not path.is_dir()):
-                raise ValueError(
-                    f"{self} holds {path.relative_to(self.final)}, which hwsim did not write; move it, or name another"
-                )
+            inner = path.relative_to(self.final)
+            if path in ours or (path.is_dir() and not path.is_symlink()) or (self.kept and inner.match(self.kept)):
+                continue
+            raise ValueError(f"{self} holds {inner}, which hwsim did not write; move it, or name another")
 
     def open(self) -> int:
         return hold_folder(self.part)
@@ -180,7 +184,7 @@ class FolderPlace(Place):
     def put(self) -> None:
         if self.force and self.final.is_dir() and any(self.final.iterdir()):
             self._check_ours()
-            exchange(self.part, self.final)  # the old one is removed when the place is released
+            self._exchange()
         else:
             try:
                 self.part.rename(self.final)
@@ -189,12 +193,20 @@ class FolderPlace(Place):
                     raise FileExistsError(f"{self.final} is there") from None
                 raise
 
+    def _exchange(self) -> None:
+        """The old folder becomes the part; it is held all the while, so that nobody else takes it for theirs."""
+        old = hold_whole(self.final)
+        try:
+            exchange(self.part, self.final)
+        finally:
+            release(old, self.part)
+
 
 class ContinuedPlace(FolderPlace):
     """A folder that is its own part: what is in it stays."""
 
-    def __init__(self, option: str, path: Path, force: bool) -> None:
-        super().__init__(option, path, force)
+    def __init__(self, option: str, path: Path) -> None:
+        super().__init__(option, path, force=True)
         self.part = self.final
 
     def check(self) -> None:
@@ -202,20 +214,20 @@ class ContinuedPlace(FolderPlace):
             raise ValueError(f"{self} is a file; name a folder")
 
     def open(self) -> int:
-        new = not self.final.exists()
-        handle = super().open()
-        if new:
+        if not self.final.exists():
+            self.final.mkdir()
             self._made.append(self.final)
+        handle = hold_whole(self.final)
         sweep(self.final)
         probe = part_of(self.final / self.final.name)
         os.close(hold_file(probe))
         remove(probe)
         return handle
 
-    def release(self) -> None:
+    def _let_go(self) -> None:
         if self._handle is not None:
             os.close(self._handle)
-        self._remove_made()
+            self._handle = None
 
 
 def _link(part: Path, final: Path) -> None:

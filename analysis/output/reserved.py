@@ -57,6 +57,7 @@ def reserved(
     fresh: Mapping[str, Path] | None = None,
     inputs: Iterable[tuple[str, Path]] = (),
     force: bool = False,
+    kept: str = "",
 ) -> Iterator[Outputs]:
     """Reserve what a command will write, by the options' names; what is not written by the end is free again.
 
@@ -70,6 +71,8 @@ def reserved(
         What is read, by the options that name it, and never replaced.
     force
         Replace what is there.
+    kept
+        A pattern of files that hwsim puts into such a folder later, and that go with it.
 
     Raises
     ------
@@ -83,7 +86,7 @@ def reserved(
         for name, path in _given(fresh):
             places[name] = _first_free(name, path, taken, held)
         for name, path in _given(folders):
-            places[name] = _hold(FolderPlace(name, path, force), taken, held)
+            places[name] = _hold(FolderPlace(name, path, force, kept), taken, held)
         for name, path in _given(files):
             places[name] = _hold(FilePlace(name, path, force), taken, held)
         yield Outputs(places)
@@ -98,7 +101,7 @@ def continued(option: str, folder: Path) -> Iterator[None]:
     ValueError
         If it cannot be written, or another process holds it.
     """
-    place = ContinuedPlace(option, folder, force=True)
+    place = ContinuedPlace(option, folder)
     try:
         place.hold()
         yield
@@ -120,7 +123,8 @@ class _Taken(NamedTuple):
 
 def _hold(place: Place, taken: list[_Taken], held: ExitStack) -> Place:
     for one in taken:
-        if place.holds(one.path) or (not one.reads and one.path in place.final.parents):
+        below = one.path in place.final.parents and (not one.reads or place.final.exists())
+        if place.holds(one.path) or below:
             how = "is" if place.final == one.path else "holds" if place.holds(one.path) else "is in"
             raise ValueError(f"{place} {how} what {one.option} {'reads' if one.reads else 'writes'}; name another")
     held.callback(place.release)

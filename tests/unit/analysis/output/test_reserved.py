@@ -5,13 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from analysis.output.reserved import Outputs, continued, reserved
+from hwsim.files import hold_file, hold_folder
 from tests import ROOT
 
 FILES = {"a": b"1", "deep/b": b"2"}
@@ -146,7 +148,7 @@ def test_what_appears_meanwhile_is_kept_and_ours_too(tmp_path: Path, capsys: pyt
     assert (tmp_path / "x").read_bytes() == b"theirs" and (tmp_path / "x-2").read_bytes() == b"ours"
     assert tree(tmp_path / "y") == {"theirs": b"theirs"} and (tmp_path / "y-2" / "a").read_bytes() == b"1"
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2 and all("made meanwhile by somebody else; ours is" in line for line in said)
+    assert len(said) == 2 and all("was made or changed meanwhile by somebody else; ours is" in line for line in said)
 
 
 FULL = """
@@ -184,6 +186,48 @@ def test_a_file_system_without_links_is_written_too(tmp_path: Path, monkeypatch:
         (tmp_path / "y").write_bytes(b"theirs")
         assert outputs.write("--json", b"ours") == tmp_path / "y-2"
     assert (tmp_path / "y").read_bytes() == b"theirs"
+
+
+def test_what_changes_meanwhile_is_kept_and_ours_too(tmp_path: Path) -> None:
+    path = folder(tmp_path / "x")
+    with reserved(folders={"--out": path}, files={"--json": tmp_path / "y"}, force=True) as outputs:
+        (path / "notes").write_text("mine")
+        (tmp_path / "y").mkdir()
+        assert outputs.write("--out", {"c": b"3"}) == tmp_path / "x-2"
+        assert outputs.write("--json", b"ours") == tmp_path / "y-2"
+    assert (path / "notes").read_text() == "mine" and (path / "a").exists()
+    assert sorted(os.listdir(tmp_path)) == ["x", "x-2", "y", "y-2"]
+
+
+@pytest.mark.parametrize("write", [file, folder])
+def test_a_place_is_free_once_it_is_written(tmp_path: Path, write: Callable[..., Path]) -> None:
+    """The next one may hold it while the first command still prints, and keeps it when that ends."""
+    content: Any = b"new" if write is file else FILES
+    place: dict[str, Any] = {"files" if write is file else "folders": {"--out": tmp_path / "x"}, "force": True}
+    write(tmp_path / "x")
+    with ExitStack() as second:
+        with reserved(**place) as first:
+            first.write("--out", content)
+            later = second.enter_context(reserved(**place))
+        assert later.write("--out", content) == tmp_path / "x"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_files_that_hwsim_puts_into_a_folder_later_go_with_it(tmp_path: Path) -> None:
+    path = folder(tmp_path / "x")
+    (path / "ranges").mkdir()
+    (path / "ranges" / "0.json").write_bytes(b"kept")
+    with reserved(folders={"--out": path}, force=True, kept="ranges/*.json") as outputs:
+        outputs.write("--out", {"c": b"3"})
+    assert tree(path).keys() == {"c", "SHA256SUMS"}
+
+
+def test_folders_change_places_where_that_takes_two_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
+    path = folder(tmp_path / "x")
+    (tmp_path / "x.old-1").mkdir()
+    folder(path, force=True, content={"c": b"3"})
+    assert tree(path).keys() == {"c", "SHA256SUMS"} and sorted(os.listdir(tmp_path)) == ["x", "x.old-1"]
 
 
 # --- refused before any work ----------------------------------------------------------------------------------------
@@ -228,7 +272,9 @@ def test_what_is_read_or_written_by_another_option_is_refused(tmp_path: Path) ->
     assert "is what --csv writes" in refusal(files={"--csv": tmp_path / "x", "--json": tmp_path / "." / "x"})
     assert "is in what --out writes" in refusal(folders={"--out": tmp_path / "y"}, files={"--json": tmp_path / "y/x"})
     file(tmp_path / "in" / "beside.json")
-    assert sorted(os.listdir(tmp_path)) == ["in"]
+    inputs = [("--model", text.parent)]
+    assert "is in what --model reads" in refusal(files={"--json": text}, inputs=inputs, force=True)
+    assert sorted(os.listdir(tmp_path)) == ["in"] and text.read_text() == "mine"
 
 
 # --- other processes ------------------------------------------------------------------------------------------------
@@ -267,9 +313,10 @@ def test_leftovers_of_a_killed_process_are_swept(tmp_path: Path) -> None:
         child.kill()
         child.wait()
     (tmp_path / ".hwsim-0123.part").write_bytes(b"a file")
+    os.mkfifo(tmp_path / ".hwsim-0456.part")
     (tmp_path / ".hidden").write_bytes(b"not ours")
     file(tmp_path / "y")
-    assert sorted(os.listdir(tmp_path)) == [".hidden", "y"]
+    assert sorted(os.listdir(tmp_path)) == [".hidden", ".hwsim-0456.part", "y"]
 
 
 def test_a_continued_folder_is_held_and_what_is_in_it_stays(tmp_path: Path) -> None:
@@ -285,3 +332,15 @@ def test_a_continued_folder_is_held_and_what_is_in_it_stays(tmp_path: Path) -> N
         assert os.listdir(tmp_path / "run") == ["state"]
     with pytest.raises(ValueError, match="is a file"), continued("--out", tmp_path / "run" / "state"):
         raise AssertionError("the work began")
+
+
+def test_a_part_is_empty_when_it_is_held(tmp_path: Path) -> None:
+    """Where a file system has no locks nothing is swept."""
+    for left in (hold_folder(tmp_path / ".hwsim-1.part"), hold_file(tmp_path / ".hwsim-2.part")):
+        os.close(left)
+    (tmp_path / ".hwsim-1.part" / "deep").mkdir()
+    (tmp_path / ".hwsim-1.part" / "deep" / "half").write_bytes(b"written")
+    (tmp_path / ".hwsim-2.part").write_bytes(b"half")
+    for again in (hold_folder(tmp_path / ".hwsim-1.part"), hold_file(tmp_path / ".hwsim-2.part")):
+        os.close(again)
+    assert tree(tmp_path) == {".hwsim-2.part": b""}
