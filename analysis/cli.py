@@ -103,7 +103,9 @@ def _failure(error: Exception) -> tuple[int, str]:
 def _missing(error: ImportError) -> str:
     """What a library that cannot be imported is needed for, and how it is installed."""
     command = " ".join(["hwsim", *(word for word in sys.argv[1:2] if word.isalpha())])
-    name = str(error.name).partition(".")[0]
+    if error.name is None:  # of a library that looks at its own requirements
+        return f"{command}: {error}"
+    name = error.name.partition(".")[0]
     if not isinstance(error, ModuleNotFoundError):
         return f"{command} needs {name}, which is installed but cannot be imported: {error}"
     return f"{command} needs {name}, which is not installed: pip install '{_requirement(name)}'"

@@ -23,7 +23,7 @@ from analysis.output.outlet import say
 
 EXIT_CODES = (
     "Exit codes: 0 success; 1 a difference that was found; 2 an error; 70 a fault of hwsim; 130 interrupted, "
-    "143 ended by SIGTERM; 141 the reader of its output went away."
+    "143 ended by SIGTERM, 129 by SIGHUP; 141 the reader of its output went away."
 )
 
 app = typer.Typer(

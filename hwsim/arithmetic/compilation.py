@@ -93,7 +93,8 @@ def save(self: Any, key: Any, data: Any) -> None:
 
 @cache
 def _say_once(line: str) -> None:
-    print(line, file=sys.stderr)
+    if sys.stderr is not None:  # closed by whoever started us
+        print(line, file=sys.stderr)
 
 
 def install() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import torch
 
-from hwsim.files import write_whole
+from hwsim.files import sweep, write_whole
 from reference.floating import FloatArithmetic
 from reference.models.translation import Transformer
 from reference.quantize.calibrate import ARITHMETIC, MOMENTUM, Range
@@ -105,6 +105,7 @@ def write_ranges(folder: Path, inputs: str, ranges: dict[str, Range]) -> bool:
     except (OSError, ValueError):  # a full disk, a folder that is read-only or is none
         return False
     with suppress(OSError):
+        sweep(folder)
         _forget_oldest(folder)
     return True
 

@@ -28,7 +28,9 @@ def main() -> None:
         inputs = Path(name) / "inputs"
         inputs.mkdir()
         commands.make_inputs(inputs)
+        os.environ["XDG_CACHE_HOME"] = name  # nothing of the user's helps, or is touched
         forks.warmed((*COMMANDS["quantize"].words[:-1], "given.hwsim"), inputs)
+        shutil.rmtree(inputs / "model" / "ranges")  # which each of them makes anew
         for command in [options.only] if options.only else COMMANDS:
             print(f"{command}: {_killed(COMMANDS[command], inputs, options)}", flush=True)
 
@@ -41,12 +43,14 @@ def _killed(command: Killed, inputs: Path, options: argparse.Namespace) -> str:
         assert forks.ended(command.words, folder) == 0, "the command fails by itself"
         seconds, expected = time.perf_counter() - began, command.result(folder / command.out)
     rng = random.Random(options.seed)
-    found = {"absent": 0, "whole": 0}
+    found = {"absent": 0, "whole": 0, "ended before": 0}
     for kill in _moments(command, seconds, options, rng):
         for over in (False, True):
             with _copy(inputs) as folder:
                 found[_one(command, folder, expected, over, kill)] += 1
-    return f"{sum(found.values())} kills, nothing half-written, nothing left: output {found}"
+    kills = found["absent"] + found["whole"]
+    assert kills, "nothing was killed"
+    return f"{kills} kills, nothing half-written, nothing left: output {found}"
 
 
 Kill = Callable[[tuple[str, ...], Path], bool]
@@ -77,7 +81,7 @@ def _one(command: Killed, folder: Path, expected: Any, over: bool, kill: Kill) -
     if over:
         assert forks.ended(command.words, folder) == 0
         assert command.result(out) == expected
-    kill(words, folder)
+    killed = kill(words, folder)
     if command.force:  # training goes on instead, with files that are whole
         assert not (over and not out.exists()), f"{out} is gone"
         assert not out.exists() or command.result(out) == expected, f"{out} is half-written"
@@ -86,7 +90,7 @@ def _one(command: Killed, folder: Path, expected: Any, over: bool, kill: Kill) -
     assert command.result(out) == expected, "another result after the kill"
     left = list(folder.rglob(".hwsim-*"))
     assert not left, f"left over: {left}"
-    return "whole" if there else "absent"
+    return "ended before" if not killed else "whole" if there else "absent"
 
 
 @contextmanager

@@ -208,6 +208,7 @@ def raising(error: BaseException) -> Callable[..., None]:
         (ValueError("one\ntwo"), 2, "one two"),
         (ModuleNotFoundError("No module named 'absent'", name="absent.part"), 2,
          "hwsim show needs absent, which is not installed: pip install 'absent'"),
+        (ImportError("Numba needs NumPy 9 or less"), 2, "hwsim show: Numba needs NumPy 9 or less"),
         (ImportError("libabsent.so: cannot open", name="absent"), 2,
          "hwsim show needs absent, which is installed but cannot be imported: libabsent.so: cannot open"),
     ],
