@@ -1,7 +1,7 @@
 """A trained model on disk: a folder with `model.safetensors` (float16), `config.json` and `vocabulary.model`."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from hwsim.files import write_whole
 from hwsim.reading import open_regular, printable, read_whole
 from reference.foreign import owner
-from reference.models.translation import Transformer, TransformerConfig
+from reference.models.translation import Transformer, TransformerConfig, sinusoidal_positions
 from reference.tokenizer import Tokenizer
 
 _ALIASES = ("target_embedding.weight", "generator.weight")
@@ -58,12 +59,13 @@ def load_checkpoint(folder: Path) -> tuple[Transformer, Tokenizer]:
     path = folder / "model.safetensors"
     with _weights(path) as stored:
         names: list[str] = stored.keys()
-        _check_fit(folder, config, {name: tuple(stored.get_slice(name).get_shape()) for name in names})
+        shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in names}
+        model = _fitting(folder, config, shapes)
         weights = {name: _finite(path, name, stored.get_tensor(name)) for name in names}
-    model = Transformer(config)
     if config.tied:
         weights |= dict.fromkeys(_ALIASES, weights["source_embedding.weight"])
-    model.load_state_dict(weights)
+    model.load_state_dict(weights, assign=True)
+    model.positions = sinusoidal_positions(config.max_positions, config.d_model)
     return model.eval(), tokenizer
 
 
@@ -145,18 +147,32 @@ def _short(value: object) -> str:
 # --- whether they fit each other --------------------------------------------------------------------------------------
 
 
-def _check_fit(folder: Path, config: TransformerConfig, got: dict[str, tuple[int, ...]]) -> None:
-    """Refuse tensors of other names or shapes than the configuration asks for, before anything of its sizes is made."""
+class _NoRandomNumbers(TorchFunctionMode):
+    """Leaves new parameters as they are: on the device `meta`, a random number loads all of torch's compiler."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+def _fitting(folder: Path, config: TransformerConfig, got: dict[str, tuple[int, ...]]) -> Transformer:
+    """A model without weights. Tensors of other names or shapes are refused before anything of their sizes is made."""
     path = folder / "model.safetensors"
     for name in ("encoder_layers", "decoder_layers"):
         if getattr(config, name) > len(got):  # so that a number alone costs no time
             raise ValueError(
                 f"{folder / 'config.json'}: {name} is {getattr(config, name)}, but {path} has {len(got)} tensors in all"
             )
-    with torch.device("meta"):
-        wanted = _stored(config, Transformer(config).state_dict())
+    with torch.device("meta"), _NoRandomNumbers():
+        model = Transformer(config, torch.empty(config.max_positions, config.d_model))
+    wanted = _stored(config, model.state_dict())
     for name in sorted(wanted.keys() ^ got.keys()):
         raise ValueError(f"{path}: tensor {name} is {'missing' if name in wanted else 'not part of the model'}")
     for name, shape in got.items():
         if shape != tuple(wanted[name].shape):
             raise ValueError(f"{path}: {name} has shape {shape}, needed {tuple(wanted[name].shape)}")
+    return model

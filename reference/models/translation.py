@@ -153,11 +153,11 @@ class DecoderLayer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The whole model. Weights only; the arithmetic comes as an argument."""
+    """The whole model. Weights only; the arithmetic comes as an argument. `positions` is the table, if there is one."""
 
     positions: Tensor
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerConfig, positions: Tensor | None = None) -> None:
         super().__init__()
         self.config = config
         self.source_embedding = nn.Embedding(config.vocabulary_size, config.d_model)
@@ -166,7 +166,9 @@ class Transformer(nn.Module):
         if not config.tied:
             self.target_embedding = nn.Embedding(config.vocabulary_size, config.d_model)
             self.generator = nn.Embedding(config.vocabulary_size, config.d_model)
-        self.register_buffer("positions", sinusoidal_positions(config.max_positions, config.d_model), persistent=False)
+        if positions is None:
+            positions = sinusoidal_positions(config.max_positions, config.d_model)
+        self.register_buffer("positions", positions, persistent=False)
         self.encoder = nn.ModuleList(EncoderLayer(f"encoder.{i}", config) for i in range(config.encoder_layers))
         self.decoder = nn.ModuleList(DecoderLayer(f"decoder.{i}", config) for i in range(config.decoder_layers))
         for parameter in self.parameters():

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from reference.checkpoint import load_checkpoint, save_checkpoint
 from reference.data import ParallelText
 from reference.models.translation import Transformer, TransformerConfig
 from reference.tokenizer import train_tokenizer
+from tests import ROOT
 from tests.small.models import TINY_TEXT, save_tiny_model, small_model
 
 
@@ -33,6 +36,7 @@ def test_round_trip_to_float16(tmp_path: Path, vocabulary: Path, tied: bool) -> 
     expected = {name: tensor.half().float() for name, tensor in saved.state_dict().items()}
     assert expected.keys() == loaded.state_dict().keys()
     assert all(torch.equal(expected[name], tensor) for name, tensor in loaded.state_dict().items())
+    assert torch.equal(loaded.positions, saved.positions) and all(p.requires_grad for p in loaded.parameters())
     save_checkpoint(tmp_path / "again", loaded.config, loaded.state_dict())
     for name in ("model.safetensors", "config.json"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "model" / name).read_bytes()
@@ -46,6 +50,18 @@ def test_tied_weights_are_stored_once(tmp_path: Path, vocabulary: Path, tied: bo
     every = {"source_embedding.weight", "target_embedding.weight", "generator.weight"}
     assert matrices == ({"source_embedding.weight"} if tied else every)
     assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
+
+
+def test_loading_leaves_the_compiler_alone(folder: Path) -> None:
+    """It takes three seconds and 100 MB to import, and nothing here is compiled."""
+    script = f"""
+import sys
+from pathlib import Path
+from reference.checkpoint import load_checkpoint
+load_checkpoint(Path({str(folder)!r}))
+assert not {{"torch._dynamo", "sympy"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, env={"PYTHONPATH": str(ROOT)})
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "vocabulary.model"])
