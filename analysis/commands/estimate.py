@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from analysis.commands import options, shared
+from analysis.output.outlet import say
 
 WORKLOAD_NAMES = "transformer-base, transformer-big, tiny11, bert-base, bert-large, mobilebert, gpt2-small"
 TABLE_NAMES = (
@@ -53,6 +54,10 @@ def estimate(
     json: Annotated[Path | None, typer.Option(help="Write everything.")] = None,
     trace: Annotated[Path | None, typer.Option(help="Write a timeline for Perfetto or chrome://tracing.")] = None,
     plots: Annotated[Path | None, typer.Option(help="Folder of figures.")] = None,
+    known: Annotated[bool, typer.Option("--list", help="List accelerators, workloads, tables and configs.")] = False,
+    print_toml: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Print an accelerator or energy table as TOML, to begin with.")
+    ] = None,
     force: options.Force = False,
 ) -> None:
     """Cycles, bytes and energy of a program, a model's shapes or a GEMM table on an accelerator.
@@ -61,9 +66,13 @@ def estimate(
 
     Examples: `hwsim estimate int8.hwsim --source-length 13 --target-length 15` · `hwsim estimate --workload bert-base
     --accelerator ita --json ita.json` · `hwsim estimate --workload gpt2-small --compare int8 int4` ·
-    `hwsim estimate --gemm layers.csv --array 32x32 --dataflow ws --fold serial --json table.json`
+    `hwsim estimate --gemm layers.csv --array 32x32 --dataflow ws --fold serial --json table.json` ·
+    `hwsim estimate --list` · `hwsim estimate --print-toml ita > mine.toml`
     """
     given = dict(locals())  # every option by its name, before there are other names
+    if known or print_toml is not None:
+        _tell_known(command, print_toml)
+        return
     from analysis.estimates.job import Output, check, run
     from analysis.estimates.request import Request
 
@@ -73,3 +82,11 @@ def estimate(
     check(request, output)
     places = shared.reserve(command, files=output.files, folders={"--plots": plots}, force=force)
     shared.show(*run(request, output, places))
+
+
+def _tell_known(command: typer.Context, name: str | None) -> None:
+    """What there is, or one of it: nothing is priced."""
+    from analysis.estimates.catalogue import catalogue, template
+
+    shared.refuse_others(command, "--list" if name is None else "--print-toml", "prices nothing")
+    say(*(catalogue() if name is None else template(name).splitlines()))

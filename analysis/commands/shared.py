@@ -50,6 +50,25 @@ def reserve(
     )
 
 
+def typed(command: typer.Context) -> list[str]:
+    """What was given on the command line, by its name there; defaults are not."""
+    sources = {one: command.get_parameter_source(one.name or "") for one in command.command.params}
+    return [_shown(one) for one, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+
+
+def refuse_others(command: typer.Context, option: str, why: str, allowed: Sequence[str] = ()) -> None:
+    """Refuse everything that was typed beside an option but what is allowed with it.
+
+    Raises
+    ------
+    ValueError
+        Names what says nothing there, and the reason.
+    """
+    others = [name for name in typed(command) if name not in (option, *allowed)]
+    if others:
+        raise ValueError(f"{option} {why}: leave out {', '.join(others)}")
+
+
 def _shown(parameter: Any) -> str:
     """A parameter as it is typed, or named in the help."""
     return str(parameter.opts[0] if parameter.param_type_name == "option" else parameter.name.upper())

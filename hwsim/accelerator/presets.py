@@ -33,6 +33,15 @@ def hardware(name_or_path: str | Path) -> Hardware:
     raise ValueError(unknown_name("hardware", name, PRESETS))
 
 
+def preset_text(name: str) -> str:
+    """The TOML file of one of `PRESETS`."""
+    return _file(name).read_text(encoding="utf-8")
+
+
 @cache
 def _preset(name: str) -> Hardware:
-    return read_toml(_FOLDER / f"{name}.toml", Hardware, "hardware")
+    return read_toml(_file(name), Hardware, "hardware")
+
+
+def _file(name: str) -> Path:
+    return _FOLDER / f"{name}.toml"

@@ -214,6 +214,11 @@ def energy_table(name_or_path: str | Path) -> EnergyTable:
     raise ValueError(unknown_name("energy table", name, TABLES))
 
 
+def table_text(name: str) -> str:
+    """The TOML file of one of `TABLES`."""
+    return _file(name).read_text(encoding="utf-8")
+
+
 def describe(table: EnergyTable, dram_type: str | None = None) -> Description:
     """Every value of a table with its unit and citation; of DRAM all types, or the one that is used."""
     if dram_type is not None:
@@ -246,7 +251,11 @@ def _one_type(table: EnergyTable, kind: str) -> dict[str, Constant]:
 
 @cache
 def _known(name: str) -> EnergyTable:
-    return _loaded(_FOLDER / f"{name}.toml")
+    return _loaded(_file(name))
+
+
+def _file(name: str) -> Path:
+    return _FOLDER / f"{name}.toml"
 
 
 def _loaded(path: Path) -> EnergyTable:
