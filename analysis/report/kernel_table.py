@@ -45,7 +45,7 @@ def table(rows: Sequence[KernelRow]) -> Table:
     result = Table(title="Kernels against strict fake-quant (codes) and real mathematics (error)")
     left = ("kernel", "inputs")
     for name in ("kernel", "bits", "inputs", "codes", "different", "max LSB", "mean LSB", "SQNR dB"):
-        result.add_column(name, justify="left" if name in left else "right")
+        result.add_column(name, justify="left" if name in left else "right", overflow="fold")
     for row in rows:
         kind = "all" if row.exhausted else "sampled"
         sqnr = finite(row.sqnr_db)

@@ -83,7 +83,7 @@ class SchemeComparison(msgspec.Struct, frozen=True, kw_only=True):
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         table.add_column("site", no_wrap=True)
         for name in ("codes", "different", "ties", "saturations", "ratio error", "other - one\nin LSB: codes"):
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", overflow="fold")
         for site in self.sites:
             one, other = site.one, site.other
             table.add_row(

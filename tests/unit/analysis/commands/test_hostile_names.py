@@ -148,7 +148,7 @@ def test_a_scheme_of_a_hostile_name(at_work: Path, run: Run) -> None:
     asked = ("--scheme", "mine.toml", "--out", "made", "--model", "model")
     assert SHOWN in seen(run, "quantize", *asked, "--calibrate", "text")
     (at_work / "mine.toml").write_text(f'name = "mine"\n{toml(HOSTILE)} = {toml(LONG)}\n')
-    line = seen(run, "quantize", *asked, "--calibrate", "text", code=2)
+    line = seen(run, "quantize", *asked, "--force", "--calibrate", "text", code=2)
     assert line.startswith("hwsim: error: mine.toml") and SHOWN[:12] in line
 
 

@@ -4,12 +4,14 @@
 """
 
 import io
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from analysis.accuracy.accumulators import width_table
 from analysis.estimates.compare import comparison_tables
@@ -17,6 +19,7 @@ from analysis.estimates.gemm import untiled_tables
 from analysis.estimates.tables import tables
 from analysis.inspect import target_tables
 from analysis.inspect.show import describe, render
+from analysis.output.terminal import Terminal
 from analysis.proof.explain.schemes import Encoded, SchemeComparison, SchemeSite
 from analysis.proof.explain.show import render as explained
 from analysis.report.console import sensitivity_table, summary_table
@@ -79,17 +82,17 @@ PRINTED: dict[str, Callable[[], Sequence[RenderableType]]] = {
 def shown(parts: Sequence[RenderableType], columns: int) -> str:
     """As a terminal of so many columns gets it; an escape is written as a sign that can be read."""
     written = io.StringIO()
-    console = Console(
-        width=columns,
-        file=written,
-        force_terminal=True,
-        color_system="standard",
-        no_color=False,
-        legacy_windows=False,
-        _environ={},  # not the reader's TERM, COLUMNS or NO_COLOR
-    )
-    for part in parts:
-        console.print(part)
+    with patch.dict(os.environ, COLUMNS=str(columns)):
+        console = Terminal(
+            written,
+            force_terminal=True,
+            color_system="standard",
+            no_color=False,
+            legacy_windows=False,
+            _environ={},  # not the reader's TERM or NO_COLOR
+        )
+        for part in parts:
+            console.print(part)
     return written.getvalue().replace("\x1b", "\N{SYMBOL FOR ESCAPE}")
 
 
