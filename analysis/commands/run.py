@@ -67,7 +67,8 @@ def run(
     loaded = load_model(model)
     source, translations = shared.read_text_or_source(text, reference)
     body, references = source[:sentences], None if translations is None else translations[:sentences]
-    check_inputs(loaded, schemes, {"text source": body, "text target": references or ()})
+    most = max(sentences, options.SENSITIVITY_SENTENCES if sensitivity else 0)  # all that is read later
+    check_inputs(loaded, schemes, {"text source": source[:most], "text target": (translations or ())[:most]})
     ranges = shared.calibrated(loaded, calibrate, calibrate_reference)
     with shared.progress("translating and comparing", len(body) * (1 + len(schemes))) as advance:
         result = run_all(

@@ -98,7 +98,7 @@ def test_run_by_default(call: Call, calls: Calls, tmp_path: Path) -> None:
     assert (calls["calibrated"]["source"], calls["calibrated"]["reference"]) == (None, None)
     assert calls["translating and comparing"] == 100 * 5  # in float, and by four schemes
     assert calls["check_inputs"]["schemes"] == asked["schemes"]
-    assert calls["check_inputs"]["texts"] == {"text source": LINES[:100], "text target": LINES[:100]}
+    assert calls["check_inputs"]["texts"] == {"text source": LINES[:200], "text target": LINES[:200]}  # all that is read
     study = calls["study"]
     assert study["text"].source == LINES[:200]
     assert (study["kinds"], study["with_bleu"], study["names"]) == (("group",), False, ["fullyqt"])
@@ -134,7 +134,7 @@ def test_run_of_text_without_translations(call: Call, calls: Calls, monkeypatch:
     assert call("run", "--text", "a.en", "--sentences", 7, "--out", "folder") == 0
     assert calls["read_source"] == {"source": Path("a.en")}
     assert (calls["run"]["source"], calls["run"]["references"]) == (LINES[:7], None)
-    assert calls["check_inputs"]["texts"] == {"text source": LINES[:7], "text target": ()}
+    assert calls["check_inputs"]["texts"] == {"text source": LINES[:200], "text target": ()}
     assert calls["own_translations"]["sentences"] == LINES[:200]
     assert calls["study"]["text"] is own
     assert "read_text" not in calls
