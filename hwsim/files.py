@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 PARTS = ".hwsim-*.part"
 """Names of what is not whole yet; whoever writes it holds a lock on it, which ends with the process."""
@@ -35,6 +38,11 @@ def write_whole(path: Path, content: bytes | str) -> None:
         _replace(final, content.encode() if isinstance(content, str) else content, mode)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def readable_json(record: Any) -> bytes:
+    """A record as JSON for people, too: a field a line."""
+    return msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
 
 
 def file_mode(path: Path) -> int | None:

@@ -52,6 +52,7 @@ def bench(
     from analysis.bench.threads import check_threads, usable_cores
     from analysis.output.context import context
     from analysis.workload import load_model
+    from hwsim.files import readable_json
     from hwsim.program.targets import target as known
 
     began = time.perf_counter()
@@ -73,5 +74,5 @@ def bench(
         provenance = asdict(
             context(sys.argv, None if loaded is None else loaded.folder, time.perf_counter() - began, seed)
         )
-        outputs.write("--json", shared.encoded(job.record(request, result, provenance)))
+        outputs.write("--json", readable_json(job.record(request, result, provenance)))
     shared.show(*tables.results(result))

@@ -20,9 +20,10 @@ def doctor(
     """
     from analysis.bench import machine
     from analysis.bench.doctor import table
+    from hwsim.files import readable_json
 
     outputs = shared.reserve(command, files={"--json": json}, force=force)
     found = machine.examine()
     if json is not None:
-        outputs.write("--json", shared.encoded(asdict(found)))
+        outputs.write("--json", readable_json(asdict(found)))
     shared.show(table(found))

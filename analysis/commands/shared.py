@@ -181,13 +181,6 @@ def show(*renderables: Any) -> None:
         console.print(renderable)
 
 
-def encoded(record: Any) -> bytes:
-    """A record as JSON for people, too."""
-    import msgspec
-
-    return msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
-
-
 @contextmanager
 def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A progress bar on standard error; without a total it only shows that time passes. In a log, its last line.

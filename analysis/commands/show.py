@@ -41,6 +41,7 @@ def show(
 
     from analysis.accuracy.accumulators import safe_widths, width_table
     from analysis.inspect.show import describe, header, render
+    from hwsim.files import readable_json
     from hwsim.program.loading import load
 
     observing = text is not None or sentences is not None
@@ -58,7 +59,7 @@ def show(
         record["accumulators"] = msgspec.to_builtins(widths)
         shown = [header(description), width_table(widths)]
     if json is not None:
-        outputs.write("--json", shared.encoded(record))
+        outputs.write("--json", readable_json(record))
     shared.show(*shown)
 
 

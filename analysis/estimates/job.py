@@ -15,6 +15,7 @@ from analysis.inspect.provenance import Provenance, program_provenance
 from analysis.output.places import Content
 from analysis.output.reserved import Outputs
 from hwsim.accelerator.cost.estimate import Estimate, estimate
+from hwsim.files import readable_json
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +100,7 @@ def _written(
     if output.csv is not None:
         made["--csv"] = records.csv_text(records.layer_rows(result))
     if output.json is not None:
-        made["--json"] = _json(gemm.tiled_record(result, record) if request.gemm else record)
+        made["--json"] = readable_json(gemm.tiled_record(result, record) if request.gemm else record)
     if output.trace is not None:
         from hwsim.accelerator.trace import trace
 
@@ -111,10 +112,6 @@ def _written(
     for option, content in made.items():
         places.write(option, content)
     return [*tables.tables(result, origin, output.sort, output.most), *notes]
-
-
-def _json(record: records.Record) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
 
 
 def _asked(request: Request, output: Output) -> Sequence[Request]:
@@ -130,7 +127,7 @@ def _compared(
     a, b = (_estimate(side, its) for side, its in zip(sides, found, strict=True))
     origin = _origin(found[0])
     if output.json is not None:
-        places.write("--json", _json(comparing.comparison_record(names, a, b, origin)))
+        places.write("--json", readable_json(comparing.comparison_record(names, a, b, origin)))
     return comparing.comparison_tables(names, a, b, output.sort, output.most, origin)
 
 
@@ -141,7 +138,7 @@ def _untiled(request: Request, output: Output, places: Outputs) -> list[Renderab
     if output.csv is not None:
         places.write("--csv", records.csv_text(gemm.untiled_rows(result)))
     if output.json is not None:
-        places.write("--json", _json(gemm.untiled_record(result)))
+        places.write("--json", readable_json(gemm.untiled_record(result)))
     return gemm.untiled_tables(result, output.sort, output.most)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.translation.steppers import MachineStepper
-from hwsim.files import write_whole
+from hwsim.files import readable_json, write_whole
 from hwsim.formats import IntFormat
 from hwsim.machine import Machine, Observer
 from hwsim.program import ConstantInfo, Program, TensorInfo
@@ -158,8 +158,7 @@ def write_vectors(machine: Machine, sources: list[list[int]], pattern: str, out:
         sources=sources,
         operations=[_describe(writer, recorder, *one, made) for one, made in zip(chosen, calls, strict=True)],
     )
-    text = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
-    write_whole(out / MANIFEST, text + b"\n")
+    write_whole(out / MANIFEST, readable_json(manifest))
     return Written(len(chosen), writer.files + 1)
 
 

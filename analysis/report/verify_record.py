@@ -9,6 +9,7 @@ from analysis.output.context import Context
 from analysis.output.numbers import finite
 from analysis.proof.verification import Score, Verification
 from analysis.report.records import Record, equality_record
+from hwsim.files import readable_json
 
 RECORD = "verify.json"
 
@@ -42,5 +43,4 @@ def _score_record(score: Score) -> Record:
 
 def files(found: Verification, context: Context) -> dict[str, bytes]:
     """`verify.json`."""
-    content = msgspec.json.format(msgspec.json.encode(record(found, context)), indent=1)
-    return {RECORD: content + b"\n"}
+    return {RECORD: readable_json(record(found, context))}

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import torch
 
-from hwsim.files import sweep, write_whole
+from hwsim.files import readable_json, sweep, write_whole
 from reference.floating import FloatArithmetic
 from reference.models.translation import Transformer
 from reference.quantize.calibrate import ARITHMETIC, MOMENTUM, Range
@@ -101,7 +101,7 @@ def write_ranges(folder: Path, inputs: str, ranges: dict[str, Range]) -> bool:
     """Keep ranges in a folder, whole or not at all; False where that cannot be."""
     kept = Kept(inputs_sha256=inputs, ranges_sha256=_hash(ranges), ranges=ranges)
     try:
-        write_whole(_path(folder, inputs), msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
+        write_whole(_path(folder, inputs), readable_json(kept))
     except (OSError, ValueError):  # a full disk, a folder that is read-only or is none
         return False
     with suppress(OSError):

@@ -4,6 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from hwsim.files import readable_json
+
 EXPLANATION_VERSION = 1
 UNEXPLAINED = "unexplained"
 ASSUMED = "input not in the dump: assumed equal"
@@ -159,4 +161,4 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         return [site for site in self.sites if site.status == "origin"]
 
     def json(self) -> bytes:
-        return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
+        return readable_json(self)

@@ -17,6 +17,7 @@ from analysis.proof.explain.records import Histogram
 from analysis.proof.explain.show import lsb
 from analysis.proof.explain.tally import Array, differences, histogram
 from analysis.translation.steppers import MachineStepper
+from hwsim.files import readable_json
 from hwsim.formats import Counter, IntFormat, Rounding, Scaling
 from hwsim.machine import Machine
 from hwsim.operators.requantize import requantize
@@ -75,7 +76,7 @@ class SchemeComparison(msgspec.Struct, frozen=True, kw_only=True):
         return int(not self.equal)
 
     def json(self) -> bytes:
-        return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
+        return readable_json(self)
 
     def table(self) -> Table:
         """For a terminal."""

@@ -98,7 +98,7 @@ def test_run_by_default(call: Call, calls: Calls, tmp_path: Path) -> None:
     assert (calls["calibrated"]["source"], calls["calibrated"]["reference"]) == (None, None)
     assert calls["translating and comparing"] == 100 * 5  # in float, and by four schemes
     assert calls["check_inputs"]["schemes"] == asked["schemes"]
-    assert calls["check_inputs"]["texts"] == {"text source": LINES[:200], "text target": LINES[:200]}  # all that is read
+    assert calls["check_inputs"]["texts"] == {"text source": LINES[:200], "text target": LINES[:200]}
     study = calls["study"]
     assert study["text"].source == LINES[:200]
     assert (study["kinds"], study["with_bleu"], study["names"]) == (("group",), False, ["fullyqt"])
