@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from hwsim.program import Program
+from hwsim.program.targets import TARGETS
 from tests.fuzz import __main__ as command
 from tests.fuzz.outcomes import Offence, outcome
 from tests.fuzz.variants import KINDS, variant
 from tests.unit.hwsim.program.program_files import mini_program
 
-SEED, VARIANTS = 1, 10_000
+SEED, OF_MINI, OF_TARGETS = 1, 8_000, 2_000
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
@@ -25,15 +26,28 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 def test_malformed_files_are_refused_or_run(mini: dict[str, bytes], tmp_path: Path) -> None:
-    """Here of the mini program, most of them only loaded; the command takes all targets."""
+    """Of a mini program; some of those that load are run."""
     path, seen = tmp_path / "variant.hwsim", set()
-    for number in range(VARIANTS):
+    for number in range(OF_MINI):
         _, kind, content = variant(mini, SEED, number)
         try:
             seen.add((kind, outcome(content, path, run=number % 200 == 0)))
         except Exception as error:
             raise AssertionError(f"seed {SEED}, variant {number}, {kind}") from error
     assert {kind for kind, _ in seen} == set(KINDS) and {end for _, end in seen} == {"refused", "loaded", "ran"}
+
+
+def test_malformed_files_of_every_target_are_refused_or_load(tmp_path: Path) -> None:
+    """Every kind of operation; `python -m tests.fuzz` runs them, too, which compiles the kernels of all."""
+    given, path, seen = command.wholes(tmp_path, list(TARGETS)), tmp_path / "variant.hwsim", set()
+    del given["mini"]
+    for number in range(OF_TARGETS):
+        name, kind, content = variant(given, SEED, number)
+        try:
+            seen.add((name, outcome(content, path, run=False)))
+        except Exception as error:
+            raise AssertionError(f"seed {SEED}, variant {number}, {kind} of {name}") from error
+    assert seen == {(name, end) for name in TARGETS for end in ("refused", "loaded")}
 
 
 def test_a_variant_is_the_same_again(mini: dict[str, bytes]) -> None:
