@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis.proof.divergence import before_rounding, tie_distance
+from analysis.proof.passing import Passing
 from analysis.translation.steppers import MachineStepper
 from analysis.translation.torch_steppers import strict_stepper
 from hwsim.accelerator.zeros import ZeroCounter
 from hwsim.formats import Counter
 from hwsim.machine import Machine
-from hwsim.program.operations import written
 from reference.decoding import Stepper, beam, greedy, length_limit
 from reference.models.translation import Transformer
 from reference.quantize.strict import StrictArithmetic
@@ -130,49 +130,64 @@ class Lockstep:
         self._zeros = zeros
         self._program = machine.program
         self._seen: dict[str, Tensor] = {}
-        self._values: dict[str, NDArray[Any]] = {}
+        self._passing = Passing(machine.program)
         self._sentences = np.arange(1, len(sources) + 1)  # of each row
         strict.observe = self._seen.__setitem__
         self._strict = strict_stepper(model, strict, sources)
-        self._integer = MachineStepper(machine, sources, self._values.__setitem__)
+        self._begin("encode", "encode")
+        self._integer = MachineStepper(machine, sources, self._see)
         self.logit_scale = self._integer.logit_scale
-        self._compare("encode", "encode")
+        self._end("encode")
 
     def step(self, tokens: NDArray[np.int64], parents: NDArray[np.int64]) -> NDArray[Any]:
         self._sentences = self._sentences[parents]
-        call = f"decode step {self._integer.position}"
         reference = self._strict.step(tokens, parents)
+        self._begin("decode_step", f"decode step {self._integer.position}")
         logits = self._integer.step(tokens, parents)
-        self._compare("decode_step", call)
+        self._end("decode_step")
         self.result.tokens_different += int((reference.argmax(-1) != logits.argmax(-1)).sum())
         return logits
 
-    def _compare(self, function: str, call: str) -> None:
-        if self._zeros is not None:
-            self._zeros.count(function, self._values)
-        visible = self._strict.visibility()
-        made = {name for operation in self._program.functions[function].operations for name in written(operation)}
-        for site, codes in self._seen.items():
-            if site not in made:  # an input of that name is no result
-                raise ValueError(f"{function} of the program does not make site {site}")
-            mask = visible.mask(site, tuple(codes.shape)).expand(codes.shape).numpy()
-            unequal = (self._values[site] != codes.numpy()) & mask
-            different = int(unequal.sum())
-            if different and self.result.first is None:
-                self.result.first = self._locate(call, site, unequal, codes)
-            self.result.add(site, int(mask.sum()), different)
-        self._seen.clear()
-        self._values.clear()
+    def _begin(self, function: str, call: str) -> None:
+        """Fake-quant has made a call; the machine will make it now."""
+        self._call, self._visible = call, self._strict.visibility()
+        self._passing.begin(function)
+        self._count = None if self._zeros is None else self._zeros.begin(self._passing.values)
 
-    def _locate(self, call: str, site: str, unequal: NDArray[np.bool_], codes: Tensor) -> Divergence:
+    def _see(self, name: str, array: NDArray[Any]) -> None:
+        """Compare what an operation of the machine has made, while its operands are there."""
+        made = self._passing.take(name, array)
+        for site in made:
+            if site in self._seen:
+                self._compare(site, self._seen.pop(site))
+            if self._count is not None:
+                self._count(site)
+        if made:
+            self._passing.drop(name)
+
+    def _compare(self, site: str, codes: Tensor) -> None:
+        mask = self._visible.mask(site, tuple(codes.shape)).expand(codes.shape).numpy()
+        unequal = (self._passing.values[site] != codes.numpy()) & mask
+        different = int(unequal.sum())
+        if different and self.result.first is None:
+            self.result.first = self._locate(site, unequal, codes)
+        self.result.add(site, int(mask.sum()), different)
+
+    def _end(self, function: str) -> None:
+        self._passing.values.clear()
+        for site in self._seen:  # an input of that name is no result
+            raise ValueError(f"{function} of the program does not make site {site}")
+
+    def _locate(self, site: str, unequal: NDArray[np.bool_], codes: Tensor) -> Divergence:
         index = tuple(int(i) for i in np.argwhere(unequal)[0])
-        accumulator, real = before_rounding(self._program, site, index, self._values)
+        values = self._passing.values
+        accumulator, real = before_rounding(self._program, site, index, values)
         return Divergence(
             site=site,
-            call=call,
+            call=self._call,
             sentence=int(self._sentences[index[0]]),
             index=index,
-            machine=int(self._values[site][index]),
+            machine=int(values[site][index]),
             reference=int(codes[index]),
             accumulator=accumulator,
             before_rounding=None if real is None else float(real),

@@ -4,7 +4,7 @@ A code is zero if it equals its zero point. Padding is left out: of a dimension 
 that the mask allows count, as rows, as columns and as terms of a sum.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.program import Program
-from hwsim.program.operations import AnyProduct, AnySoftmax, MatMul, ProjectHeads
+from hwsim.program.operations import AnyProduct, AnySoftmax, MatMul, ProjectHeads, written
 
 Array = NDArray[Any]
 
@@ -121,13 +121,10 @@ class ZeroCounter:
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        self._products = {
-            function.name: [operation for operation in function.operations if isinstance(operation, AnyProduct)]
-            for function in program.manifest.functions
-        }
+        products = [operation for _, operation in program.operations() if isinstance(operation, AnyProduct)]
+        self._products = {op.output: op for op in products}
         masks = [operation.mask for _, operation in program.operations() if isinstance(operation, AnySoftmax)]
         self._masks = {tuple(program.tensors[name].dims): name for name in masks if name is not None}
-        products = [operation for operations in self._products.values() for operation in operations]
         weights = {_second(op) for op in products} & set(program.constants)
         self._weights = {name: _weight(program, name) for name in weights}
         self._sites = {op.output: self._weight_zeros(op) for op in products}
@@ -137,28 +134,44 @@ class ZeroCounter:
         """What was counted so far."""
         return ZeroCounts(sites=dict(self._sites))
 
-    def count(self, function: str, values: Mapping[str, Array]) -> None:
-        """Take in one call of a function.
+    def begin(self, values: Mapping[str, Array]) -> Callable[[str], None]:
+        """Take in a call under way.
 
         Parameters
         ----------
-        function
-            Its name.
         values
-            Every tensor of the call by name: the function's inputs, masks too, and what an observer saw being made.
-            They are not changed.
+            The function's inputs, masks too, and what an observer saw being made; not changed.
+
+        Returns
+        -------
+        Callable
+            To be told the name of every tensor that is made, while its operands and the inputs are in `values`.
         """
         call = _Call(self._program, self._masks, values)
-        for op in self._products[function]:
-            if isinstance(op, ProjectHeads):  # its MACs are those of one product with merged heads
-                a = call.heads(op.input)
-                self._add(op, a, self._weights[op.weight], a.total)
-            elif op.b in self._weights:
-                a = call.factor(op.a, merged=True)
-                self._add(op, a, self._weights[op.b], a.total)
-            else:
-                a, b = call.factor(op.a), call.factor(op.b, transposed=op.transpose_b)
-                self._add(op, a, b, a.total, b.total)
+
+        def made(name: str) -> None:
+            if name in self._products:
+                self._count(self._products[name], call)
+
+        return made
+
+    def count(self, function: str, values: Mapping[str, Array]) -> None:
+        """Take in one call of a function whose tensors are all in `values`."""
+        made = self.begin(values)
+        for operation in self._program.functions[function].operations:
+            for name in written(operation):
+                made(name)
+
+    def _count(self, op: AnyProduct, call: "_Call") -> None:
+        if isinstance(op, ProjectHeads):  # its MACs are those of one product with merged heads
+            a = call.heads(op.input)
+            self._add(op, a, self._weights[op.weight], a.total)
+        elif op.b in self._weights:
+            a = call.factor(op.a, merged=True)
+            self._add(op, a, self._weights[op.b], a.total)
+        else:
+            a, b = call.factor(op.a), call.factor(op.b, transposed=op.transpose_b)
+            self._add(op, a, b, a.total, b.total)
 
     def _weight_zeros(self, op: AnyProduct) -> SiteZeros:
         if _second(op) not in self._weights:
