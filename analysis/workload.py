@@ -129,6 +129,11 @@ class Configuration:
     program: Program
     machine: Machine
 
+    def forget(self) -> None:
+        """Let go of what runs have kept, over 100 MB; a run after this makes it again."""
+        self.strict.kept.clear()
+        self.machine.forget()
+
 
 def configure(model: Model, scheme: Scheme, ranges: dict[str, Range]) -> Configuration:
     """Plan, lower and validate."""

@@ -105,6 +105,10 @@ class Machine:
             return None
         return Session(self._workers, caches, first, step, inputs)
 
+    def forget(self) -> None:
+        """Let go of the memory that runs have laid out; the next run lays it out anew, and counters stay."""
+        self._workers.forget()
+
     @property
     def counters(self) -> dict[str, NDArray[np.int64]]:
         """Tensor -> events (one element a `Counter` member) of the operation that made it, over all runs so far."""

@@ -96,6 +96,13 @@ class Workers:
         self.on_threads(work, len(workers))
         return len(pieces)
 
+    def forget(self) -> None:
+        """Let go of plans and memories; what they have counted stays."""
+        for _, workers in self._plans.values():
+            self._collect(workers)
+        self._plans.clear()
+        self._constants = Constants()
+
     def on_threads(self, work: Callable[[int], None], count: int) -> None:
         """Call `work` with 0 to count - 1, all at once."""
         if count == 1:

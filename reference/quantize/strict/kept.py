@@ -41,3 +41,7 @@ class Kept:
         if entry is None or not same or entry.versions != versions:
             entry = self._entries[key] = _Entry(parameters, versions, make())
         return entry.value  # type: ignore[no-any-return]
+
+    def clear(self) -> None:
+        """Let go of all; it is made again when it is wanted."""
+        self._entries.clear()

@@ -75,7 +75,7 @@ class StrictArithmetic:
         self.plan = plan
         self.observe = observe
         self.overflows = 0
-        self._kept = Kept()
+        self.kept = Kept()
         self._dense: dict[str, dense.Site | None] = {}
         self._products: dict[tuple[str, int], attention.Constants | None] = {}
 
@@ -104,7 +104,7 @@ class StrictArithmetic:
             bias_codes = None if bias is None else self.bias(self.plan.linear[node], bias)
             return self._bounded(codes, bias_codes, a_site)
 
-        return self._kept.get(f"{node} {weight_site}", (weight, bias), make)
+        return self.kept.get(f"{node} {weight_site}", (weight, bias), make)
 
     def _bounded(self, codes: Tensor, bias: Tensor | None, a_site: str) -> Row:
         a = self.plan.quantizers[a_site]
@@ -124,7 +124,7 @@ class StrictArithmetic:
             bias = self.bias(constants, layer.bias)
             return self._bounded(codes, nn.functional.pad(bias[None], (0, 0, 0, count - 1)), a_site)
 
-        return self._kept.get(f"{site} heads", (layer.weight, layer.bias), make)
+        return self.kept.get(f"{site} heads", (layer.weight, layer.bias), make)
 
     @staticmethod
     def bias(constants: LinearConstants | HeadsConstants, bias: Tensor) -> Tensor:
@@ -186,7 +186,7 @@ class StrictArithmetic:
             plain = None if bias_codes is None else bias_codes.detach()
             return codes, bias_codes, dense.prepare(to, codes.detach(), plain)
 
-        codes, bias_codes, ready = self._kept.get(f"{node} at once", (weight, bias), make)
+        codes, bias_codes, ready = self.kept.get(f"{node} at once", (weight, bias), make)
         if ready is None or not planned.cannot_overflow(self.plan, ready.bound):
             return None
         if exact.tracked(x.codes, codes, bias_codes):
@@ -282,7 +282,7 @@ class StrictArithmetic:
 
     def layernorm(self, site: str, x: Codes, norm: nn.LayerNorm) -> Codes:
         constants = self.plan.layernorm[site]
-        gamma, beta, bound = self._kept.get(site, (norm.weight, norm.bias), lambda: self._affine(site, norm))
+        gamma, beta, bound = self.kept.get(site, (norm.weight, norm.bias), lambda: self._affine(site, norm))
         zero = self.plan.quantizers[x.site].zero_point
         at = operators.Norm(site, x.codes, zero, gamma, beta, bound, self.plan, self.observe, self._count)
         return self._see(f"{site}.output", operators.LAYERNORM[type(constants)](at, constants))
@@ -327,10 +327,10 @@ class StrictArithmetic:
         return self._see(site, codes)
 
     def _table_codes(self, site: str, embedding: nn.Embedding) -> Tensor:
-        return self._kept.get(site, (embedding.weight,), lambda: self.parameter(site, embedding.weight))
+        return self.kept.get(site, (embedding.weight,), lambda: self.parameter(site, embedding.weight))
 
     def _position_codes(self, positions: Tensor) -> Tensor:
-        return self._kept.get(POSITIONS_WEIGHT, (positions,), lambda: self.parameter(POSITIONS_WEIGHT, positions))
+        return self.kept.get(POSITIONS_WEIGHT, (positions,), lambda: self.parameter(POSITIONS_WEIGHT, positions))
 
     def add(self, site: str, x: Codes, y: Codes) -> Codes:
         constants, quantizers = self.plan.add[site], self.plan.quantizers
