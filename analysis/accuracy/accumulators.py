@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from analysis.accuracy.padding import Padding
 from analysis.output.fitting import Fitting, Row
 from hwsim.formats import Accumulator, Counter, Granularity, Overflow
 from hwsim.machine import Machine, Observer
@@ -200,12 +201,13 @@ class Overflowing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watch(Machine):
-    """A machine that looks at the running sums of every matrix product while it runs sentences, one at a time.
+    """A machine that looks at the running sums of every matrix product while it runs.
 
     Attributes
     ----------
     observed
         Output -> least and greatest exact running sum after any product, from the codes that this machine fed to it.
+        What is padding does not count: sentences of a batch give what they give alone.
     """
 
     def __init__(self, program: Program) -> None:
@@ -213,9 +215,11 @@ class Watch(Machine):
         self.observed: dict[str, tuple[int, int]] = {}
         self._first: dict[str, FirstOverflow] = {}
         self._sentence = self._step = 0
+        self._alone = True
+        self._padding = Padding(program)
 
     def run(self, function: str, inputs: Mapping[str, Array], observe: Observer | None = None) -> dict[str, Array]:
-        """As the machine's; a call of `encode` begins the next sentence."""
+        """As the machine's; a call of `encode` begins the next sentence, or the next batch of them."""
         values = {name: np.asarray(array, np.int32, order="C") for name, array in inputs.items()}
 
         def keep(name: str, array: Array) -> None:
@@ -226,48 +230,63 @@ class Watch(Machine):
         outputs = super().run(function, inputs, keep)
         encodes = function == "encode"
         self._sentence, self._step = (self._sentence + 1, -1) if encodes else (self._sentence, self._step + 1)
-        call = function if encodes else f"decode step {self._step}"
-        for operation in self.program.functions[function].operations:
-            if isinstance(operation, AnyProduct):
-                self._look(operation, values, call)
+        if encodes:  # rows of a step may be hypotheses of one sentence
+            self._alone &= all(len(array) == 1 for array in values.values() if array.ndim)
+        self._look(function, values, function if encodes else f"decode step {self._step}")
         return outputs
 
-    def _look(self, operation: AnyProduct, values: dict[str, Array], call: str) -> None:
-        if isinstance(operation, MatMul):
-            self._look_at(operation, products.operands(self.workspace, operation, values), call, [])
-            return
-        for head, operands in enumerate(products.head_operands(self.workspace, operation, values)):
-            self._look_at(operation, operands, call, [head])
+    def _look(self, function: str, values: dict[str, Array], call: str) -> None:
+        real, counters = self._padding.real(values), self.counters
+        for operation in self.program.functions[function].operations:
+            if isinstance(operation, AnyProduct):
+                overflowed = _overflows(counters, operation.output) > 0
+                for head, operands in self._operands(operation, values):
+                    self._widen(operation.output, self._padding.without(operation, operands, real))
+                    if overflowed and self._alone and operation.output not in self._first:
+                        self._find(operation, operands, call, head)
 
-    def _look_at(self, operation: AnyProduct, operands: products.Operands, call: str, head: list[int]) -> None:
+    def _operands(self, operation: AnyProduct, values: dict[str, Array]) -> list[tuple[list[int], products.Operands]]:
+        """Those of every product of an operation, by head where each head has one."""
+        if isinstance(operation, MatMul):
+            return [([], products.operands(self.workspace, operation, values))]
+        return [([h], one) for h, one in enumerate(products.head_operands(self.workspace, operation, values))]
+
+    def _widen(self, name: str, operands: products.Operands) -> None:
         a, b, bias, a_zero, b_zero = operands
-        name = operation.output
         low, high = gemm.partial_extremes(a, b, bias, a_zero=a_zero, b_zero=b_zero)
         least, greatest = self.observed.get(name, (low, high))
         self.observed[name] = min(low, least), max(high, greatest)
-        if name not in self._first and self.events(name):
-            accumulator = operation.accumulator
-            found = gemm.first_overflow(a, b, bias, a_zero=a_zero, b_zero=b_zero, accumulator=accumulator)
-            if found is not None:
-                *batch, row, column, k = found
-                batch += head
-                self._first[name] = FirstOverflow(
-                    sentence=self._sentence, call=call, batch=batch, row=row, column=column, k=k
-                )
 
-    def events(self, output: str) -> int:
-        """Overflow events of an operation so far."""
-        counters = self.counters.get(output)
-        return 0 if counters is None else int(counters[Counter.OVERFLOW])
+    def _find(self, operation: AnyProduct, operands: products.Operands, call: str, head: list[int]) -> None:
+        a, b, bias, a_zero, b_zero = operands
+        found = gemm.first_overflow(a, b, bias, a_zero=a_zero, b_zero=b_zero, accumulator=operation.accumulator)
+        if found is not None:
+            *batch, row, column, k = found
+            self._first[operation.output] = FirstOverflow(
+                sentence=self._sentence, call=call, batch=batch + head, row=row, column=column, k=k
+            )
 
     def overflowing(self) -> list[Overflowing]:
-        """Every operation that has overflowed, most events first."""
+        """Every operation that has overflowed, most events first.
+
+        Raises
+        ------
+        ValueError
+            If sentences ran in batches: their padding may have overflowed too.
+        """
+        if not self._alone:
+            raise ValueError("overflows are those of sentences that ran one at a time; these ran in batches")
+        counters = self.counters
         found = [
-            Overflowing(operation=name, function=function, events=self.events(name), first=self._first.get(name))
+            Overflowing(operation=name, function=function, events=events, first=self._first.get(name))
             for function, operation in self.program.operations()
-            if self.events(name := operation.output)
+            if (events := _overflows(counters, name := operation.output))
         ]
         return sorted(found, key=lambda one: -one.events)
+
+
+def _overflows(counters: Mapping[str, Array], output: str) -> int:
+    return int(counters[output][Counter.OVERFLOW]) if output in counters else 0
 
 
 # --- for a terminal ---------------------------------------------------------------------------------------------------

@@ -72,5 +72,5 @@ def _observe(program: "ir.Program", text: Path | None, sentences: int | None, mo
     rows = shared.source_ids(program, text, sentences or options.DEFAULT_SENTENCES, model)
     tokenizer = shared.vocabulary(model)
     with shared.progress("observing", len(rows)) as advance:
-        translate_integer(tokenizer, watch, rows, alone=True, advance=advance)
+        translate_integer(tokenizer, watch, rows, advance=advance)
     return watch.observed

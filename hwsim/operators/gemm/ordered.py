@@ -96,26 +96,11 @@ def dot_ordered(
             rows = a[s, i : i + ROWS]
             for j in range(0, result.shape[2], COLUMNS):
                 width = min(COLUMNS, columns.shape[2] - j)
-                _fill(sums, rows.shape[0], width, start[j : j + COLUMNS])
+                fill(sums, rows.shape[0], width, start[j : j + COLUMNS])
                 overflows += _add_block(sums, rows, a_zero, columns[s], j, width, lo, hi, wraps, tile)
                 for row in range(rows.shape[0]):
                     _copy(sums[row * COLUMNS : (row + 1) * COLUMNS], result[s, i + row][j : j + COLUMNS])
     counters[OVERFLOW] += overflows
-
-
-@njit(cache=True, nogil=True)
-def running_extremes(a: Codes, a_zero: int, columns: Codes, bias: Sums, tile: int) -> tuple[np.int64, np.int64]:
-    """Least and greatest value of the exact sums of `dot_ordered`, looked at where it brings them into range."""
-    (low, high), sums = bounds(bias), np.empty(bias.size, np.int64)
-    for s in range(a.shape[0]):
-        for i in range(a.shape[1]):
-            _copy(bias, sums)
-            for first in range(0, a.shape[2], tile):
-                last = min(first + tile, a.shape[2])
-                _add_tile(sums, a[s, i : i + 1], a_zero, columns[s], 0, bias.size, first, last)
-                least, greatest = bounds(sums)
-                low, high = min(low, least), max(high, greatest)
-    return low, high
 
 
 @njit(cache=True, nogil=True)
@@ -144,16 +129,16 @@ def first_event(
 
 
 @inner
-def _fill(sums: Accumulators, rows: int, width: int, start: Sums) -> None:
+def fill(sums: Accumulators, rows: int, width: int, start: Sums) -> None:
     """The first sums of a block, 0 for the columns that fill up a vector."""
     for i in range(rows):
-        row = _row(sums, i, width)
+        row = row_of(sums, i, width)
         for c in range(width):
             row[c] = start[c] if c < start.size else 0
 
 
 @njit(cache=True, nogil=True)
-def _row(sums: Accumulators, i: int, width: int) -> Accumulators:
+def row_of(sums: Accumulators, i: int, width: int) -> Accumulators:
     """A row of a block of sums, the rows being COLUMNS apart."""
     return sums[i * COLUMNS : i * COLUMNS + width]
 
@@ -183,11 +168,11 @@ def _add_block(
         start = rows.shape[1] - rows.shape[1] % 4
         for k in range(0, start, 4):
             for i in range(rows.shape[0]):
-                overflows += _accumulate(_row(sums, i, width), rows[i], a_zero, columns, j, k, lo, hi, wraps)
+                overflows += _accumulate(row_of(sums, i, width), rows[i], a_zero, columns, j, k, lo, hi, wraps)
     for first in range(start, rows.shape[1], tile):
-        _add_tile(sums, rows, a_zero, columns, j, width, first, min(first + tile, rows.shape[1]))
+        add_tile(sums, rows, a_zero, columns, j, width, first, min(first + tile, rows.shape[1]))
         for i in range(rows.shape[0]):
-            overflows += _fit_row(_row(sums, i, width), lo, hi, wraps)
+            overflows += _fit_row(row_of(sums, i, width), lo, hi, wraps)
     return overflows
 
 
@@ -205,7 +190,7 @@ def _accumulate(
 ) -> np.int64:
     """Adds the products k to k + 3 one by one: sums are loaded and stored once for all four."""
     lane, last = sums.dtype.type, j + sums.size
-    x0, x1, x2, x3 = _four(row, a_zero, k, lane)
+    x0, x1, x2, x3 = four(row, a_zero, k, lane)
     y0, y1, y2, y3 = columns[k][j:last], columns[k + 1][j:last], columns[k + 2][j:last], columns[k + 3][j:last]
     overflows = lane(0)
     for c in range(sums.size):
@@ -222,7 +207,7 @@ def _accumulate(
 
 
 @inner
-def _add_tile(
+def add_tile(
     sums: Accumulators, rows: Codes, a_zero: int, columns: Codes, j: int, width: int, first: int, last: int
 ) -> None:
     """Adds the products first to last - 1 exactly, four of them to four rows at a time."""
@@ -231,20 +216,20 @@ def _add_tile(
         for i in range(0, quads, 4):
             _add_to_four(sums[i * COLUMNS : (i + 4) * COLUMNS], width, rows[i : i + 4], a_zero, columns, j, k)
         for i in range(quads, rows.shape[0]):
-            _add_four(_row(sums, i, width), rows[i], a_zero, columns, j, k)
+            _add_four(row_of(sums, i, width), rows[i], a_zero, columns, j, k)
     for k in range(fours, last):
         for i in range(rows.shape[0]):
-            _add_one(_row(sums, i, width), np.int64(rows[i, k]) - a_zero, columns[k][j : j + width])
+            _add_one(row_of(sums, i, width), np.int64(rows[i, k]) - a_zero, columns[k][j : j + width])
 
 
 @inner
 def _add_to_four(sums: Accumulators, width: int, rows: Codes, a_zero: int, columns: Codes, j: int, k: int) -> None:
     """Adds the products k to k + 3 to four rows, loading the columns once; rows at a fixed distance need no checks."""
     lane, end = sums.dtype.type, j + width
-    a0, a1, a2, a3 = _four(rows[0], a_zero, k, lane)
-    b0, b1, b2, b3 = _four(rows[1], a_zero, k, lane)
-    c0, c1, c2, c3 = _four(rows[2], a_zero, k, lane)
-    d0, d1, d2, d3 = _four(rows[3], a_zero, k, lane)
+    a0, a1, a2, a3 = four(rows[0], a_zero, k, lane)
+    b0, b1, b2, b3 = four(rows[1], a_zero, k, lane)
+    c0, c1, c2, c3 = four(rows[2], a_zero, k, lane)
+    d0, d1, d2, d3 = four(rows[3], a_zero, k, lane)
     y0, y1, y2, y3 = columns[k][j:end], columns[k + 1][j:end], columns[k + 2][j:end], columns[k + 3][j:end]
     for c in range(min(width, COLUMNS)):
         v0, v1, v2, v3 = lane(y0[c]), lane(y1[c]), lane(y2[c]), lane(y3[c])
@@ -258,7 +243,7 @@ def _add_to_four(sums: Accumulators, width: int, rows: Codes, a_zero: int, colum
 def _add_four(sums: Accumulators, row: Codes, a_zero: int, columns: Codes, j: int, k: int) -> None:
     """Adds the products k to k + 3 to one row."""
     lane, end = sums.dtype.type, j + sums.size
-    x0, x1, x2, x3 = _four(row, a_zero, k, lane)
+    x0, x1, x2, x3 = four(row, a_zero, k, lane)
     y0, y1, y2, y3 = columns[k][j:end], columns[k + 1][j:end], columns[k + 2][j:end], columns[k + 3][j:end]
     for c in range(sums.size):
         sums[c] = _sum(sums[c], x0 * y0[c], x1 * y1[c], x2 * y2[c], x3 * y3[c], lane)
@@ -278,7 +263,7 @@ def _sum(t: Number, p0: Number, p1: Number, p2: Number, p3: Number, lane: Lane) 
 
 
 @inner
-def _four(row: Codes, a_zero: int, k: int, lane: Lane) -> tuple[Number, Number, Number, Number]:
+def four(row: Codes, a_zero: int, k: int, lane: Lane) -> tuple[Number, Number, Number, Number]:
     """Four factors, less the zero point: numbers of 17 bits."""
     x0, x1, x2, x3 = np.int64(row[k]), np.int64(row[k + 1]), np.int64(row[k + 2]), np.int64(row[k + 3])
     return lane(x0 - a_zero), lane(x1 - a_zero), lane(x2 - a_zero), lane(x3 - a_zero)

@@ -17,6 +17,7 @@ from hwsim.operators.arguments import (
     check_range,
     empty_accumulators,
 )
+from hwsim.operators.gemm.extremes import running_extremes
 from hwsim.operators.gemm.operand import Operand, Prepared, prepare
 from hwsim.operators.gemm.ordered import (
     LANE_LIMIT,
@@ -25,7 +26,6 @@ from hwsim.operators.gemm.ordered import (
     fit_sums,
     lanes,
     reach,
-    running_extremes,
     start_of,
 )
 from hwsim.operators.gemm.proven import multiply_proven
@@ -121,8 +121,10 @@ def partial_extremes(
     if 0 in shape:
         return 0, 0
     greatest_bias = max(abs(int(offsets.min())), abs(int(offsets.max())))
-    check_exact("a sum", greatest_bias + left.shape[-1] * left.magnitude * right.magnitude)
-    extremes = running_extremes(left.rows(shape), left.zero, right.columns, offsets, int(tile))
+    greatest = greatest_bias + left.shape[-1] * left.magnitude * right.magnitude
+    check_exact("a sum", greatest)
+    sums = lanes(shape[1], greatest.bit_length() + 1, 0)
+    extremes = running_extremes(left.rows(shape), left.zero, right.columns, offsets, int(tile), sums)
     return int(extremes[0]), int(extremes[1])
 
 

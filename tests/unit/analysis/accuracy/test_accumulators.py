@@ -10,7 +10,7 @@ from hwsim.machine import Machine
 from hwsim.program import Program
 from hwsim.program.operations import AnyProduct, ProjectHeads
 from hwsim.program.validate import validate
-from reference.decoding import greedy
+from reference.decoding import beam, greedy
 from reference.quantize.scheme import Scheme, preset, scheme_for
 from tests import oracle
 from tests.small.programs import tiny_program
@@ -242,6 +242,31 @@ def test_a_watch_counts_and_finds_overflows_as_the_oracle_does(accumulator: Accu
         where = one.first
         assert where is not None
         assert (where.sentence, where.call, *where.batch, where.row, where.column, where.k) == first[one.operation]
+
+
+@pytest.mark.parametrize("name", ["int8", "ita", "narrow", "onnxruntime"])
+def test_padding_is_in_no_running_sum(name: str) -> None:
+    """Sentences of 3 to 9 ids in one batch reach what they reach alone."""
+    changes = {"accumulator": NARROW} if name == "narrow" else {}
+    target = name if name in ("ita", "onnxruntime") else "fullyqt"
+    program = tiny_program(scheme_for(target, name=name, **changes))
+    alone, together = Watch(program), Watch(program)
+    translate(alone, 4)
+    greedy(MachineStepper(together, sentences(4)), [3] * 4)
+    assert together.observed == alone.observed
+
+
+def test_overflows_of_a_batch_are_not_those_of_its_sentences() -> None:
+    watch = Watch(tiny_program(scheme_for("fullyqt", name="narrow", accumulator=NARROW)))
+    greedy(MachineStepper(watch, sentences(2)), [3] * 2)
+    with pytest.raises(ValueError, match="sentences that ran one at a time; these ran in batches"):
+        watch.overflowing()
+
+
+def test_hypotheses_of_a_sentence_are_no_batch() -> None:
+    watch = Watch(tiny_program(scheme_for("fullyqt", name="narrow", accumulator=NARROW)))
+    beam(MachineStepper(watch, sentences(1)), [3], width=2)
+    assert sum(one.events for one in watch.overflowing()) == watch.totals[Counter.OVERFLOW] > 0
 
 
 def test_a_watch_changes_nothing(program: Program) -> None:

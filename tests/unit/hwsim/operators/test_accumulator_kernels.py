@@ -172,6 +172,21 @@ def test_extremes_say_which_width_is_enough(data: st.DataObject) -> None:
             assert bool(counters[Counter.OVERFLOW]) == overflows
 
 
+@pytest.mark.parametrize("tile", [1, 4])
+@pytest.mark.parametrize("bias", [0, 2**40], ids=["int32", "int64"])
+@pytest.mark.parametrize("where", [(69, 519), (66, 3), (0, 512)], ids=str)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_extremes_of_many_rows_and_columns(where: tuple[int, int], sign: int, bias: int, tile: int) -> None:
+    """Blocks of rows and columns, ends of both, and each lane: a row and a column alone go up and come back."""
+    a, b = np.zeros((70, 9), np.int32), np.zeros((520, 9), np.int32)
+    a[where[0]], b[where[1]] = 5, [sign, sign, sign, sign, -sign, -sign, -sign, -sign, -sign]
+    start = np.full(520, bias)
+    assert partial_extremes(a, b, start, tile=tile) == (
+        bias + min(20 * sign, -5 * sign),
+        bias + max(20 * sign, -5 * sign),
+    )
+
+
 def test_a_saturated_sum_depends_on_the_granularity() -> None:
     """100 + 100 - 100: in 8 bits 27 after every product, 100 at the end."""
     case = Product(int32([[100, 100, -100]]), int32([[1, 1, 1]]), None, (0, 0))
