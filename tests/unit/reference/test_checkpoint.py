@@ -173,9 +173,9 @@ def test_sizes_are_compared_before_a_model_of_them_is_made(
 ) -> None:
     """What a few bytes ask for costs neither memory nor time: shapes alone are made, of no more layers than tensors."""
 
-    def made(config: TransformerConfig) -> Transformer:
-        assert torch.get_default_device() == torch.device("meta") and config.encoder_layers < 100
-        return Transformer(config)
+    def made(config: TransformerConfig, positions: torch.Tensor) -> Transformer:
+        assert positions.is_meta and torch.get_default_device() == positions.device and config.encoder_layers < 100
+        return Transformer(config, positions)
 
     monkeypatch.setattr("reference.checkpoint.Transformer", made)
     (folder / "config.json").write_text(json.dumps({**asdict(TINY_TEXT), **changed}))
