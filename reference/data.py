@@ -23,6 +23,8 @@ class ParallelText:
 
     source: tuple[str, ...]
     target: tuple[str, ...]
+    left_out: int = 0
+    """Pairs of the files that were not read, since a side is empty."""
 
     def __post_init__(self) -> None:
         if len(self.source) != len(self.target):
@@ -74,7 +76,8 @@ def read_parallel(source: Path, target: Path) -> ParallelText:
     pairs = [pair for pair in zip(source_lines, target_lines, strict=True) if all(pair)]
     if not pairs:
         raise ValueError(f"no line holds a sentence in both {source} and {target}; nothing is left to read")
-    return ParallelText(source=tuple(s for s, _ in pairs), target=tuple(t for _, t in pairs))
+    left_out = len(source_lines) - len(pairs)
+    return ParallelText(source=tuple(s for s, _ in pairs), target=tuple(t for _, t in pairs), left_out=left_out)
 
 
 def _read_any_lines(path: Path, most_bytes: int = MOST_BYTES) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ app = typer.Typer(
     epilog=EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,  # whose tables cut the names of options in a terminal of 80 columns
     pretty_exceptions_enable=False,
 )
 for command in (

@@ -24,7 +24,7 @@ def run(
     ] = None,
     scheme: options.Scheme = None,
     target: options.Targets = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write. Default: runs/<time>.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write. Default: runs/DATE-TIME.")] = None,
     force: options.Force = False,
     model: options.Model = None,
     text: options.Text = None,

@@ -117,8 +117,11 @@ def read_text(source: Path | None, reference: Path | None) -> "ParallelText":
     if source is None and reference is None:
         return corpus("test")
     if source is None or reference is None:
-        raise ValueError("--text and --reference go together")
-    return read_parallel(source, reference)
+        raise ValueError("--reference needs --text" if source is None else "--text needs --reference")
+    text = read_parallel(source, reference)
+    if text.left_out:
+        tell(f"{source}: {text.left_out} of {len(text) + text.left_out} pairs are left out, since a side is empty")
+    return text
 
 
 def read_text_or_source(source: Path | None, reference: Path | None) -> tuple[tuple[str, ...], tuple[str, ...] | None]:

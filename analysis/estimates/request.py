@@ -134,5 +134,7 @@ def lengths(request: Request) -> list[tuple[int, int]]:
     """
     sources, targets = request.source_length, request.target_length
     if len(sources) != len(targets):
-        raise ValueError(f"{len(sources)} source lengths but {len(targets)} target lengths; they go in pairs")
+        raise ValueError(
+            f"--source-length is there {len(sources)} times, but --target-length {len(targets)} times; they go in pairs"
+        )
     return list(zip(sources, targets, strict=True)) or [(20, 20)]

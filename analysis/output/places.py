@@ -112,7 +112,8 @@ class FilePlace(Place):
         try:
             there = file_mode(self.path) is not None
         except ValueError as error:
-            raise ValueError(f"{self.option} {error}") from None
+            what = f"{self.path} is a folder; name a file" if self.final.is_dir() else error
+            raise ValueError(f"{self.option} {what}") from None
         if there and not self.force:
             raise ValueError(f"{self} is there already; name another, or replace it with --force")
 

@@ -80,7 +80,7 @@ def _caption(result: RunResult) -> Text:
 
 def _how_measured(result: RunResult) -> list[str]:
     """Whose lengths are priced and how they are decoded; what stands in for references that are missing."""
-    lines = [f"DRAM and energy at the lengths of the {forced_on(result)}s; in brackets: of its own translations"]
+    lines = [f"DRAM and energy at the lengths of the {forced_on(result)}s; in brackets: energy of its own translations"]
     if result.beam_width > 1:
         lines.append(f"priced as greedy decoding: {result.beam_width} hypotheses cost more")
     if result.references is None:

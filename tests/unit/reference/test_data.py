@@ -124,7 +124,8 @@ def test_different_line_counts_are_judged_before_blank_lines(tmp_path: Path) -> 
 def test_pairs_that_are_blank_on_either_side_are_left_out(tmp_path: Path) -> None:
     source = write(tmp_path, "a.en", b"\xef\xbb\xbfone\n\nthree\n \t\nfive\n")
     target = write(tmp_path, "a.de", b"eins\nzwei\n \n\nf\xc3\xbcnf\n")
-    assert read_parallel(source, target) == ParallelText(source=("one", "five"), target=("eins", "fünf"))
+    found = ParallelText(source=("one", "five"), target=("eins", "fünf"), left_out=3)
+    assert read_parallel(source, target) == found
 
 
 def test_parallel_text_without_a_whole_pair_is_refused(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_missing_peers_are_one_line_each(bench: Run, monkeypatch: pytest.MonkeyP
         (["--only", "gemm", "--sentences", "5"], ["--sentences", "--only gemm"]),
         (["--only", "gemm", "--target", "ita"], ["--target", "--only gemm"]),
         (["--target", "itta"], ["itta", "fullyqt"]),
-        (["--json", "."], ["--json", "not a regular file"]),
+        (["--json", "."], ["--json", "is a folder; name a file"]),
     ],
 )
 def test_refused_in_one_line_before_the_work(
@@ -187,5 +187,5 @@ def test_doctor_says_what_there_is(doctor: Run, tmp_path: Path) -> None:
 
 
 def test_doctor_refuses_in_one_line(doctor: Run) -> None:
-    refused(doctor("--json", "."), "--json", "not a regular file")
+    refused(doctor("--json", "."), "--json", "is a folder")
     refused(doctor("--jsn", "x"), "--jsn")

@@ -5,11 +5,14 @@ import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from analysis import cli
-from analysis.commands.shared import choose_schemes
+from analysis.commands.app import app
+from analysis.commands.shared import choose_schemes, read_text
 from reference.quantize.scheme import preset
 from tests import ROOT
 from tests.small.programs import tiny_program
@@ -59,6 +62,7 @@ def refused(result: tuple[int, str], *words: str) -> None:
         (["run", "--model", "nowhere"], ["nowhere", "model.safetensors"]),
         (["run", "--scheme", "nowhere.toml"], ["nowhere.toml"]),
         (["run", "--text", "only.en"], ["only.en"]),
+        (["run", "--reference", "only.de"], ["--reference needs --text"]),
         (["nonsense"], ["nonsense"]),
         (["verify"], ["program"]),
         (["verify", "nowhere.hwsim"], ["nowhere.hwsim"]),
@@ -286,3 +290,23 @@ def test_help_says_the_exit_codes_and_the_name(
     words = capsys.readouterr().out.split()
     assert words[:2] == ["Usage:", "hwsim"] and "__main__.py" not in words
     assert {"0", "1", "2", "70", "130", "141", "143"} <= {word.strip(";:,.") for word in words}
+
+
+def test_pairs_that_are_left_out_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a").write_text("one\n\nthree\n")
+    (tmp_path / "b").write_text("eins\nzwei\ndrei\n")
+    assert len(read_text(tmp_path / "a", tmp_path / "b")) == 2
+    assert "1 of 3 pairs are left out, since a side is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize("command", [one.callback.__name__ for one in app.registered_commands if one.callback])
+def test_help_names_every_option_whole(
+    command: str, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sys.argv", ["hwsim", command, "--help"])
+    cli.main()
+    shown = capsys.readouterr().out
+    group: Any = typer.main.get_command(app)
+    assert all(name in shown.split() for one in group.commands[command].params for name in one.opts if name[0] == "-")

@@ -59,5 +59,5 @@ def test_weights_that_are_not_sparse_are_not_skipped(run: Run, program: Path) ->
 
 
 def test_lengths_of_a_program_pair_up(run: Run, program: Path) -> None:
-    refused(run(program, "--source-length", 5), "1 source lengths but 0 target lengths")
+    refused(run(program, "--source-length", 5), "--source-length is there 1 times, but --target-length 0 times")
     refused(run(program, "--source-length", 5, "--target-length", 0), "target length of 0 tokens", "1 to")

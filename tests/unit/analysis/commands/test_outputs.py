@@ -78,7 +78,7 @@ def test_the_tables_are_complete() -> None:
 def test_a_file_that_is_there_is_refused(run: Run, tmp_path: Path, name: str, option: str) -> None:
     (tmp_path / "mine").write_text("mine")
     refused(run(name, option, "mine"), f"{option} mine is there already", "--force")
-    refused(run(name, option, ".", "--force"), f"{option} . is not a regular file")
+    refused(run(name, option, ".", "--force"), f"{option} . is a folder; name a file")
     assert (tmp_path / "mine").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
 
 

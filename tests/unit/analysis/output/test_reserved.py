@@ -244,7 +244,7 @@ def test_what_is_of_another_kind_is_refused(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "folder").mkdir()
     (tmp_path / "loop").symlink_to("loop")
     assert "is a file; name a folder" in refusal(folders={"--out": tmp_path / "file"}, force=True)
-    assert "is not a regular file" in refusal(files={"--json": tmp_path / "folder"}, force=True)
+    assert "is a folder; name a file" in refusal(files={"--json": tmp_path / "folder"}, force=True)
     assert "is not a regular file" in refusal(files={"--json": Path("/dev/null")}, force=True)
     assert "links go round" in refusal(folders={"--out": tmp_path / "loop"})
     assert "--json" in refusal(files={"--json": tmp_path / "loop"})

@@ -91,7 +91,7 @@ def test_summary() -> None:
         "int8: target fullyqt: every operator native\n"
         "own: target ita: mask, embedding and generator borrowed from fullyqt; residual borrowed from pulp; layernorm "
         "borrowed from deeploy\n"
-        "DRAM and energy at the lengths of the references; in brackets: of its own translations\n"
+        "DRAM and energy at the lengths of the references; in brackets: energy of its own translations\n"
         "priced as greedy decoding: 3 hypotheses cost more\n"
         "Every code equal to fake-quant: 18,000 codes compared, 0 different"
     )
@@ -104,7 +104,7 @@ def test_a_summary_without_references() -> None:
     assert not any("BLEU" in head for head in heads(table))
     assert cells(table) == [["int8", "6,000", "0", "+0.0625", "1.23 MB", "1.60 MB", "3.75 mJ\n(7.50 mJ)"]]
     assert str(table.caption).splitlines()[1:3] == [
-        "DRAM and energy at the lengths of the float translations; in brackets: of its own translations",
+        "DRAM and energy at the lengths of the float translations; in brackets: energy of its own translations",
         "no reference: no BLEU; losses are teacher-forced on the float model's own translations",
     ]
 
