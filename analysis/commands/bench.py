@@ -45,9 +45,10 @@ def bench(
     `hwsim bench --growth --json speed.json`
     """
     parts = list(dict.fromkeys(only or Part))
-    for name, value in (("--sentences", sentences), ("--target", target)):
-        if value is not None and parts == [Part.GEMM]:
-            raise ValueError(f"{name} is for models and operators; --only gemm has neither")
+    if parts == [Part.GEMM]:
+        shared.refuse(command, ("--sentences", "--target"), "--only gemm has neither models nor operators")
+    if parts == [Part.MODEL] and target and not growth:
+        shared.refuse(command, ("--seed",), "--only model under a --target has no random operands or models")
     from analysis.bench import job, tables
     from analysis.bench.threads import check_threads, usable_cores
     from analysis.output.context import context
@@ -68,6 +69,8 @@ def bench(
     )
     for name in target or ():
         known(name)
+    if sentences is not None:
+        shared.tell_fewer(command, sentences, len(shared.read_source(None)))
     loaded = None if parts == [Part.GEMM] else load_model()
     result = job.run(request, loaded, lambda what: tell(f"measuring: {what}"))
     if json is not None:

@@ -67,7 +67,7 @@ def explain(
     if not {a, b} & TARGETS.keys():
         _refuse({"--config": config}, "A or B is a target")
     outputs = shared.reserve(command, files={"--json": json, "--plot": plot}, force=force)
-    bench = _Bench(model, config or NATIVE)
+    bench = _Bench(command, model, config or NATIVE)
     first = bench.program(a)
     if schemes is not None:
         _compare_schemes(first, schemes, site or "*", bench.encode(first, text, sentences), steps, outputs)
@@ -102,8 +102,8 @@ def _refuse(given: dict[str, object], only_if: str) -> None:
 class _Bench:
     """Finds programs by file or target; only for targets the model is read, and calibrated once."""
 
-    def __init__(self, folder: Path | None, config: str) -> None:
-        self.folder, self.config = folder, config
+    def __init__(self, command: typer.Context, folder: Path | None, config: str) -> None:
+        self.command, self.folder, self.config = command, folder, config
 
     @cached_property
     def _calibrated(self) -> "tuple[Model, dict[str, Range]]":
@@ -113,7 +113,7 @@ class _Bench:
         return model, shared.calibrated(model, None, None)
 
     def encode(self, program: "Program", text: Path | None, sentences: int | None) -> list[list[int]]:
-        return shared.source_ids(program, text, sentences or 1, self.folder)
+        return shared.source_ids(self.command, program, text, sentences or 1, self.folder)
 
     def program(self, name: str) -> "Program":
         from hwsim.program.loading import load

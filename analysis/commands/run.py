@@ -66,6 +66,7 @@ def run(
     prices_of(machine)  # an energy table that does not fit is refused before the work
     loaded = load_model(model)
     source, translations = shared.read_text_or_source(text, reference)
+    shared.tell_fewer(command, sentences, len(source))
     body, references = source[:sentences], None if translations is None else translations[:sentences]
     most = max(sentences, options.SENSITIVITY_SENTENCES if sensitivity else 0)  # all that is read later
     check_inputs(loaded, schemes, {"text source": source[:most], "text target": (translations or ())[:most]})

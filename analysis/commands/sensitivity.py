@@ -38,7 +38,9 @@ def sensitivity(
     began = time.perf_counter()
     outputs = shared.reserve(command, folders={"--out": out}, force=force)
     kinds, names = check_kinds(by), [named_target(target or DEFAULT_TARGET).name]
-    loaded, body = load_model(model), shared.read_text(text, reference).head(sentences)
+    loaded, whole = load_model(model), shared.read_text(text, reference)
+    shared.tell_fewer(command, sentences, len(whole))
+    body = whole.head(sentences)
     ranges = shared.calibrated(loaded, calibrate, calibrate_reference)
     rows = study(loaded, body, ranges, kinds, bleu, shared.progress, names)
     origin = context(sys.argv, loaded.folder, time.perf_counter() - began)

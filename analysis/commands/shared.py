@@ -34,10 +34,19 @@ def reserve(
     force: bool = False,
     kept: str = "",
 ) -> "Outputs":
-    """As `analysis.output.reserved.reserved`, until the command ends; every other file on its line is an input."""
+    """As `analysis.output.reserved.reserved`, until the command ends; every other file on its line is an input.
+
+    Raises
+    ------
+    ValueError
+        As there; and for --force where nothing is named that it could replace.
+    """
     from analysis.output.reserved import reserved
 
-    written = {*(files or ()), *(folders or ())}
+    named = {**(files or {}), **(folders or {})}
+    if force and not any(named.values()):
+        raise ValueError(f"--force replaces what is named, and nothing is: give {' or '.join(named)}, or leave it out")
+    written = set(named)
     inputs = [
         (name, Path(one))
         for parameter in command.command.params
@@ -69,6 +78,25 @@ def refuse_others(command: typer.Context, option: str, why: str, allowed: Sequen
         raise ValueError(f"{option} {why}: leave out {', '.join(others)}")
 
 
+def refuse(command: typer.Context, names: Sequence[str], why: str) -> None:
+    """Refuse those of some options that were typed.
+
+    Raises
+    ------
+    ValueError
+        Names them, and the reason.
+    """
+    given = [name for name in typed(command) if name in names]
+    if given:
+        raise ValueError(f"{' and '.join(given)}: {why}; leave {'it' if len(given) == 1 else 'them'} out")
+
+
+def tell_fewer(command: typer.Context, asked: int, there: int) -> None:
+    """Say on standard error that a text has fewer sentences than were asked for on the command line."""
+    if asked > there and "--sentences" in typed(command):
+        tell(f"--sentences {asked:,}: the text has {there:,}, and all are taken")
+
+
 def _shown(parameter: Any) -> str:
     """A parameter as it is typed, or named in the help."""
     return str(parameter.opts[0] if parameter.param_type_name == "option" else parameter.name.upper())
@@ -90,6 +118,7 @@ def choose_schemes(configs: Sequence[str] | None, scheme: Path | None, targets: 
     from hwsim.program.targets import DEFAULT_TARGET, target
     from reference.quantize.scheme import NATIVE, PRESETS, preset, read_scheme
 
+    configs = list(dict.fromkeys(configs or ()))
     wanted = [target(name).name for name in dict.fromkeys(targets or [DEFAULT_TARGET])]
     chosen = []
     if configs or scheme is None:
@@ -147,7 +176,9 @@ def vocabulary(model: Path | None) -> "Tokenizer":
     return Tokenizer((model or assets() / "model") / "vocabulary.model")
 
 
-def source_ids(program: "Program", source: Path | None, count: int, model: Path | None) -> list[list[int]]:
+def source_ids(
+    command: typer.Context, program: "Program", source: Path | None, count: int, model: Path | None
+) -> list[list[int]]:
     """The first sentences as ids that a program reads: of the model's folder only the vocabulary is needed, no torch.
 
     Raises
@@ -157,7 +188,9 @@ def source_ids(program: "Program", source: Path | None, count: int, model: Path 
     """
     tokenizer = vocabulary(model)
     tokenizer.check_ids(program.manifest.tokenizer_sha256)
-    return tokenizer.encode_all(read_source(source)[:count], program.manifest.max_positions, "source text")
+    lines = read_source(source)
+    tell_fewer(command, count, len(lines))
+    return tokenizer.encode_all(lines[:count], program.manifest.max_positions, "source text")
 
 
 def calibration(model: "Model", source: Path | None, reference: Path | None) -> "list[Batch]":

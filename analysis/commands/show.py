@@ -55,7 +55,7 @@ def show(
     record = msgspec.to_builtins(description)
     shown = render(description)
     if accumulators:
-        widths = safe_widths(loaded, _observe(loaded, text, sentences, model) if observing else None, site)
+        widths = safe_widths(loaded, _observe(command, loaded, text, sentences, model) if observing else None, site)
         record["accumulators"] = msgspec.to_builtins(widths)
         shown = [header(description), width_table(widths)]
     if json is not None:
@@ -63,13 +63,15 @@ def show(
     shared.show(*shown)
 
 
-def _observe(program: "ir.Program", text: Path | None, sentences: int | None, model: Path | None) -> Observed:
+def _observe(
+    command: typer.Context, program: "ir.Program", text: Path | None, sentences: int | None, model: Path | None
+) -> Observed:
     """What the running sums of every accumulator reach while a text is translated greedily."""
     from analysis.accuracy.accumulators import Watch
     from analysis.translation.translate import translate_integer
 
     watch = Watch(program)
-    rows = shared.source_ids(program, text, sentences or options.DEFAULT_SENTENCES, model)
+    rows = shared.source_ids(command, program, text, sentences or options.DEFAULT_SENTENCES, model)
     tokenizer = shared.vocabulary(model)
     with shared.progress("observing", len(rows)) as advance:
         translate_integer(tokenizer, watch, rows, advance=advance)

@@ -53,6 +53,8 @@ def train(
     held_out = shared.read_text(validation, validation_reference) if given else corpus("validation")
     command.with_resource(continued("--out", out))
     trainer = prepare(out, config, TrainingRecipe(epochs=epochs, seed=seed), body, held_out)
+    if trainer.epoch >= epochs:
+        say(f"{out}: {trainer.epoch} epochs are done, nothing is left to train")
     while trainer.epoch < epochs:
         with shared.progress(f"epoch {trainer.epoch + 1} of {epochs}", trainer.steps_per_epoch) as advance:
             record = trainer.run_epoch(partial(advance, 1))

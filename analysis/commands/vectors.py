@@ -30,6 +30,6 @@ def vectors(
 
     outputs = shared.reserve(command, folders={"--out": out}, force=force)
     checked = load(program)
-    rows, part = shared.source_ids(checked, text, sentences, model), outputs.part("--out")
+    rows, part = shared.source_ids(command, checked, text, sentences, model), outputs.part("--out")
     written = write_vectors(Machine(checked), rows, site, part, steps=steps)
     say(f"{outputs.write('--out', {})}: {written}")

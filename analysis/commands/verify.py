@@ -2,8 +2,10 @@
 
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +15,8 @@ from analysis.output.outlet import say
 if TYPE_CHECKING:
     from analysis.output.reserved import Outputs
     from analysis.workload import Configuration
+
+Lines = tuple[tuple[str, ...], tuple[str, ...] | None]
 
 
 def verify(
@@ -54,26 +58,23 @@ def verify(
     Examples: `hwsim verify int8.hwsim --sentences 200` · `hwsim verify int8.hwsim --accumulator 18:wrap --out narrow` ·
     `hwsim verify --kernels --out kernels`
     """
+    if kernels:
+        shared.refuse_others(command, "--kernels", "looks at the kernels alone", allowed=("--out", "--force"))
     outputs = shared.reserve(command, folders={"--out": out}, force=force)
     if kernels:
-        if any(given is not None for given in (program, accumulator, target, text, reference, model)):
-            raise ValueError(
-                "--kernels looks at the kernels alone: leave the program out, and --accumulator, --target, --text,"
-                " --reference, --model"
-            )
         _verify_kernels(outputs)
         return
     if program is None:
         raise ValueError("verify needs a program file, or --kernels")
     if reference is not None and text is None:
         raise ValueError("--reference needs --text")
-    _verify_program(program, (text, reference), sentences, target, accumulator, model, beam, outputs)
+    read = partial(_lines, command, text, reference, sentences)
+    _verify_program(program, read, target, accumulator, model, beam, outputs)
 
 
 def _verify_program(
     path: Path,
-    files: tuple[Path | None, Path | None],
-    sentences: int,
+    read: Callable[[], Lines],
     target: str | None,
     spec: str | None,
     model: Path | None,
@@ -92,8 +93,7 @@ def _verify_program(
     loaded = load_model(model)
     configuration = reconfigure(loaded, path)
     _check_same(path, configuration, target)
-    source, references = (None if lines is None else lines[:sentences] for lines in _lines(*files))
-    assert source is not None
+    source, references = read()
     rows = loaded.encode(source, "source text")
     passes = 1 + verification.translates_twice(accumulator, references)
     with shared.progress("comparing", len(rows) * passes) as advance:
@@ -132,12 +132,11 @@ def _check_same(path: Path, configuration: "Configuration", target: str | None) 
         raise ValueError(f"{path} is a program of target {own}, not {target}")
 
 
-def _lines(text: Path | None, reference: Path | None) -> tuple[Any, Any]:
-    """Source sentences, and their translations if they are known."""
-    if text is not None and reference is None:
-        return shared.read_source(text), None
-    body = shared.read_text(text, reference)
-    return body.source, body.target
+def _lines(command: typer.Context, text: Path | None, reference: Path | None, sentences: int) -> Lines:
+    """The first source sentences, and their translations if they are known."""
+    source, references = shared.read_text_or_source(text, reference)
+    shared.tell_fewer(command, sentences, len(source))
+    return source[:sentences], None if references is None else references[:sentences]
 
 
 def _verify_kernels(outputs: "Outputs") -> None:

@@ -84,7 +84,7 @@ def refused(result: tuple[int, str], *words: str) -> None:
         (["verify", "p.hwsim", "--accumulator", "16:wrap:tile=0"], ["tile of 0", "1 to"]),
         (["verify", "p.hwsim", "--reference", "only.de"], ["--text"]),
         (["verify", "--kernels", "--accumulator", "16:wrap"], ["--kernels", "--accumulator"]),
-        (["verify", "--kernels", "p.hwsim"], ["--kernels", "program"]),
+        (["verify", "--kernels", "p.hwsim"], ["--kernels", "PROGRAM"]),
         (["show", "p.hwsim", "--sentences", "3"], ["--accumulators"]),
         (["show", "p.hwsim", "--accumulators"], ["p.hwsim"]),
         (["targets", "itta"], ["itta", "fullyqt", "onnxruntime"]),
