@@ -1,8 +1,12 @@
 """Bootstrap intervals of a mean: ends by hand for few sentences, by the normal distribution for many."""
 
+from itertools import product
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from analysis.accuracy import bootstrap
 from analysis.accuracy.bootstrap import interval_of_mean
 
 
@@ -13,6 +17,21 @@ def test_of_two_sentences_the_ends_are_those_of_either_alone() -> None:
 
 def test_tokens_are_counted_and_not_sentences() -> None:
     assert interval_of_mean(np.array([1.0, 3.0, 10.0]), np.array([1, 3, 10])) == (1.0, 1.0)
+
+
+def test_of_three_sentences_every_draw_is_a_ratio_of_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0 of 1, 8 of 2 and 3 of 6 tokens, each of the 27 draws once: least 0, then 3/8 (a, a, c), most 4, before it 16/5
+    (a, b, b). The ends lie at ranks 0.025 * 26 = 0.65 and 25.35: 0.65 * 3/8, and 16/5 + 0.35 * 4/5.
+
+    A mean of the sentences' own ratios 0, 4 and 1/2 has 1/6 and 8/3 there instead.
+    """
+    draws = product(range(3), repeat=3)
+    every = SimpleNamespace(integers=lambda low, high, count: np.array(next(draws)))
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 27)
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: every)
+    found = interval_of_mean(np.array([0.0, 8.0, 3.0]), np.array([1, 2, 6]))
+    assert found == (pytest.approx(0.24375), pytest.approx(3.48))
+    assert next(draws, None) is None
 
 
 def test_of_many_sentences_it_is_two_standard_errors() -> None:
