@@ -24,9 +24,17 @@ def translate_float(
 
 
 def own_translations(model: Model, sentences: Sequence[str], what: str) -> ParallelText:
-    """Text without translations with those that the float model makes of it."""
-    made = translate_float(model, model.encode(sentences, what))
-    return ParallelText(source=tuple(sentences), target=tuple(made.text))
+    """Text without translations with those that the float model makes of it.
+
+    One that met the model's limit may be longer when it is read again: such a pair is left out.
+    """
+    made, limit = translate_float(model, model.encode(sentences, what)), model.network.config.max_positions
+    pairs = zip(sentences, made.text, strict=True)
+    kept = [(source, target) for source, target in pairs if len(model.tokenizer.encode(target)) <= limit]
+    if not kept:
+        raise ValueError(f"{what}: the model's own translations are all longer than its {limit} positions")
+    source, target = zip(*kept, strict=True)
+    return ParallelText(source=source, target=target, left_out=len(sentences) - len(kept))
 
 
 def batches_of_own_translations(model: Model, sentences: Sequence[str], what: str) -> list[Batch]:
