@@ -84,12 +84,18 @@ def test_zeros_of_what_passes_are_those_of_whole_calls(
 
 def test_a_configuration_forgets_and_begins_anew(model: Model, int8: Configuration, rows: list[list[int]]) -> None:
     before, _, _ = prove_text(model, int8, rows)
-    events = int8.machine.totals
     kept = [weakref.ref(worker) for _, workers in int8.machine._workers._plans.values() for worker in workers]
     tables = [weakref.ref(one.value) for one in int8.strict.kept._entries.values() if isinstance(one.value, Tensor)]
     assert kept and tables and all(one() is not None for one in [*kept, *tables])
     int8.forget()
     assert all(one() is None for one in [*kept, *tables])
-    assert int8.machine.totals == events
     again, _, _ = prove_text(model, int8, rows)
     assert again == before
+
+
+def test_what_was_counted_is_not_forgotten(int8: Configuration, rows: list[list[int]]) -> None:
+    forgetful, other = Machine(int8.program), Machine(int8.program)
+    for machine in (forgetful, other):
+        MachineStepper(machine, rows, lambda name, array: None)
+    forgetful.forget()
+    assert forgetful.totals == other.totals and any(other.totals.values())
