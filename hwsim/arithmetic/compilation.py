@@ -12,13 +12,14 @@ is an entry of the index, which is then compiled again.
 
 import sys
 import uuid
-from collections.abc import Callable
-from functools import cache, cached_property
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, TypeVar
 
 from numba import njit
 from numba.core import config
-from numba.core.caching import IndexDataCacheFile
+from numba.core.caching import Cache, FunctionCache, IndexDataCacheFile
 from numba.core.registry import CPUDispatcher
 
 INTERPRETED = bool(vars(config)["DISABLE_JIT"])
@@ -88,15 +89,41 @@ def save(self: Any, key: Any, data: Any) -> None:
         self._save_data(name, data)
         self._save_index(self._load_index() | {key: name})
     except OSError as error:
-        _say_once(f"compiled kernels are not kept in {self._cache_path}: {error.strerror}")
+        _say_once(error.strerror, f" in {self._cache_path}")
 
 
-@cache
-def _say_once(line: str) -> None:
-    if sys.stderr is not None:  # closed by whoever started us
-        print(line, file=sys.stderr)
+def enable_caching(self: CPUDispatcher) -> None:
+    """Keep what is compiled of a function, if any folder can hold it; in place of `CPUDispatcher.enable_caching`."""
+    try:
+        self._cache = FunctionCache(self.py_func)  # type: ignore[attr-defined, no-untyped-call]
+    except RuntimeError as error:
+        if "no locator available" not in str(error):
+            raise
+        _say_once("no folder for them can be written; NUMBA_CACHE_DIR may name one")
+
+
+@contextmanager
+def compiled_otherwise(self: Cache) -> Iterator[None]:
+    """What cannot be read or kept is compiled; in place of `Cache._guard_against_spurious_io_errors`."""
+    try:
+        yield
+    except OSError as error:
+        _say_once(error.strerror, f" in {self.cache_path}")
+
+
+def _say_once(reason: str | None, where: str = "") -> None:
+    """One line for all folders."""
+    if reason not in _SAID:
+        _SAID.add(reason)
+        if sys.stderr is not None:  # closed by whoever started us
+            print(f"compiled kernels are not kept{where}: {reason}", file=sys.stderr)
+
+
+_SAID: set[str | None] = set()
 
 
 def install() -> None:
-    """Let every cache of this process save so."""
+    """Let every cache of this process do so."""
     IndexDataCacheFile.save = save  # type: ignore[method-assign]
+    CPUDispatcher.enable_caching = enable_caching  # type: ignore[assignment, method-assign]
+    Cache._guard_against_spurious_io_errors = compiled_otherwise  # type: ignore[method-assign]

@@ -1,6 +1,9 @@
 """Two processes fill one compile cache at once, and one is stopped while it saves: no code is mixed up."""
 
 import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +97,50 @@ def test_a_full_disk_stops_no_run(
             cache(tmp_path).save(key, "code")
     assert capsys.readouterr().err == f"compiled kernels are not kept in {tmp_path}: No space left on device\n"
     assert cache(tmp_path).load("of int8") == "code of int8" and cache(tmp_path).load("of int16") is None
+
+
+# --- a process that can keep nothing --------------------------------------------------------------------------------
+
+RUN = """
+from hwsim.arithmetic import fixedpoint
+print(int(fixedpoint.isqrt(17)))
+"""
+NO_LOCATOR = """
+from numba.core.caching import FunctionCache, UserProvidedCacheLocator
+FunctionCache._impl_class._locator_classes = [UserProvidedCacheLocator]
+"""
+"""As where neither the sources nor the home folder can be written, which root always can."""
+FULL = """
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+"""
+GONE = """
+import errno
+from numba.core.caching import UserProvidedCacheLocator
+import hwsim.arithmetic.fixedpoint
+def ensure(self):
+    raise OSError(errno.ENOSPC, "No space left on device", self.get_cache_path())
+UserProvidedCacheLocator.ensure_cache_path = ensure
+"""
+
+
+def lines(before: str, folder: Path) -> list[str]:
+    """What a run says on standard error, its compiled code being kept below a folder."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder), "NUMBA_DISABLE_JIT": "0"}
+    command = [sys.executable, "-c", before + RUN]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "4\n"), done.stderr
+    return done.stderr.splitlines()
+
+
+def test_a_run_without_any_folder_says_so_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    said = "compiled kernels are not kept: no folder for them can be written; NUMBA_CACHE_DIR may name one"
+    assert lines(NO_LOCATOR, tmp_path / "file" / "below") == [said]
+
+
+@pytest.mark.parametrize(("before", "why"), [(FULL, "File too large"), (GONE, "No space left on device")])
+def test_a_run_on_a_full_disk_says_so_in_one_line(tmp_path: Path, before: str, why: str) -> None:
+    (line,) = lines(before, tmp_path)
+    assert line.startswith(f"compiled kernels are not kept in {tmp_path}") and line.endswith(f": {why}")
