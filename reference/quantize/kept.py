@@ -16,6 +16,7 @@ import msgspec
 import torch
 
 from hwsim.files import readable_json, sweep, write_whole
+from hwsim.reading import read_whole
 from reference.floating import FloatArithmetic
 from reference.models.translation import Transformer
 from reference.quantize.calibrate import ARITHMETIC, MOMENTUM, Range
@@ -115,13 +116,7 @@ def _path(folder: Path, inputs: str) -> Path:
 
 
 def _read(path: Path) -> Kept:
-    if not path.is_file():  # a pipe would wait for ever
-        raise ValueError("it is no file")
-    with path.open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"it has more than {MOST_BYTES} bytes")
-    return msgspec.json.decode(content, type=Kept)
+    return msgspec.json.decode(read_whole(path, "ranges", MOST_BYTES), type=Kept)
 
 
 def _checked(kept: Kept, inputs: str, model: Transformer) -> dict[str, Range]:

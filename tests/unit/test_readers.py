@@ -24,6 +24,7 @@ from hwsim.program import Program
 from hwsim.program.loading import load
 from reference.checkpoint import load_checkpoint
 from reference.data import ParallelText, read_lines, read_parallel
+from reference.quantize.kept import read_ranges
 from reference.quantize.origin import checkpoint_hash
 from reference.quantize.scheme import preset, read_scheme
 from reference.tokenizer import Tokenizer
@@ -34,6 +35,7 @@ from tests.small.programs import tiny_program
 from tests.small.sentences import sentences
 
 SITE = "encoder.0.self_attention.query"
+INPUTS = "0" * 64
 
 
 class Around(NamedTuple):
@@ -71,6 +73,10 @@ def hex_text(around: Around, path: Path) -> object:
     return read_dump(path, around.program, site=SITE, shape=(1, 1, 8))
 
 
+def ranges(around: Around, path: Path) -> object:
+    return read_ranges(path.parent, INPUTS, load_checkpoint(around.folder / "model")[0])
+
+
 def training(around: Around, path: Path) -> object:
     return prepare(path.parent, LEARNING, TrainingRecipe(epochs=1), around.text, around.text)
 
@@ -97,6 +103,7 @@ READERS = {
     ),
     "vocabulary": Reader("model/vocabulary.model", lambda _, path: Tokenizer(path), "reference.tokenizer.MOST_BYTES"),
     "training state": Reader("run/state.pt", training),
+    "kept ranges": Reader(f"ranges/{INPUTS[:16]}.json", ranges, "reference.quantize.kept.MOST_BYTES"),
     "report": Reader(
         "report.json", lambda around, path: read_zeros(path, around.program), "analysis.estimates.zeros.MAX_BYTES"
     ),
@@ -107,7 +114,7 @@ READERS = {
     "npz of vectors": Reader(f"vectors/{SITE}.accumulator/encode/arrays.npz", vectors),
     "hex text of vectors": Reader(f"vectors/{SITE}.accumulator/encode/encoder.embedding.hex", vectors),
 }
-MAY_BE_MISSING = ["training state", "manifest of vectors", "npz of vectors", "hex text of vectors"]
+MAY_BE_MISSING = ["training state", "kept ranges", "manifest of vectors", "npz of vectors", "hex text of vectors"]
 LINKED = [name for name in READERS if not name.endswith(" of vectors") or name.startswith("manifest")]
 """Vectors are read inside their folder alone: a link out of it is refused as such."""
 
@@ -229,6 +236,8 @@ NO_FILES_OF_USERS = {
     "analysis/bench/model.py": "`open` of another library",
     "analysis/commands": "`shared.read_text`",
     "analysis/output/context.py": "what the kernel says of the processor",
+    "analysis/output/outlet.py": "where what is printed goes",
+    "analysis/output/places.py": "what is being written; `open` of places",
     "analysis/pages": "pages and records of this repository",
     "hwsim/files.py": "what is written",
     "reference/corpus.py": "pages that the shipped corpus is made of",

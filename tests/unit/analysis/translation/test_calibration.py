@@ -195,7 +195,7 @@ def test_a_folder_in_the_place_of_the_file_is_left_alone(bench: Bench) -> None:
     file.unlink()
     file.mkdir()
     assert bench.ranges() == good and file.is_dir()
-    assert bench.calibrated == 2 and len(bench.said) == 1 and "no file" in bench.said[0]
+    assert bench.calibrated == 2 and len(bench.said) == 1 and "not a regular file" in bench.said[0]
     assert bench.ranges() == good and bench.calibrated == 2, "the user's cache has them now"
 
 
