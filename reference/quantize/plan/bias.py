@@ -1,9 +1,17 @@
 """Rows that are lost beside their bias: (12d) and (12e) of docs/numerics.md."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from hwsim.formats import MIN_BITS
+from reference.quantize.scheme import SiteSettings
+
+ROUNDED = 1.06
+"""Of a number that is written with two digits: it is not below what is needed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +69,14 @@ class Rows:
         return error * self.reach * (self.s_in / self.s_out)
 
 
-def beside_bias(site: str, rows: Rows, advice: str) -> Tensor:
+def beside_bias(site: str, rows: Rows, advice: Callable[[Rows, Tensor, float], str]) -> Tensor:
     """The scales of the weights, (rows,) or (1,): the ideal ones but where a bias would leave its accumulator.
+
+    Parameters
+    ----------
+    advice
+        What to do, if some are refused: from these rows, a mask of what must have room, and the codes of the output
+        that a coarser scale would lose.
 
     Raises
     ------
@@ -73,14 +87,23 @@ def beside_bias(site: str, rows: Rows, advice: str) -> Tensor:
     if not bool(crowded.any()):
         return rows.ideal
     scale = rows.coarser(crowded)
-    refused = crowded if len(scale) > 1 else torch.ones_like(crowded)
-    lost = torch.where(refused, rows.lost(scale), 0.0)
-    if float(lost.max()) > 0.5:
-        row = int(torch.where(crowded, rows.bias.abs(), -1.0).argmax()) if len(scale) == 1 else int(lost.argmax())
-        codes = float(rows.bias[row].abs() / (rows.s_in * rows.ideal[row if len(scale) > 1 else 0]))
+    own = len(scale) > 1
+    lost = torch.where(crowded if own else torch.ones_like(crowded), rows.lost(scale), 0.0)
+    most = float(lost.max())
+    if most > 0.5:
+        row = int(lost.argmax()) if own else int(torch.where(crowded, rows.bias.abs(), -1.0).argmax())
+        codes = float(rows.bias[row].abs() / (rows.s_in * rows.ideal[row if own else 0]))
         raise ValueError(
             f"site {site}: the bias of row {row} is {codes:.3g} at the scale of its weights, and with their products "
-            f"more than the {rows.held:,} that are held; a coarser scale would lose {float(lost.max()):.3g} codes of "
-            f"the output; {advice}"
+            f"more than the {rows.held:,} that are held; a coarser scale would lose {most:.3g} codes of "
+            f"the output; {advice(rows, lost > 0.5 if own else crowded, most)}"
         )
     return scale
+
+
+def coarser_codes(site: str, settings: SiteSettings, lost: float) -> str:
+    """What makes so many codes of a site half a code of it."""
+    bits = settings.bits - math.ceil(math.log2(2 * lost))
+    if bits >= MIN_BITS:
+        return f"give {site} bits = {bits}"
+    return f"give {site} range = {2 * settings.range * lost * ROUNDED:.1e}"

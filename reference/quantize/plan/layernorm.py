@@ -9,7 +9,7 @@ from torch import nn
 from hwsim.program.catalogue import Float32
 from hwsim.program.targets import LayerNormMethod
 from reference.quantize.graph import Node
-from reference.quantize.plan.bias import Rows, beside_bias
+from reference.quantize.plan.bias import Rows, beside_bias, coarser_codes
 from reference.quantize.plan.constants import (
     GemminiLayerNormConstants,
     IBertLayerNormConstants,
@@ -70,7 +70,7 @@ def fullyqt(planner: Planner, node: Node) -> None:
 
 def _gamma_scale(planner: Planner, node: Node, s_in: float, s_out: float, reach: int, held: int) -> float:
     """The scale of gamma, beside its beta; `s_in` is that of the codes to `reach` that gamma multiplies."""
-    norm, site = _norm(node), weight_site(node)
+    norm, site, made = _norm(node), weight_site(node), f"{node.site}.output"
     rows = Rows(
         weight=norm.weight.detach().double()[:, None],
         bias=norm.bias.detach().double(),
@@ -80,7 +80,8 @@ def _gamma_scale(planner: Planner, node: Node, s_in: float, s_out: float, reach:
         reach=reach,
         held=held,
     )
-    return beside_bias(site, rows, "use more bits at its output's input, or fewer at gamma").item()
+    settings = planner.plan.settings[made]
+    return beside_bias(site, rows, lambda _rows, _refused, lost: coarser_codes(made, settings, lost)).item()
 
 
 def _set_gamma(planner: Planner, node: Node, scale: torch.Tensor) -> None:
@@ -99,12 +100,12 @@ def ibert(planner: Planner, node: Node) -> None:
     norm = _norm(node)
     n, s_out = norm.normalized_shape[0], planner.scale[f"{node.site}.output"]
     unit = math.ldexp(math.sqrt(n), -30)
-    magnitude = norm.weight.detach().double().abs()
+    gamma = norm.weight.detach().double().abs()
     least = norm.bias.detach().double().abs() / (unit * IBERT_BETA)
-    heard = magnitude >= LEAST
-    magnitude = torch.where(heard, magnitude, magnitude.max() if bool(heard.any()) else s_out / unit).maximum(least)
+    heard = gamma >= LEAST
+    gamma = torch.where(heard, gamma, gamma.max() if bool(heard.any()) else s_out / unit).maximum(least)
     bits = min(planner.bits, IBERT_MULTIPLIER_BITS)
-    snapped = [snap_up(f"{node.site}.output", ratio, bits) for ratio in (magnitude * unit / s_out).tolist()]
+    snapped = [snap_up(f"{node.site}.output", ratio, bits) for ratio in (gamma * unit / s_out).tolist()]
     beta_scale = torch.tensor([s.ratio for s in snapped], dtype=torch.float64) * s_out
     _set_gamma(planner, node, beta_scale / unit)
     squares = n * _reach(planner, node) ** 2

@@ -11,7 +11,7 @@ from hwsim.formats import Overflow
 from hwsim.program.catalogue import Nvdla, scheme_type
 from hwsim.program.targets import Heads
 from reference.quantize.graph import Kind, Node
-from reference.quantize.plan.bias import Rows, beside_bias
+from reference.quantize.plan.bias import Rows, beside_bias, coarser_codes
 from reference.quantize.plan.constants import (
     ContextConstants,
     HeadsConstants,
@@ -46,7 +46,7 @@ def linear(planner: Planner, node: Node) -> None:
     site, s_in, s_out = weight_site(node), planner.scale[node.inputs[0].site], planner.scale[node.site]
     rows = _rows(planner, node, s_in, s_out)
     silent = rows.silent() if node.kind is Kind.LINEAR_RELU else torch.zeros(len(rows.bias), dtype=torch.bool)
-    ideal = beside_bias(site, rows.without_bias(silent), _advice(planner, node, rows))
+    ideal = beside_bias(site, rows.without_bias(silent), _advice(planner, node, node.site))
     reaches = _reaches(rows, ideal, silent)
     truncate = _truncate(planner, node, max(reaches))
     factor = s_in / s_out * 2 ** (truncate or 0)
@@ -90,19 +90,28 @@ def _held_bits(planner: Planner) -> int:
     return min(bits, accumulator.bits) if accumulator.overflow is Overflow.PROVEN else bits
 
 
-def _advice(planner: Planner, node: Node, rows: Rows) -> str:
-    """What makes room for a bias that (12d) leaves none."""
-    site = weight_site(node)
-    if len(rows.ideal) > 1 and not bool(replace(rows, ideal=rows.ideal.max()[None]).crowded().any()):
-        return f'give {site} granularity = "per_tensor"'
-    needed = (rows.bias.abs() / (rows.s_in * rows.ideal) + rows.sums()).max().item()
-    bits = math.ceil(math.log2(max(needed, 1.0))) + 2
+def _advice(planner: Planner, node: Node, made: str) -> Callable[[Rows, Tensor, float], str]:
+    """What makes room for a bias that (12d) leaves none; `made` is the site of the product's codes."""
+
+    def advice(rows: Rows, refused: Tensor, lost: float) -> str:
+        site = weight_site(node)
+        if len(rows.ideal) > 1 and not bool(replace(rows, ideal=rows.ideal.max()[None]).crowded().any()):
+            return f'give {site} granularity = "per_tensor"'
+        needed = (rows.bias.abs() / (rows.s_in * rows.ideal) + rows.sums())[refused].max().item()
+        bits = math.ceil(math.log2(needed)) + 2
+        if bits - 1 > _most_held_bits(planner, node):
+            return coarser_codes(made, planner.plan.settings[made], lost)
+        own = None if planner.plan.target.limits.bias_shift else planner.limit("bias_bits")
+        beyond = " and name `bias_bits` under `beyond`" if own is not None and own < bits else ""
+        return f"use accumulators of {bits} bits{beyond}"
+
+    return advice
+
+
+def _most_held_bits(planner: Planner, node: Node) -> int:
+    """Of the greatest magnitude that an accumulator hands on, whatever its width."""
     scheme = scheme_type(planner.plan.settings[node.site].requantization)
-    if bits - 1 > min(scheme.record().limits.input_bits, MOST_HELD_BITS):
-        return "set the weights of the row to 0"
-    own = planner.limit("bias_bits")
-    beyond = " and name `bias_bits` under `beyond`" if own is not None and own < bits else ""
-    return f"use accumulators of {bits} bits{beyond}"
+    return MOST_HELD_BITS if scheme is Nvdla else min(scheme.record().limits.input_bits, MOST_HELD_BITS)
 
 
 def _reaches(rows: Rows, scale: Tensor, silent: Tensor) -> list[int]:
@@ -150,7 +159,7 @@ def projected_heads(planner: Planner, node: Node) -> None:
     output = planner.snap_up(node.site, ratio, count * planner.reach(heads))
     planner.scale[heads] = output.ratio * planner.scale[node.site]
     rows = _rows(planner, node, s_in, planner.scale[heads])
-    ideal = beside_bias(site, rows, _advice(planner, node, rows))
+    ideal = beside_bias(site, rows, _advice(planner, node, heads))
     (reach,) = _reaches(rows, ideal, torch.zeros(len(rows.bias), dtype=torch.bool))
     snapped = planner.snap_up(heads, ideal.item() * s_in / planner.scale[heads], reach)
     scale = torch.tensor([snapped.ratio * planner.scale[heads] / s_in], dtype=torch.float64)

@@ -46,6 +46,22 @@ def _small(model: Transformer, rows: slice | int) -> None:
     layer.bias[3] = 10.0
 
 
+def _beside_a_dead_unit(model: Transformer, rows: slice | int, bias: float) -> None:
+    """Rows of a ReLU that are small beside the bias of row 3; row 5 never wakes."""
+    layer = model.encoder[0].feed_forward.expand
+    layer.weight[rows] *= 0.2
+    layer.bias[3] = 10.0
+    layer.bias[5] = bias
+
+
+def _beside_a_lost_row(model: Transformer, rows: slice | int, weight: float) -> None:
+    """Rows that are small beside the bias of row 3; row 5 is so small that it is lost at no cost."""
+    layer = model.encoder[0].feed_forward.contract
+    _small(model, rows)
+    layer.weight[5] = weight
+    layer.bias[5] = 5.0
+
+
 def _loud(model: Transformer, factor: float) -> None:
     attention = model.encoder[0].self_attention
     for layer in (attention.query, attention.key):
@@ -66,7 +82,23 @@ def _rule(scheme: Scheme, **fields: object) -> Scheme:
 
 SCORES = "encoder.0.self_attention.scores"
 CONTRACT = "encoder.0.feed_forward.output.weight"
+EXPAND = "encoder.0.feed_forward.hidden.weight"
 CASES = {
+    "a bias beside a small row and a dead unit": Case(
+        lambda m: _beside_a_dead_unit(m, 3, -1e9), NARROW, f"site {EXPAND}: the bias of row 3 is ", "granularity"
+    ),
+    "a bias beside small rows and a dead unit": Case(
+        lambda m: _beside_a_dead_unit(m, slice(None), -1e9),
+        NARROW,
+        f"site {EXPAND}: the bias of row 3 is ",
+        "accumulators",
+    ),
+    "a bias beside small rows and a lost one": Case(
+        lambda m: _beside_a_lost_row(m, slice(None), 1e-15),
+        NARROW,
+        f"site {CONTRACT}: the bias of row 3 is ",
+        "accumulators",
+    ),
     "a bias beside a small row": Case(
         lambda m: _small(m, 3), NARROW, f"site {CONTRACT}: the bias of row 3 is ", "granularity"
     ),
@@ -150,6 +182,25 @@ def test_what_a_refusal_says_to_do_helps(case: Case) -> None:
     plan = planned(model, scheme)
     machine = Machine(lower(model, plan, name="x"))
     assert prove_equal(model, StrictArithmetic(model, plan), machine, sentences(1)).equal
+
+
+@pytest.mark.parametrize("rows", [3, slice(None)], ids=["per_tensor", "accumulators"])
+def test_a_unit_that_never_wakes_does_not_change_the_advice_for_another(rows: slice | int) -> None:
+    texts = {
+        refusal(pruned(small_model(ONE), lambda m, bias=bias: _beside_a_dead_unit(m, rows, bias)), NARROW)  # type: ignore[misc]
+        for bias in (-20.0, -1e3, -1e9, -1e30)
+    }
+    assert len(texts) == 1
+    assert "the bias of row 3" in str(texts)
+
+
+def test_a_row_that_is_lost_at_no_cost_does_not_change_the_advice_for_another() -> None:
+    texts = {
+        refusal(pruned(small_model(ONE), lambda m, weight=weight: _beside_a_lost_row(m, slice(None), weight)), NARROW)  # type: ignore[misc]
+        for weight in (1e-11, 1e-15, 1e-20)
+    }
+    assert len(texts) == 1
+    assert "the bias of row 3" in str(texts)
 
 
 def test_a_row_that_is_not_finite_is_named_and_may_be_zero() -> None:
