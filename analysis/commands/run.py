@@ -46,11 +46,10 @@ def run(
     from analysis.output.context import context
     from analysis.report.study import study
     from analysis.run import run as run_all
-    from analysis.translation.floating import own_translations
+    from analysis.translation.floating import forced_text
     from analysis.workload import check_inputs, load_model
     from hwsim.accelerator.presets import PRESETS, hardware
     from hwsim.accelerator.prices import prices_of
-    from reference.data import ParallelText
 
     began = time.perf_counter()
     outputs = shared.reserve(
@@ -78,12 +77,8 @@ def run(
     rows = []
     if sensitivity:
         names = list(dict.fromkeys(one.target for one in schemes))
-        some = source[: options.SENSITIVITY_SENTENCES]
-        forced = (
-            own_translations(loaded, some, "source text")
-            if translations is None
-            else ParallelText(source=some, target=translations[: len(some)])
-        )
+        most = options.SENSITIVITY_SENTENCES
+        forced = forced_text(loaded, source[:most], None if translations is None else translations[:most])
         rows = study(loaded, forced, ranges, ("group",), False, shared.progress, names)
     origin = context(sys.argv, loaded.folder, time.perf_counter() - began)
     folder = outputs.write("--out", report.report_files(result, rows, origin))

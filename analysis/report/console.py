@@ -24,6 +24,7 @@ from analysis.run import RunResult
 
 LONGEST_NAME = 18
 EMPTY = "; an empty cell: its operators have no constants at that width, or it was not measured"
+FORCED_ON_OWN = "losses are teacher-forced on the float model's own translations"
 HALVES = "+/-: half of the 95% bootstrap interval over sentences; parts that lie within each other's are no order"
 _TO_ASCII = str.maketrans({"\N{MINUS SIGN}": "-", "\N{MICRO SIGN}": "u", "\N{NO-BREAK SPACE}": " ", "\N{EN DASH}": "-"})
 
@@ -84,7 +85,7 @@ def _how_measured(result: RunResult) -> list[str]:
     if result.beam_width > 1:
         lines.append(f"priced as greedy decoding: {result.beam_width} hypotheses cost more")
     if result.references is None:
-        lines.append("no reference: no BLEU; losses are teacher-forced on the float model's own translations")
+        lines.append(f"no reference: no BLEU; {FORCED_ON_OWN}")
     return lines
 
 

@@ -97,7 +97,12 @@ def accelerators(rows: Sequence[Row]) -> list[str]:
 
 def forced_on(result: RunResult) -> str:
     """What the decoder reads where losses and errors are measured, and whose lengths are priced."""
-    return "reference" if result.references is not None else "float translation"
+    return forced_words(result.references is not None)
+
+
+def forced_words(has_references: bool) -> str:
+    """As records say it."""
+    return "reference" if has_references else "float translation"
 
 
 def _text_fields(result: RunResult) -> Record:

@@ -11,7 +11,7 @@ from analysis.accuracy.parts import KINDS, Kind, Row
 from analysis.accuracy.sensitivity import BITS, add_bleu, baseline, count_schemes, passes_by_length, sensitivity
 from analysis.inspect.provenance import Provenance, scheme_provenance
 from analysis.output.context import Context
-from analysis.report.records import accelerators, sensitivity_record
+from analysis.report.records import accelerators, forced_words, sensitivity_record
 from analysis.report.tables import sensitivity_csv
 from analysis.workload import Model
 from hwsim.program.targets import DEFAULT_TARGET
@@ -61,7 +61,9 @@ def study(
     return rows
 
 
-def study_files(rows: Sequence[Row], model: Model, sentences: int, origin: Context) -> dict[str, bytes]:
+def study_files(
+    rows: Sequence[Row], model: Model, sentences: int, has_references: bool, origin: Context
+) -> dict[str, bytes]:
     """`sensitivity.json`, `sensitivity.csv` and plots."""
     from analysis.report.figures import sensitivity_pictures  # loads matplotlib: only who draws waits
 
@@ -69,6 +71,7 @@ def study_files(rows: Sequence[Row], model: Model, sentences: int, origin: Conte
         "context": asdict(origin),
         "targets": [_provenance(model, name)._asdict() for name in accelerators(rows)],
         "sentences": sentences,
+        "teacher_forced_on": forced_words(has_references),
         "bits": list(BITS),
         "sensitivity": [sensitivity_record(row) for row in rows],
     }

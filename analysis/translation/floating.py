@@ -37,6 +37,13 @@ def own_translations(model: Model, sentences: Sequence[str], what: str) -> Paral
     return ParallelText(source=source, target=target, left_out=len(sentences) - len(kept))
 
 
+def forced_text(model: Model, source: Sequence[str], references: Sequence[str] | None) -> ParallelText:
+    """What a decoder is forced on: the references, or, without any, what the float model makes of the sentences."""
+    if references is None:
+        return own_translations(model, source, "source text")
+    return ParallelText(source=tuple(source), target=tuple(references))
+
+
 def batches_of_own_translations(model: Model, sentences: Sequence[str], what: str) -> list[Batch]:
     """Teacher-forced batches of text without translations: the decoder reads what the float model makes of it."""
     rows = model.encode(sentences, what)

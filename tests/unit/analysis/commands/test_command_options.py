@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -185,9 +186,41 @@ def test_sensitivity(
     assert study["text"].source == LINES[:text]
     assert (study["kinds"], study["with_bleu"], study["names"]) == (kinds, bleu, [target])
     written = calls["study_files"]
-    assert (written["rows"], written["sentences"]) == (rows, text)
+    assert (written["rows"], written["sentences"], written["has_references"]) == (rows, text, True)
     assert Path("folder", "a").read_bytes() == b"study"
     assert calls["show"] == (["group"],)  # sites are too many for a terminal
+
+
+def test_sensitivity_of_text_without_translations(
+    call: Call, calls: Calls, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `run` does it: forced on what the float model makes of the text, which is said."""
+    own = ParallelText(source=LINES[:7], target=LINES[100:107])
+    calls.record(monkeypatch, "analysis.commands.shared.read_source", LINES)
+    calls.record(monkeypatch, "analysis.translation.floating.own_translations", own)
+    calls.record(monkeypatch, "analysis.report.study.study", [])
+    assert call("sensitivity", "--text", "a.en", "--sentences", 7, "--out", "folder") == 0
+    assert calls["read_source"] == {"source": Path("a.en")}
+    assert calls["own_translations"]["sentences"] == LINES[:7]
+    assert calls["study"]["text"] is own and not calls["study"]["with_bleu"]
+    assert not calls["study_files"]["has_references"]
+    said = "no reference: losses are teacher-forced on the float model's own translations\n"
+    assert capsys.readouterr().out == said
+
+
+@pytest.mark.parametrize("has_references", [True, False])
+def test_the_record_of_a_study_says_what_the_decoder_read(
+    monkeypatch: pytest.MonkeyPatch, has_references: bool
+) -> None:
+    from analysis.report import study
+
+    monkeypatch.setattr("analysis.report.figures.sensitivity_pictures", lambda rows: [])
+    monkeypatch.setattr(study, "sensitivity_csv", lambda rows: "")
+    monkeypatch.setattr(study, "asdict", lambda origin: {})
+    files = study.study_files([], SimpleNamespace(), 7, has_references, SimpleNamespace())  # type: ignore[arg-type]
+    found = json.loads(files["sensitivity.json"])
+    said = "reference" if has_references else "float translation"
+    assert (found["sentences"], found["teacher_forced_on"]) == (7, said)
 
 
 def test_sensitivity_of_sites_alone_shows_them(call: Call, calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,9 @@ TABLE: dict[str, tuple[tuple[object, ...], dict[str, Cell]]] = {
             "--reference": TOGETHER, **CALIBRATE,
         },
     ),
+    "sensitivity of text alone": (
+        ("sensitivity", *FOLDER, *TEXT), {"--bleu": No("against references"), "--reference": ("a.de",)}
+    ),
     "sensitivity of text": (("sensitivity", *FOLDER, *BOTH), {"--bleu": (), "--sentences": (9,)}),
     "sensitivity, calibrated": (("sensitivity", *FOLDER, "--calibrate", "c.en"), CALIBRATED),
     "quantize": (
@@ -171,7 +174,7 @@ VALUES: dict[str, tuple[object, ...]] = {
     "--accumulator": ("16:wrap",), "--beam": (1,), "--site": ("x",), "--shape": ("2,4",), "--call": ("encode",),
     "--schemes": ("half_even,floor",), "--schemes of one target": (),
     "--plot": ("out.png",), "--seed": (0,), "--validation": ("v.en",),
-    "--validation-reference": ("v.de",), "--calibrate-reference": ("c.de",),
+    "--validation-reference": ("v.de",), "--calibrate-reference": ("c.de",), "--bleu": (),
 }  # fmt: skip
 """Of what is refused; --sentences, --beam and --seed as they are by default."""
 CELLS = [(kind, option, cell) for kind, (_, cells) in TABLE.items() for option, cell in cells.items()]
