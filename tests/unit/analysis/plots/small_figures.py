@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -35,6 +36,14 @@ def _lines() -> Figure:
     names = [*GROUPS, *(f"encoder.{i}" for i in range(9 - len(GROUPS)))]
     made = [_row("group", name, bits, loss * (i + 1)) for i, name in enumerate(names) for bits, loss in losses.items()]
     return plots.sensitivity_lines(made)
+
+
+def _intervals() -> Figure:
+    """Bars on both sides of a point, on one, and none; two parts side by side."""
+    ends = {8: (-0.003, 0.001), 6: (0.0005, 0.004), 4: None}
+    losses = {8: -0.002, 6: 0.0005, 4: 0.01}
+    made = [_row("group", name, bits, loss) for name in ("residual", "softmax") for bits, loss in losses.items()]
+    return plots.sensitivity_lines([replace(row, interval=ends[row.bits]) for row in made])
 
 
 def _map() -> Figure:
@@ -189,6 +198,7 @@ def _context() -> Figure:
 
 FIGURES: dict[str, Callable[[], Figure]] = {
     "sensitivity_lines": _lines,
+    "sensitivity_lines_with_intervals": _intervals,
     "sensitivity_map": _map,
     "sqnr_bars": _sites,
     "energy_bars": _energy,
