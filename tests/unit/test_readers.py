@@ -239,6 +239,8 @@ NO_FILES_OF_USERS = {
     "analysis/output/outlet.py": "where what is printed goes",
     "analysis/output/places.py": "what is being written; `open` of places",
     "analysis/pages": "pages and records of this repository",
+    "hwsim/accelerator/energy_tables": "tables of the package, as text",
+    "hwsim/accelerator/presets.py": "records of the package, as text",
     "hwsim/files.py": "what is written",
     "reference/corpus.py": "pages that the shipped corpus is made of",
 }
