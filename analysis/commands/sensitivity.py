@@ -36,7 +36,7 @@ def sensitivity(
     from analysis.report.console import FORCED_ON_OWN
     from analysis.report.study import check_kinds, study, study_files
     from analysis.translation.floating import forced_text
-    from analysis.workload import load_model
+    from analysis.workload import check_inputs, load_model
     from hwsim.program.targets import DEFAULT_TARGET
     from hwsim.program.targets import target as named_target
 
@@ -47,6 +47,7 @@ def sensitivity(
     kinds, names = check_kinds(by), [named_target(target or DEFAULT_TARGET).name]
     loaded, (source, references) = load_model(model), shared.read_text_or_source(text, reference)
     shared.tell_fewer(command, sentences, len(source))
+    check_inputs(loaded, [], {"text source": source[:sentences], "text target": (references or ())[:sentences]})
     body = forced_text(loaded, source[:sentences], None if references is None else references[:sentences])
     ranges = shared.calibrated(loaded, calibrate, calibrate_reference)
     rows = study(loaded, body, ranges, kinds, bleu, shared.progress, names)
