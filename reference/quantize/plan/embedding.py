@@ -10,12 +10,12 @@ from hwsim.formats import IntFormat
 from reference.quantize.graph import Kind, Node
 from reference.quantize.plan.constants import EmbedConstants, LogitsConstants, Quantizer, WeightQuantizer
 from reference.quantize.plan.planner import Planner
-from reference.quantize.plan.snap import check_shift, snap_around, snap_together
+from reference.quantize.plan.snap import snap_around, snap_together
 from reference.quantize.sites import POSITIONS_WEIGHT, weight_site
 
 LOGIT_BITS = 32
-_FINER = f"give it more bits and {POSITIONS_WEIGHT} fewer, or share one table"
-"""What brings an embedding's rows nearer to positions whose codes another embedding settled."""
+POSITION_RATIO = 2.0**14
+"""Of rows to positions, under one shift: a multiplier of 16 bits, less two for scales to grow when they are snapped."""
 
 
 def tie_embeddings(planner: Planner) -> None:
@@ -35,11 +35,10 @@ def embed(planner: Planner, node: Node) -> None:
     if owner is not node:
         constants = planner.plan.embed[owner.site]
         power = round(math.log2(s_sum / planner.scale[owner.site]))
-        shift = check_shift(node.site, constants.shift + power)
-        planner.plan.embed[node.site] = replace(constants, shift=shift)
+        planner.plan.embed[node.site] = replace(constants, shift=constants.shift + power)
         return
     site, root = weight_site(node), math.sqrt(node.module.embedding_dim)
-    rows = planner.ideal_weight(site, node.module.weight, s_sum / root) * root
+    rows = _rows(planner, node)
     s_sum, multipliers, shift = _snap_embedding(planner, node, rows)
     planner.plan.embed[node.site] = EmbedConstants(
         table=site,
@@ -57,6 +56,25 @@ def embed(planner: Planner, node: Node) -> None:
         planner.plan.weights[POSITIONS_WEIGHT] = WeightQuantizer(format=fmt, scale=scale)
 
 
+def _rows(planner: Planner, node: Node) -> Tensor:
+    """The real scale of each row of a table in its sum, (rows,)."""
+    assert isinstance(node.module, nn.Embedding)
+    root = math.sqrt(node.module.embedding_dim)
+    return planner.ideal_weight(weight_site(node), node.module.weight, planner.scale[node.site] / root) * root
+
+
+def coarsest_rows(planner: Planner, node: Node) -> float:
+    """The greatest scale of a table's rows."""
+    return float(_rows(planner, node).max())
+
+
+def coarsest_positions(planner: Planner, s_sum: float) -> float:
+    """The scale of the positions, which no table's rows are too coarse for: (12f)."""
+    tables = [coarsest_rows(planner, node) for node in planner.plan.graph.nodes if node.kind is Kind.EMBED]
+    ideal = planner.ideal_weight(POSITIONS_WEIGHT, planner.model.positions, s_sum).max().item()
+    return max(ideal, max(tables) / POSITION_RATIO)
+
+
 def _snap_embedding(planner: Planner, node: Node, rows: Tensor) -> tuple[float, list[int], int]:
     """Scale of the sum, and multipliers of the rows (whose real scales are given) and, last, of the positions.
 
@@ -64,10 +82,10 @@ def _snap_embedding(planner: Planner, node: Node, rows: Tensor) -> tuple[float, 
     """
     site, s_sum, known = weight_site(node), planner.scale[node.site], planner.plan.weights.get(POSITIONS_WEIGHT)
     if known is None:
-        s_positions = planner.ideal_weight(POSITIONS_WEIGHT, planner.model.positions, s_sum).max().item()
+        s_positions = coarsest_positions(planner, s_sum)
         return s_sum, *snap_together(site, [*(rows / s_sum).tolist(), s_positions / s_sum], planner.bits)
     ratios = (rows / s_sum).tolist()
-    (positions, *multipliers), shift = snap_around(site, known.scale.item() / s_sum, ratios, planner.bits, _FINER)
+    (positions, *multipliers), shift = snap_around(site, known.scale.item() / s_sum, ratios, planner.bits)
     planner.scale[node.site] = math.ldexp(known.scale.item() / positions, shift)
     return planner.scale[node.site], [*multipliers, positions], shift
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from torch import nn
 
 from reference.quantize.graph import Kind, Node
+from reference.quantize.plan.embedding import coarsest_positions, coarsest_rows
 from reference.quantize.plan.planner import Planner
 from reference.quantize.plan.products import score_product
 from reference.quantize.plan.softmax import score_scale
@@ -26,11 +27,16 @@ EPS_BITS, VARIANCE_BITS = 50, 52
 """Of eps_int where it would take V of section 5 to 2^52."""
 
 
+def _finest(planner: Planner, site: str, unit: float, reach: int = 1) -> float:
+    """The scale of a site at which unit / scale is what its scheme encodes for integers to `reach`, with room."""
+    return ROOM * unit / planner.encodable(site, reach)[1]
+
+
 def _raise(planner: Planner, site: str, unit: float, reach: int = 1) -> None:
     """Let unit / scale of a site be at most what its scheme encodes for integers to `reach`."""
-    greatest = planner.encodable(site, reach)[1]
-    if unit / planner.scale[site] > greatest:
-        planner.scale[site] = planner.power_of_two(ROOM * unit / greatest)
+    least = _finest(planner, site, unit, reach)
+    if planner.scale[site] < least / ROOM:
+        planner.scale[site] = planner.power_of_two(least)
 
 
 def _within(planner: Planner, node: Node) -> None:
@@ -42,16 +48,47 @@ def _within(planner: Planner, node: Node) -> None:
             planner.scale[site] = min(planner.scale[site], planner.power_of_two(most))
 
 
-def _product(planner: Planner, node: Node) -> None:
+def _embedding(planner: Planner, node: Node) -> None:
+    coarsest = max(coarsest_rows(planner, node), coarsest_positions(planner, planner.scale[node.site]))
+    if coarsest / planner.scale[node.site] > SUM_RATIO:
+        planner.scale[node.site] = planner.power_of_two(ROOM * coarsest / SUM_RATIO)
+
+
+def _made(planner: Planner, node: Node) -> str:
+    """The site whose codes a product with weights makes: its own, or its heads'."""
+    return heads_site(node.site) if heads_site(node.site) in planner.scale else node.site
+
+
+def _of_products(planner: Planner, node: Node) -> tuple[float, int]:
+    """The scale of a product's coarsest row, and the greatest sum of its codes."""
     assert isinstance(node.module, nn.Linear)
     weight, source = node.module.weight.detach().double(), node.inputs[0].site
-    made = heads_site(node.site) if heads_site(node.site) in planner.scale else node.site
     s_in = planner.scale[source]
-    ideal = planner.ideal_weight(weight_site(node), weight, planner.scale[made] / s_in)
+    ideal = planner.ideal_weight(weight_site(node), weight, planner.scale[_made(planner, node)] / s_in)
     sums = (weight / ideal[:, None]).round().abs().sum(-1) * planner.reach(source)
-    _raise(planner, made, s_in * ideal.max().item(), max(1, int(sums.max())))
+    return s_in * ideal.max().item(), max(1, int(sums.max()))
+
+
+def _of_heads(planner: Planner, node: Node) -> tuple[float, int]:
+    """The scale of heads that are summed, and the greatest sum of their codes."""
+    made = _made(planner, node)
+    return planner.scale[made], int(node.inputs[0].dims[1]) * planner.reach(made)
+
+
+def finest_output(planner: Planner, site: str) -> float:
+    """The least scale that (12f) leaves the output of a product with weights; 0 for another site."""
+    for node in planner.plan.graph.nodes:
+        if node.site == site and isinstance(node.module, nn.Linear):
+            of = _of_products if _made(planner, node) == site else _of_heads
+            return _finest(planner, site, *of(planner, node))
+    return 0.0
+
+
+def _product(planner: Planner, node: Node) -> None:
+    made = _made(planner, node)
+    _raise(planner, made, *_of_products(planner, node))
     if made != node.site:
-        _raise(planner, node.site, planner.scale[made], int(node.inputs[0].dims[1]) * planner.reach(made))
+        _raise(planner, node.site, *_of_heads(planner, node))
 
 
 def _sum(planner: Planner, node: Node) -> None:
@@ -86,13 +123,23 @@ def _scores(planner: Planner, node: Node) -> None:
         planner.scale[queries] = planner.power_of_two(planner.scale[queries] * ROOM * least / ratio)
 
 
+def _context(planner: Planner, node: Node) -> None:
+    probabilities, values = (symbol.site for symbol in node.inputs)
+    least, _ = planner.encodable(node.site)
+    ratio = planner.scale[probabilities] * planner.scale[values] / planner.scale[node.site]
+    if ratio < least:
+        planner.scale[values] = planner.power_of_two(planner.scale[values] * ROOM * least / ratio)
+
+
 FINEST: dict[Kind, Callable[[Planner, Node], None]] = {
+    Kind.EMBED: _embedding,
     Kind.LINEAR: _product,
     Kind.LINEAR_RELU: _product,
     Kind.PROJECT_HEADS: _product,
     Kind.ADD: _sum,
     Kind.LAYERNORM: _layernorm,
     Kind.SCORES: _scores,
+    Kind.CONTEXT: _context,
 }
 """What raises the scales of each kind of node; the others' are known or follow."""
 

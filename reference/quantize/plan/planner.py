@@ -156,12 +156,15 @@ class Planner:
         else:
             shortest, longest = max(bound.low, limits.least_shift), min(bound.high, limits.greatest_shift)
         narrowest = limits.low.bit_length() or 1
+        half_of_product = 1 << limits.product_bits - 2
+        while self._added(site, longest) + min(reach, half_of_product) >= 2 * half_of_product:
+            longest -= 1
         most = math.ldexp(1 - 2.0 ** -min(bits, width), width - shortest)
         return math.ldexp(1.0, narrowest - 1 - longest), min(most, math.ldexp(1 / reach, RESULT_BITS))
 
     def snap_up(self, site: str, ratio: float, reach: int) -> Snapped:
         """The encoding of a ratio by the site's scheme, not below it, for integers to `reach`."""
-        return self._snap(snap_up, site, max(ratio, self.encodable(site)[0]), reach)
+        return self._snap(snap_up, site, max(ratio, self.encodable(site, reach)[0]), reach)
 
     def snap_up_together(self, site: str, ratios: Sequence[float], reaches: Sequence[int]) -> SharedSnapped:
         """The encodings of ratios under one shift, none below its ratio, for integers to `reaches`."""
@@ -183,18 +186,14 @@ class Planner:
         self, site: str, encode: Callable[[int, int], SharedSnapped], ratio: float, reaches: Sequence[int]
     ) -> SharedSnapped:
         """The widest multipliers whose products, and whose shift, the hardware of the site's scheme holds."""
-        settings = self.plan.settings[site]
-        scheme = scheme_type(settings.requantization)
+        scheme = scheme_type(self.plan.settings[site].requantization)
         limits, (bits, width) = scheme.record().limits, self.widths(scheme)
         if (accumulator := self.plan.scheme.accumulator).overflow is not Overflow.PROVEN:
             reaches = [min(reach, 1 << accumulator.bits - 1) for reach in reaches]
-        zero = (
-            0 if settings.symmetric or scheme.record().zero_point != "before the shift" else magnitude(settings.format)
-        )
         for narrower in range(width, 0, -1):
             multipliers, e = snapped = encode(min(bits, narrower), narrower)
             product = max(reach * m for reach, m in zip(reaches, multipliers, strict=True))
-            product += (zero << e) + (1 << e >> 1)
+            product += self._added(site, e)
             if product < 1 << limits.product_bits - 1 and e <= limits.greatest_shift:
                 return snapped
             if narrower == limits.low.bit_length() > 1:
@@ -204,6 +203,13 @@ class Planner:
             f"{limits.product_bits} bits and shifts to {limits.greatest_shift}, the limits of {scheme.record().name}; "
             "use fewer bits here or at its input"
         )
+
+    def _added(self, site: str, shift: int) -> int:
+        """The greatest that a site's scheme adds to a product ahead of its shift: a zero point, and its rounding."""
+        settings = self.plan.settings[site]
+        before = scheme_type(settings.requantization).record().zero_point == "before the shift"
+        zero = magnitude(settings.format) if before and not settings.symmetric else 0
+        return (zero << shift) + (1 << shift >> 1)
 
     def limit(self, name: LimitName) -> int | None:
         """The greatest value of a limit that the scheme keeps."""

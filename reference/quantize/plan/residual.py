@@ -6,11 +6,14 @@ from collections.abc import Callable
 from hwsim.program.targets import ResidualMethod
 from reference.quantize.graph import Node
 from reference.quantize.plan.constants import AddConstants, RescaledAddConstants
+from reference.quantize.plan.finest import finest_output
 from reference.quantize.plan.planner import Planner
-from reference.quantize.plan.snap import WIDTH, snap_around, snap_together
+from reference.quantize.plan.snap import WIDTH, Snapped, snap_around, snap_together
 
 MOST_BITS = 16
 """Of a code."""
+ROOM = 4
+"""Times that what is advised is finer than the coarsest that is encoded."""
 TFLITE_NARROW_SHIFT, TFLITE_WIDE_SHIFT = 20, 15
 """Bits that TFLite's ADD gains before it rescales: for results of 8 bits, and wider ones."""
 
@@ -21,7 +24,10 @@ def one_rounding(planner: Planner, node: Node) -> None:
     scale = planner.scale
     ratios = [scale[site] / scale[node.site] for site in (x, y)]
     if planner.is_embedding(x):
-        multipliers, shift = snap_around(node.site, ratios[0], ratios[1:], planner.bits, _narrower(planner, x, y))
+        times = scale[y] / scale[x] / 2.0 ** (WIDTH - 2)
+        multipliers, shift = snap_around(
+            node.site, ratios[0], ratios[1:], planner.bits, lambda: _narrower(planner, y, times)
+        )
         scale[node.site] = math.ldexp(scale[x] / multipliers[0], shift)
     else:
         multipliers, shift = snap_together(node.site, ratios, planner.bits)
@@ -30,14 +36,26 @@ def one_rounding(planner: Planner, node: Node) -> None:
     planner.plan.add[node.site] = AddConstants(multipliers=(multipliers[0], multipliers[1]), shift=shift)
 
 
-def _narrower(planner: Planner, x: str, y: str) -> str:
-    """What brings the scale of y, which is far coarser than that of an embedding x, to what a multiplier encodes."""
-    settings = planner.plan.settings[y]
-    times = planner.scale[y] / planner.scale[x] / 2.0 ** (WIDTH - 2)
+def _narrower(planner: Planner, site: str, times: float) -> str:
+    """What makes the scale of a site so many times finer."""
+    settings = planner.plan.settings[site]
+    if planner.scale[site] / times < finest_output(planner, site):
+        return f"divide the weights and the bias that make {site} by {times:.1e}, or train the model again"
     bits = settings.bits + max(1, math.ceil(math.log2(times)))
     if bits <= MOST_BITS:
-        return f"give {y} bits = {bits}"
-    return f"give {y} range = {settings.range / times:.1e}, beyond which it saturates"
+        return f"give {site} bits = {bits}"
+    return f"give {site} range = {settings.range / times:.1e}, beyond which it saturates"
+
+
+def _beside_embedding(planner: Planner, node: Node, ratio: float, reach: int, coarse: str) -> Snapped:
+    """The encoding of a ratio that a site is too coarse for where it is below all."""
+    least, _ = planner.encodable(node.site, reach)
+    if ratio < least:
+        raise ValueError(
+            f"site {node.site}: the scale of {coarse} leaves its embedding a ratio of {ratio:.3g}; the least that is "
+            f"encoded is {least:.3g}; {_narrower(planner, coarse, ROOM * least / ratio)}"
+        )
+    return planner.snap_down(node.site, ratio, reach)
 
 
 def round_each(planner: Planner, node: Node) -> None:
@@ -45,7 +63,7 @@ def round_each(planner: Planner, node: Node) -> None:
     x, y = (symbol.site for symbol in node.inputs)
     scale = planner.scale
     if planner.is_embedding(x):
-        a = planner.snap_down(node.site, scale[x] / scale[node.site], planner.reach(x))
+        a = _beside_embedding(planner, node, scale[x] / scale[node.site], planner.reach(x), node.site)
         scale[node.site] = scale[x] / a.ratio
     else:
         a = planner.snap_up(node.site, scale[x] / scale[node.site], planner.reach(x))
@@ -65,9 +83,9 @@ def clip_each(planner: Planner, node: Node) -> None:
     sums = 2 * (max(planner.reach(x), planner.reach(y)) if held is None else -held.min)
     t = max(scale[x], scale[y])
     if planner.is_embedding(x):
-        a = planner.snap_down(node.site, scale[x] / t, planner.reach(x))
+        a = _beside_embedding(planner, node, scale[x] / t, planner.reach(x), y)
         t = scale[x] / a.ratio
-        output = planner.snap_down(node.site, t / scale[node.site], sums)
+        output = _beside_embedding(planner, node, t / scale[node.site], sums, node.site)
         scale[node.site] = t / output.ratio
     else:
         output = planner.snap_up(node.site, t / scale[node.site], sums)
@@ -87,9 +105,10 @@ def tflite(planner: Planner, node: Node) -> None:
     left_shift = TFLITE_NARROW_SHIFT if widest <= 8 else TFLITE_WIDE_SHIFT
     t, reach = 2 * max(scale[x], scale[y]), max(planner.reach(x), planner.reach(y)) << left_shift
     if planner.is_embedding(x):
-        a = planner.snap_down(node.site, scale[x] / t, reach)
+        a = _beside_embedding(planner, node, scale[x] / t, reach, y)
         t = scale[x] / a.ratio
-        output = planner.snap_down(node.site, math.ldexp(t / scale[node.site], -left_shift), reach)
+        ratio = math.ldexp(t / scale[node.site], -left_shift)
+        output = _beside_embedding(planner, node, ratio, reach, node.site)
         scale[node.site] = math.ldexp(t / output.ratio, -left_shift)
     else:
         output = planner.snap_up(node.site, math.ldexp(t / scale[node.site], -left_shift), reach)

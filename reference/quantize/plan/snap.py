@@ -1,7 +1,7 @@
 """Snapping: real scales become what multipliers and shifts encode (docs/numerics.md, section 12)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 MAX_SHIFT = 62
@@ -56,7 +56,7 @@ def snap_down(site: str, ratio: float, bits: int, width: int = WIDTH) -> Snapped
     multiplier = round_down(min(math.ldexp(ratio, shift), (1 << width) - 1), bits)
     if not multiplier:
         raise ValueError(
-            f"site {site}: a scale ratio of {ratio:.3g} is below 2^-{MAX_SHIFT}; use fewer bits at its inputs"
+            f"site {site}: a scale ratio of {ratio:.3g} is below 2^-{MAX_SHIFT}; give its inputs a greater range"
         )
     return Snapped(multiplier, shift)
 
@@ -73,7 +73,9 @@ def snap_together(site: str, ratios: Sequence[float], bits: int, width: int = WI
     return SharedSnapped(multipliers, shift)
 
 
-def snap_around(site: str, anchor: float, others: Sequence[float], bits: int, advice: str) -> SharedSnapped:
+def snap_around(
+    site: str, anchor: float, others: Sequence[float], bits: int, advice: Callable[[], str] | None = None
+) -> SharedSnapped:
     """Multipliers under one shift, the first of an anchor whose scale stands still: the scale of the sum moves.
 
     Ratios are to the sum's scale as wanted. The anchor's multiplier m is rounded down, so that the sum's scale grows to
@@ -82,19 +84,13 @@ def snap_around(site: str, anchor: float, others: Sequence[float], bits: int, ad
     shift = snap_together(site, [anchor, *others], bits).shift
     multiplier = round_down(math.ldexp(anchor, shift), bits)
     if not multiplier:
+        ending = f"; {advice()}" if advice else ""
         raise ValueError(
             f"site {site}: one input has a scale {max(others) / anchor:.3g} times the other's, beyond a 16-bit "
-            f"multiplier; {advice}"
+            f"multiplier{ending}"
         )
     ratio = multiplier / anchor  # 2^shift over how much the sum's scale grows
     return SharedSnapped([multiplier, *(round_up(other * ratio, bits) for other in others)], shift)
-
-
-def check_shift(site: str, shift: int) -> int:
-    """The shift, refused outside 0..MAX_SHIFT."""
-    if not 0 <= shift <= MAX_SHIFT:
-        raise ValueError(f"site {site}: a shift of {shift}; allowed are 0 to {MAX_SHIFT}; use other widths")
-    return shift
 
 
 def _shift(site: str, ratio: float, width: int) -> int:
@@ -107,5 +103,5 @@ def _shift(site: str, ratio: float, width: int) -> int:
 def _out_of_range(site: str, ratio: float, width: int) -> ValueError:
     return ValueError(
         f"site {site}: a scale ratio of {ratio:.3g} is outside what a {width}-bit multiplier and a shift of "
-        f"0..{MAX_SHIFT} encode; use fewer bits here or more at its input"
+        f"0..{MAX_SHIFT} encode; give it a greater range"
     )

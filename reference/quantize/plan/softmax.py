@@ -199,9 +199,12 @@ def int16(planner: Planner, node: Node) -> None:
 
 def qlinear(planner: Planner, node: Node) -> None:
     scale, bits = _s_in(planner, node), _output_bits(planner, node)
-    if not LEAST_BINARY32 <= scale < 1 / LEAST_BINARY32:
+    if scale >= 1 / LEAST_BINARY32:  # it is never finer than what it reads, `finest`
+        site = node.inputs[0].site
+        share = planner.plan.settings[site].range / (2 * scale * LEAST_BINARY32)
         raise ValueError(
-            f"site {node.inputs[0].site}: a score scale of {scale:.3g}; needed: 2^-126 to 2^126; give a range"
+            f"site {site}: a score scale of {scale:.3g}; needed: below 2^126; give {site} range = {share:.1e}, "
+            "beyond which they saturate"
         )
     keys = planner.model.config.max_positions
     planner.plan.softmax[node.site] = QLinearSoftmaxConstants(table_scale=scale, keys=keys, multiplier=1 << bits)

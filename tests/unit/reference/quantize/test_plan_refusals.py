@@ -72,6 +72,22 @@ def _great(model: Transformer, factor: float) -> None:
     model.encoder[0].self_attention.output.weight.mul_(factor)
 
 
+def _coarse(model: Transformer) -> None:
+    """A beta beside gammas that are small, but not lost beside it."""
+    norm = model.encoder[0].attention_residual.norm
+    norm.weight.mul_(0.02)
+    norm.bias[3] = 1000.0
+
+
+def _far(model: Transformer) -> None:
+    """Scores that use the range of binary32."""
+    attention = model.encoder[0].self_attention
+    for layer, bias in ((attention.query, 1e19), (attention.key, 3.0)):
+        layer.weight.zero_()
+        layer.bias.fill_(bias)
+    attention.key.weight[:, 0] = 1e19
+
+
 def _infinite(model: Transformer) -> None:
     model.source_embedding.weight[BOS, 1] = float("inf")  # which no source has
 
@@ -81,6 +97,7 @@ def _rule(scheme: Scheme, **fields: object) -> Scheme:
 
 
 SCORES = "encoder.0.self_attention.scores"
+NORM = "encoder.0.self_attention.layernorm"
 CONTRACT = "encoder.0.feed_forward.output.weight"
 EXPAND = "encoder.0.feed_forward.hidden.weight"
 CASES = {
@@ -111,6 +128,39 @@ CASES = {
     "great scores of PULP": Case(lambda m: _loud(m, 900.0), preset(NATIVE, "pulp"), f"site {SCORES}: ", "range"),
     "a great operand": Case(lambda m: _great(m, 3e5), Scheme(name="a"), "self_attention.residual: one input", "bits"),
     "a far greater operand": Case(lambda m: _great(m, 3e7), Scheme(name="a"), "residual: one input", "range"),
+    "a greater operand than weights may make": Case(
+        lambda m: _great(m, 1e12), Scheme(name="a"), "residual: one input", "divide"
+    ),
+    "a beta beside gammas": Case(
+        _coarse,
+        _rule(
+            _rule(Scheme(name="a"), pattern=f"{NORM}.quotient", bits=16), pattern=f"{NORM}.output", bits=16, range=0.05
+        ),
+        f"site {NORM}.gamma: the bias of row 3 is ",
+        f"give {NORM}.output bits = ",
+    ),
+    "a beta far beyond its output": Case(
+        _coarse,
+        _rule(
+            _rule(Scheme(name="a"), pattern=f"{NORM}.quotient", bits=16), pattern=f"{NORM}.output", bits=3, range=1e-6
+        ),
+        f"site {NORM}.gamma: the bias of row 3 is ",
+        f"give {NORM}.output range = ",
+    ),
+    **{
+        f"a great operand of {target}": Case(
+            lambda m, factor=factor: _great(m, factor),  # type: ignore[misc]
+            preset(NATIVE, target),
+            "self_attention.residual: the scale of encoder.0.self_attention.output",
+            advice,
+        )
+        for target, factor, advice in (
+            ("tflm", 1e12, "range"),
+            ("tosa", 1e16, "divide"),
+            ("pulp", 1e12, "range"),
+            ("ita", 1e12, "divide"),
+        )
+    },
     "a wired scale with a range": Case(
         lambda m: None,
         _rule(preset(NATIVE, "ita"), pattern=SCORES, range=0.5),
@@ -139,7 +189,7 @@ CASES = {
 REMEDIES: dict[str, Callable[[Scheme, re.Match[str]], Scheme]] = {
     r'give (\S+) granularity = "per_tensor"': lambda s, m: _rule(s, pattern=m[1], granularity="per_tensor"),
     r"give (\S+) bits = (\d+)$": lambda s, m: _rule(s, pattern=m[1], bits=int(m[2])),
-    r"give (\S+) range = (\S+), beyond": lambda s, m: _rule(s, pattern=m[1], range=float(m[2])),
+    r"give (\S+) range = ([^\s,]+)": lambda s, m: _rule(s, pattern=m[1], range=float(m[2])),
     r"(?:accumulators of|it needs) (\d+) bits": lambda s, m: msgspec.structs.replace(
         s, accumulator=Accumulator(bits=int(m[1]))
     ),
@@ -148,6 +198,9 @@ REMEDIES: dict[str, Callable[[Scheme, re.Match[str]], Scheme]] = {
     r"use fewer bits here or at its input": lambda s, m: _rule(s, pattern="*.hidden", bits=8),
 }
 """What a refusal says to do, done to the scheme."""
+
+
+MODEL = re.compile(r"divide the weights and the bias that make (encoder\.0\.self_attention)\.output by (\S+),")
 
 
 def refusal(model: Transformer, scheme: Scheme) -> str | None:
@@ -174,7 +227,10 @@ def test_what_a_refusal_says_to_do_helps(case: Case) -> None:
     assert case.where in text
     assert case.advice in text
     for _ in range(8):
-        scheme = followed(scheme, text)
+        if found := MODEL.search(text):
+            pruned(model, lambda m, by=float(found[2]): _great(m, 1 / by))  # type: ignore[misc]
+        else:
+            scheme = followed(scheme, text)
         text = refusal(model, scheme)
         if text is None:
             break
