@@ -164,7 +164,7 @@ class Planner:
 
     def snap_up(self, site: str, ratio: float, reach: int) -> Snapped:
         """The encoding of a ratio by the site's scheme, not below it, for integers to `reach`."""
-        return self._snap(snap_up, site, max(ratio, self.encodable(site, reach)[0]), reach)
+        return self._snap(snap_up, site, max(ratio, self.encodable(site, max(1, reach))[0]), reach)
 
     def snap_up_together(self, site: str, ratios: Sequence[float], reaches: Sequence[int]) -> SharedSnapped:
         """The encodings of ratios under one shift, none below its ratio, for integers to `reaches`."""

@@ -79,13 +79,21 @@ def _coarse(model: Transformer) -> None:
     norm.bias[3] = 1000.0
 
 
-def _far(model: Transformer) -> None:
-    """Scores that use the range of binary32."""
-    attention = model.encoder[0].self_attention
-    for layer, bias in ((attention.query, 1e19), (attention.key, 3.0)):
-        layer.weight.zero_()
-        layer.bias.fill_(bias)
-    attention.key.weight[:, 0] = 1e19
+def _faint(model: Transformer, factor: float) -> None:
+    """Rows that are far smaller than a bias, and not lost beside it in 16 bits."""
+    layer = model.encoder[0].feed_forward.contract
+    layer.weight.mul_(factor)
+    layer.bias[3] = 10.0
+
+
+def _great_table(model: Transformer) -> None:
+    model.target_embedding.weight.mul_(1e7)
+
+
+def _faint_values(model: Transformer) -> None:
+    """Their context is below 2^-126, they are not."""
+    value = model.encoder[0].self_attention.value
+    value.weight.mul_(2e-38 / value.weight.abs().max())
 
 
 def _infinite(model: Transformer) -> None:
@@ -161,6 +169,32 @@ CASES = {
             ("ita", 1e12, "divide"),
         )
     },
+    "a bias of Gemmini": Case(
+        lambda m: _faint(m, 0.03),
+        _rule(
+            _rule(preset(NATIVE, "gemmini"), pattern="encoder.0.feed_forward.hidden", bits=16),
+            pattern="encoder.0.feed_forward.output",
+            bits=16,
+        ),
+        f"site {CONTRACT}: the bias of row 3 is ",
+        "give encoder.0.feed_forward.output bits = ",
+    ),
+    "a bias of ITA": Case(
+        lambda m: _faint(m, 0.03),
+        _rule(
+            _rule(preset(NATIVE, "ita"), pattern="encoder.0.feed_forward.hidden", bits=16),
+            pattern="encoder.0.feed_forward.output",
+            bits=16,
+        ),
+        f"site {CONTRACT}: the bias of row 3 is ",
+        "`bias_bits` under `beyond`",
+    ),
+    "scores beyond binary32": Case(
+        lambda m: _loud(m, 4.4e18),
+        _rule(preset(NATIVE, "onnxruntime"), pattern=SCORES, bits=2, symmetric=True),
+        f"site {SCORES}: a score scale of ",
+        "range = 3.3e-01",
+    ),
     "a wired scale with a range": Case(
         lambda m: None,
         _rule(preset(NATIVE, "ita"), pattern=SCORES, range=0.5),
@@ -190,8 +224,10 @@ REMEDIES: dict[str, Callable[[Scheme, re.Match[str]], Scheme]] = {
     r'give (\S+) granularity = "per_tensor"': lambda s, m: _rule(s, pattern=m[1], granularity="per_tensor"),
     r"give (\S+) bits = (\d+)$": lambda s, m: _rule(s, pattern=m[1], bits=int(m[2])),
     r"give (\S+) range = ([^\s,]+)": lambda s, m: _rule(s, pattern=m[1], range=float(m[2])),
-    r"(?:accumulators of|it needs) (\d+) bits": lambda s, m: msgspec.structs.replace(
-        s, accumulator=Accumulator(bits=int(m[1]))
+    r"(?:accumulators of|it needs) (\d+) bits( and name `bias_bits` under `beyond`)?": lambda s, m: (
+        msgspec.structs.replace(
+            s, accumulator=Accumulator(bits=int(m[1])), beyond=[*s.beyond, *(["bias_bits"] if m[2] else [])]
+        )
     ),
     r"use more multiplier_bits": lambda s, m: msgspec.structs.replace(s, multiplier_bits=16),
     r"remove the rule": lambda s, m: msgspec.structs.replace(s, rules=[]),
@@ -235,6 +271,29 @@ def test_what_a_refusal_says_to_do_helps(case: Case) -> None:
         if text is None:
             break
     assert text is None
+    plan = planned(model, scheme)
+    machine = Machine(lower(model, plan, name="x"))
+    assert prove_equal(model, StrictArithmetic(model, plan), machine, sentences(1)).equal
+
+
+PLANNED: dict[str, tuple[Callable[[Transformer], object], Scheme]] = {
+    "a second table whose rows are far coarser than the positions": (_great_table, Scheme(name="a")),
+    "a small range of an embedding": (
+        lambda m: None,
+        _rule(Scheme(name="a"), pattern="encoder.embedding", range=1e-7),
+    ),
+    "a small range of an embedding that shares its table": (
+        lambda m: None,
+        _rule(Scheme(name="a"), pattern="decoder.embedding", range=1e-7),
+    ),
+    "values whose context vanishes": (_faint_values, Scheme(name="a")),
+}
+"""What multipliers encode once a neighbour's scale is no finer than they do: (12f)."""
+
+
+@pytest.mark.parametrize(("spoil", "scheme"), PLANNED.values(), ids=PLANNED)
+def test_a_scale_that_is_too_fine_is_not_refused(spoil: Callable[[Transformer], object], scheme: Scheme) -> None:
+    model = pruned(small_model(ONE, tied="table" not in spoil.__name__), spoil)
     plan = planned(model, scheme)
     machine = Machine(lower(model, plan, name="x"))
     assert prove_equal(model, StrictArithmetic(model, plan), machine, sentences(1)).equal

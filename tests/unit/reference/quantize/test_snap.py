@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from reference.quantize.plan.snap import (
     MAX_SHIFT,
     Snapped,
-    check_shift,
     round_down,
     round_up,
     snap_around,
@@ -116,7 +115,7 @@ def test_together_every_ratio_is_covered(ratios: list[float], bits: int) -> None
 @given(st.floats(1e-6, 1e3), st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=4), BITS)
 def test_around_an_anchor_the_total_grows(anchor: float, others: list[float], bits: int) -> None:
     assume(max(others) / anchor < 2**14)
-    multipliers, shift = snap_around("a.site", anchor, others, bits, "")
+    multipliers, shift = snap_around("a.site", anchor, others, bits)
     assert_encodable(multipliers, shift, bits)
     total = Fraction(anchor) / ratio_of(multipliers[0], shift)  # the sum's scale, which was 1
     assert 1 <= total <= 2
@@ -136,7 +135,7 @@ def test_no_ratio_at_all(snap, ratio: float) -> None:  # type: ignore[no-untyped
 
 @pytest.mark.parametrize("ratio", [65536.0, 1e9, 1e300])
 def test_a_ratio_out_of_reach_names_the_site_and_what_to_do(ratio: float) -> None:
-    with pytest.raises(ValueError, match=r"site encoder\.x: .* outside what a 16-bit multiplier .*use fewer bits here"):
+    with pytest.raises(ValueError, match=r"site encoder\.x: .* outside what a 16-bit multiplier .*greater range"):
         snap_up("encoder.x", ratio, 16)
     assert snap_down("encoder.x", ratio, 16) == (65535, 0)  # (12a)
 
@@ -146,7 +145,7 @@ def test_a_ratio_below_all_is_the_least_or_none(ratio: float) -> None:
     assert snap_up("encoder.x", ratio, 16) == (1, 62)  # (12a)
     assert snap_together("encoder.x", [ratio, ratio], 16) == ([1, 1], 62)
     with pytest.raises(
-        ValueError, match=r"site encoder\.x: a scale ratio of .* is below 2\^-62; use fewer bits at its in"
+        ValueError, match=r"site encoder\.x: a scale ratio of .* is below 2\^-62; give its inputs a greater range"
     ):
         snap_down("encoder.x", ratio, 16)
 
@@ -172,11 +171,4 @@ def test_rounding_up_at_the_top_of_the_reach() -> None:
 
 def test_an_anchor_beyond_reach() -> None:
     with pytest.raises(ValueError, match=r"site a\.site: one input has a scale 1e\+06 times the other's.*; do that$"):
-        snap_around("a.site", 1e-6, [1.0], 16, "do that")
-
-
-def test_shifts_are_checked() -> None:
-    assert check_shift("a.site", 62) == 62
-    for shift in (-1, 63):
-        with pytest.raises(ValueError, match=f"site a.site: a shift of {shift}; allowed are 0 to 62"):
-            check_shift("a.site", shift)
+        snap_around("a.site", 1e-6, [1.0], 16, lambda: "do that")
