@@ -123,14 +123,6 @@ def _scores(planner: Planner, node: Node) -> None:
         planner.scale[queries] = planner.power_of_two(planner.scale[queries] * ROOM * least / ratio)
 
 
-def _context(planner: Planner, node: Node) -> None:
-    probabilities, values = (symbol.site for symbol in node.inputs)
-    least, _ = planner.encodable(node.site)
-    ratio = planner.scale[probabilities] * planner.scale[values] / planner.scale[node.site]
-    if ratio < least:
-        planner.scale[values] = planner.power_of_two(planner.scale[values] * ROOM * least / ratio)
-
-
 FINEST: dict[Kind, Callable[[Planner, Node], None]] = {
     Kind.EMBED: _embedding,
     Kind.LINEAR: _product,
@@ -139,7 +131,6 @@ FINEST: dict[Kind, Callable[[Planner, Node], None]] = {
     Kind.ADD: _sum,
     Kind.LAYERNORM: _layernorm,
     Kind.SCORES: _scores,
-    Kind.CONTEXT: _context,
 }
 """What raises the scales of each kind of node; the others' are known or follow."""
 

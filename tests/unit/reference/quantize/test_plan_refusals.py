@@ -90,12 +90,6 @@ def _great_table(model: Transformer) -> None:
     model.target_embedding.weight.mul_(1e7)
 
 
-def _faint_values(model: Transformer) -> None:
-    """Their context is below 2^-126, they are not."""
-    value = model.encoder[0].self_attention.value
-    value.weight.mul_(2e-38 / value.weight.abs().max())
-
-
 def _infinite(model: Transformer) -> None:
     model.source_embedding.weight[BOS, 1] = float("inf")  # which no source has
 
@@ -286,7 +280,6 @@ PLANNED: dict[str, tuple[Callable[[Transformer], object], Scheme]] = {
         lambda m: None,
         _rule(Scheme(name="a"), pattern="decoder.embedding", range=1e-7),
     ),
-    "values whose context vanishes": (_faint_values, Scheme(name="a")),
 }
 """What multipliers encode once a neighbour's scale is no finer than they do: (12f)."""
 
