@@ -5,6 +5,7 @@ reader of a pipe went away, 143 ended from outside (SIGTERM; 129 SIGHUP).
 """
 
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -20,6 +21,7 @@ FAULT = 70
 """EX_SOFTWARE of sysexits.h."""
 INTERRUPTED, READER_GONE = 130, 141
 """128 and the numbers of SIGINT and SIGPIPE, as shells report them; the command line library returns the first, too."""
+WIDEST_HELP = 100
 OURS = ("hwsim", "reference", "analysis")
 
 
@@ -75,7 +77,7 @@ def _command() -> tuple[int, str]:
     try:
         from analysis.commands.app import app
 
-        code = app(standalone_mode=False, prog_name="hwsim")
+        code = app(standalone_mode=False, prog_name="hwsim", terminal_width=_help_width())
     except KeyboardInterrupt:  # before the command line library, which catches it, was there
         code = INTERRUPTED
     except SystemExit as stop:
@@ -83,6 +85,13 @@ def _command() -> tuple[int, str]:
     except Exception as error:
         return _failure(error)
     return int(code or 0), "interrupted; nothing was left half-written" if code == INTERRUPTED else ""
+
+
+def _help_width() -> int:
+    """Columns of the help: those of the terminal, but no more than are read with ease."""
+    from analysis.output.terminal import columns
+
+    return min(columns(sys.stdout) or shutil.get_terminal_size().columns, WIDEST_HELP)
 
 
 def _failure(error: Exception) -> tuple[int, str]:

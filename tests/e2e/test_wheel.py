@@ -150,7 +150,7 @@ def test_the_command_works_beside_packages_of_the_same_names(
     installed: Path, tmp_path: Path, command: list[str]
 ) -> None:
     called = [installed / "bin" / command[0], *command[1:]]
-    assert f"Usage: {' '.join(command)} " in run(*called, "--help", cwd=tmp_path)
+    assert "Usage: hwsim " in run(*called, "--help", cwd=tmp_path)
     assert "bert-base: scheme int8" in run(*called, "estimate", "--workload", "bert-base", cwd=tmp_path)
 
 

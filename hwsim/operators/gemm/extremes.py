@@ -30,9 +30,8 @@ def running_extremes(
                 fill(sums, rows.shape[0], width, bias[j : j + COLUMNS])
                 least[:width], greatest[:width] = sums[:width], sums[:width]
                 _look_at_block(sums, rows, a_zero, columns[s], j, tile, least[:width], greatest[:width])
-                real = min(width, bias.size - j)
-                low = min(low, np.int64(least[:real].min()))
-                high = max(high, np.int64(greatest[:real].max()))
+                for c in range(min(width, bias.size - j)):
+                    low, high = min(low, np.int64(least[c])), max(high, np.int64(greatest[c]))
     return low, high
 
 
