@@ -28,7 +28,8 @@ def running_extremes(
             for j in range(0, bias.size, COLUMNS):
                 width = min(COLUMNS, columns.shape[2] - j)
                 fill(sums, rows.shape[0], width, bias[j : j + COLUMNS])
-                least[:width], greatest[:width] = sums[:width], sums[:width]
+                for c in range(width):
+                    least[c] = greatest[c] = sums[c]
                 _look_at_block(sums, rows, a_zero, columns[s], j, tile, least[:width], greatest[:width])
                 for c in range(min(width, bias.size - j)):
                     low, high = min(low, np.int64(least[c])), max(high, np.int64(greatest[c]))

@@ -11,12 +11,12 @@ import pytest
 from tests import ROOT
 
 SCRIPT = """
-import os, signal, sys
+import os, signal, sys, threading
 from analysis.cli import main
 
 link = os.link
 def interrupted(*paths):  # the last moment: the file is written beside its place
-    os.kill(os.getpid(), {number})
+    signal.pthread_kill(threading.main_thread().ident, {number})  # no other thread takes it, and later
     link(*paths)
 
 os.link = interrupted
